@@ -1,0 +1,51 @@
+# Every target has one line of help: `make help`.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := harness analysis tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help run sweep test test-slow check format tables notebooks bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gguf,peft,judge,report]"
+	@touch $@
+
+run: $(STAMP) ## install, then the default sweep: none against symnoise and neftune, and its table
+	$(BIN)/python -m harness -m noise=symnoise,neftune alpha=1,5,10
+	$(BIN)/python -m analysis table
+	@echo "Next: $(BIN)/python -m harness --help; runs/<run>/model_outputs.json holds what each model answered"
+
+sweep: $(STAMP) ## a sweep of your own: make sweep ARGS="noise=none,symnoise seed=0,1,2"
+	$(BIN)/python -m harness -m $(ARGS)
+
+test: $(STAMP) ## the tests (no network)
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## the minutes-long tests and those on the real model
+	$(BIN)/python -m pytest -m slow
+
+check: $(STAMP) ## lint, format check, types
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+format: $(STAMP) ## format and fix the code
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+tables: $(STAMP) ## every table of the runs in runs/
+	$(BIN)/python -m analysis table ablation runs
+
+bench: $(STAMP) ## the quick benchmarks: a table of ratios
+	$(BIN)/python -m benchmarks
+
+clean: ## remove the environment, caches and builds (never runs/)
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Hydra plugin: the sweeper that plans before it launches."""

@@ -1,0 +1,82 @@
+"""A grid sweeper that checks every job first, drops duplicates, skips finished runs and survives failing ones."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+# The grid expansion is Hydra's own (an internal import: tests/test_cli.py covers it).
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra_plugins.harness_sweeper.composer import Composer
+
+# A plain dict: Hydra runs this file outside sys.modules, where a dataclass with postponed annotations fails.
+# `params` holds sweeps kept in a file (experiments), e.g. {alpha: "1,5,10"}; the command line wins.
+_CONFIG = {"_target_": "hydra_plugins.harness_sweeper.sweeper.HarnessSweeper", "params": None}
+ConfigStore.instance().store(group="hydra/sweeper", name="harness", node=_CONFIG, provider="noise-harness")
+
+
+class HarnessSweeper(BasicSweeper):
+    """Compose all, check all, then launch what is left; DESIGN decision 2."""
+
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size=None, params=params)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the grid.
+
+        Raises:
+            ValueError: a job's settings or files are bad; nothing was started.
+            RunFailed: the sweep ended and at least one run failed.
+        """
+        from harness.plan import config_from, make_plan
+
+        assert self.hydra_context is not None
+        jobs = self._expand(arguments)
+        composer = Composer(self.hydra_context.config_loader, self.config)
+        plan = make_plan((config_from(composer.compose(job)) for job in jobs), jobs)
+        print(plan.describe(), file=sys.stderr)
+        if not plan.to_run or plan.to_run[0].config.harness.dry_run:
+            return []
+        group = "sweep-" + hashlib.sha256(" ".join(sorted(job.run_id for job in plan.jobs)).encode()).hexdigest()[:8]
+        launched = [
+            [*job.overrides, *_bookkeeping(job, f"{number}/{len(plan.to_run)}", group)]
+            for number, job in enumerate(plan.to_run, start=1)
+        ]
+        assert self.launcher is not None
+        results = self.launcher.launch(launched, initial_job_idx=0)
+        _raise_if_failed([job.run_id for job in plan.to_run], results, plan.to_run[0].config.output_dir)
+        return [results]
+
+    def _expand(self, arguments: list[str]) -> list[list[str]]:
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        return self.split_arguments(overrides, None)[0]
+
+
+def _bookkeeping(job: Any, position: str, group: str) -> list[str]:
+    """What only the sweep knows: place in the queue, W&B group, and the identity that was checked.
+
+    The job refuses to run as anything else, so a YAML edited while it waits in a queue cannot change it.
+    """
+    group = job.config.tracking.group or job.config.experiment or group
+    return [f"harness.run_id={job.run_id}", f"harness.position='{position}'", f"tracking.group={group}"]
+
+
+def _raise_if_failed(run_ids: list[str], results: Sequence[JobReturn], output_dir: str) -> None:
+    from harness.plan import RunFailed
+
+    failures = [
+        f"{run_id}: {type(result._return_value).__name__}: {result._return_value} (see {output_dir}/{run_id}/log.txt)"
+        for run_id, result in zip(run_ids, results, strict=True)
+        if result.status != JobStatus.COMPLETED
+    ]
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    if failures:
+        raise RunFailed(f"{len(failures)} of {len(results)} runs failed; the same command continues them")

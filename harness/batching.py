@@ -1,0 +1,193 @@
+"""Micro-batches: the documents of an optimiser step as tensors, packed without padding or padded by length.
+
+B rows, T tokens of a row, N documents of a micro-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+IGNORE_INDEX = -100
+
+Layout = Literal["packed", "padded"]
+
+_PER_TOKEN = ("input_ids", "attention_mask", "position_ids", "labels", "targets", "document_ids")
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """One tokenised training example.
+
+    Attributes:
+        index: its place in the data set.
+        input_ids: (L,) integers.
+        labels: (L,) integers; -100 where no loss is taken, otherwise equal to input_ids.
+    """
+
+    index: int
+    input_ids: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.input_ids.ndim != 1 or self.input_ids.shape != self.labels.shape or not len(self.input_ids):
+            raise ValueError(
+                f"document {self.index}: input_ids of shape {self.input_ids.shape} and labels of shape "
+                f"{self.labels.shape} must be one row each, of one length above 0"
+            )
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One forward pass.
+
+    Attributes:
+        input_ids: (B, T) int64; 0 at padding, where nothing reads it.
+        attention_mask: (B, T) int64; 1 at real tokens, 0 at padding.
+        position_ids: (B, T) int64; they restart at 0 with every document.
+        labels: (B, T) int64; each token's own label, -100 for none and at padding.
+        targets: (B, T) int64; the label of the next token of the same document, -100 for none: what the model
+            has to predict at this position. A document's first token is therefore nobody's target.
+        document_ids: (B, T) int64; 0..N-1, the place in `documents`; padding has its row's.
+        documents: the N documents' `Document.index`, in row-major order.
+        segment_lengths: for each row the lengths of its documents, in order; they add up to T where packed.
+        layout: packed (one row of documents end to end, no padding) or padded (a document a row,
+            padding on the right).
+        n_targets: how many of `targets` count; known here so that no device has to be asked.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+    labels: Tensor
+    targets: Tensor
+    document_ids: Tensor
+    documents: tuple[int, ...]
+    segment_lengths: tuple[tuple[int, ...], ...]
+    layout: Layout
+    n_targets: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Real tokens."""
+        return sum(map(sum, self.segment_lengths))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in _PER_TOKEN}
+        return replace(self, **moved)
+
+    def repeat(self, times: int) -> Batch:
+        """The whole batch `times` over, below each other: (times * B, T).
+
+        Row r of copy k is row k * B + r, as in the pairs of `harness.noise.perturb`. Each copy of a document
+        is a document of its own: copy k of document n has document_ids k * N + n.
+        """
+        repeated = {name: getattr(self, name).repeat(times, 1) for name in _PER_TOKEN}
+        shifted = [self.document_ids + copy * len(self.documents) for copy in range(times)]
+        repeated["document_ids"] = torch.cat(shifted)
+        return replace(
+            self,
+            **repeated,
+            documents=self.documents * times,
+            segment_lengths=self.segment_lengths * times,
+            n_targets=self.n_targets * times,
+        )
+
+    def without_targets(self) -> Batch:
+        """The same forward pass with nothing to predict: loss and gradients are zero.
+
+        For a rank that has fewer micro-batches than the others: sharded models need as many passes on each.
+        """
+        nothing = torch.full_like(self.targets, IGNORE_INDEX)
+        return replace(self, labels=nothing, targets=nothing, n_targets=0)
+
+
+def micro_batches(
+    documents: Sequence[Document],
+    *,
+    layout: Layout,
+    max_tokens: int | None = None,
+    max_rows: int | None = None,
+) -> list[Batch]:
+    """Share out the documents of one optimiser step over as few forward passes as the limits allow.
+
+    Longest first, each document goes to the first micro-batch with room for it; ties keep the order given, so
+    the result depends on nothing but the arguments.
+
+    Args:
+        documents: at least one.
+        layout: packed or padded, see `Batch`.
+        max_tokens: at most so many positions in a micro-batch, padding included. A document that is longer
+            has a micro-batch to itself.
+        max_rows: at most so many documents in a micro-batch.
+
+    Raises:
+        ValueError: no documents, or a limit below 1.
+    """
+    if not documents:
+        raise ValueError("documents: none given, at least one is needed")
+    for name, limit in (("max_tokens", max_tokens), ("max_rows", max_rows)):
+        if limit is not None and limit < 1:
+            raise ValueError(f"{name}={limit}: must be 1 or more")
+    return [_batch(group, layout) for group in _first_fit(documents, layout, max_tokens, max_rows)]
+
+
+def _first_fit(
+    documents: Sequence[Document], layout: Layout, max_tokens: int | None, max_rows: int | None
+) -> list[list[Document]]:
+    groups: list[list[Document]] = []
+    positions: list[int] = []  # positions each group computes, padding included
+    for document in sorted(documents, key=len, reverse=True):
+        for place, group in enumerate(groups):
+            # The first of a padded group is its longest: another row costs that width.
+            grown = positions[place] + (len(document) if layout == "packed" else len(group[0]))
+            if (max_tokens is None or grown <= max_tokens) and (max_rows is None or len(group) < max_rows):
+                group.append(document)
+                positions[place] = grown
+                break
+        else:
+            groups.append([document])
+            positions.append(len(document))
+    return groups
+
+
+def _batch(documents: list[Document], layout: Layout) -> Batch:
+    rows = [documents] if layout == "packed" else [[document] for document in documents]
+    segment_lengths = tuple(tuple(map(len, row)) for row in rows)
+    shape = (len(rows), max(map(sum, segment_lengths)))
+    places = [(row, start) for row, lengths in enumerate(segment_lengths) for start in _starts(lengths)]
+
+    def fill(parts: Iterable[np.ndarray], padding: int = 0) -> Tensor:
+        filled = np.full(shape, padding, dtype=np.int64)
+        for (row, start), part in zip(places, parts, strict=True):
+            filled[row, start : start + len(part)] = part
+        return torch.from_numpy(filled)
+
+    targets = fill((np.append(each.labels[1:], IGNORE_INDEX) for each in documents), padding=IGNORE_INDEX)
+    return Batch(
+        input_ids=fill(each.input_ids for each in documents),
+        attention_mask=fill(np.ones_like(each.input_ids) for each in documents),
+        position_ids=fill(np.arange(len(each)) for each in documents),
+        labels=fill((each.labels for each in documents), padding=IGNORE_INDEX),
+        targets=targets,
+        # Ids only grow along a row: the running maximum lets padding inherit its row's.
+        document_ids=fill(np.full(len(each), place) for place, each in enumerate(documents)).cummax(1).values,
+        documents=tuple(document.index for document in documents),
+        segment_lengths=segment_lengths,
+        layout=layout,
+        n_targets=int((targets != IGNORE_INDEX).sum()),
+    )
+
+
+def _starts(lengths: Sequence[int]) -> list[int]:
+    return [0, *accumulate(lengths)][:-1]

@@ -1,0 +1,109 @@
+"""The command `python -m harness`: Hydra composes, one line answers bad input, nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_PACKAGE = Path(__file__).parent
+
+
+def conf_dir() -> Path:
+    """The YAML folder: inside the package in a wheel, beside it in a checkout."""
+    inside = _PACKAGE / "conf"
+    return inside if inside.is_dir() else _PACKAGE.parent / "conf"
+
+
+def enable_plugins() -> None:
+    """Let Hydra find our sweeper, a plugin of the namespace package `hydra_plugins`."""
+    folder = str(_PACKAGE / "_ext")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def main() -> None:
+    """Entry point; exit status 0 done, 1 a run failed, 2 bad input (nothing was started)."""
+    enable_plugins()
+    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # With this set Hydra raises its errors instead of printing several lines and a hint.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    import hydra
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from harness.config import defaults
+
+    # Every key of the schema exists before the YAML files are laid over it, so any can be overridden.
+    ConfigStore.instance().store(name="schema", node=defaults())
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
+    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+        if show_traceback:
+            raise
+        sys.exit(_report(error))
+
+
+def _job(composed: DictConfig) -> Any:
+    """What Hydra calls for each job: once without -m, by a launcher (perhaps on another machine) with it."""
+    if composed.harness.run_id is not None:
+        from harness.pipeline import execute
+        from harness.plan import config_from
+
+        return execute(config_from(composed))
+    try:
+        return _single(composed)
+    except (ValueError, OSError) as error:
+        sys.exit(_report(error))  # Hydra would print a line of its own before an exception
+
+
+def _single(composed: DictConfig) -> Any:
+    """Plan, check and do one run; in a sweep the sweeper has planned already."""
+    from harness.plan import config_from, make_plan
+
+    config = config_from(composed)
+    plan = make_plan([config])
+    print(plan.describe(), file=sys.stderr)
+    if config.harness.dry_run or not plan.to_run:
+        return None
+    from harness.pipeline import execute
+
+    return execute(config)
+
+
+def _report(error: Exception) -> int:
+    from harness.plan import RunFailed
+
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    return 1 if isinstance(error, RunFailed) else 2
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks; what Hydra says of keys and lists of values, in this project's terms."""
+    text = str(error)
+    if error.__cause__ is not None and str(error.__cause__) not in text:
+        text += f" {error.__cause__}"
+    ambiguous = re.match(r"Ambiguous value for argument '([^']*)'", text)
+    if ambiguous:
+        return f"{ambiguous[1]}: several values need a sweep; add -m (python -m harness -m {ambiguous[1]} ...)"
+    unknown = re.match(r"Could not override '([^']*)'", text)
+    if unknown:
+        return f"{unknown[1]}: there is no such key{_did_you_mean(unknown[1])}"
+    text = re.sub(r"\s+(full_key: |Config search path:).*", "", text, flags=re.DOTALL).removeprefix("In 'config': ")
+    return re.sub(r"\s+", " ", text).strip() or type(error).__name__
+
+
+def _did_you_mean(key: str) -> str:
+    import difflib
+
+    from harness.config import defaults
+
+    known = [f"{section}.{name}" for section, keys in defaults().items() if isinstance(keys, dict) for name in keys]
+    close = difflib.get_close_matches(key, [*known, *defaults()], n=3)
+    return f" (did you mean {', '.join(close)}?)" if close else ""

@@ -1,0 +1,53 @@
+"""What every stage is given: the settings, the folder, the tracker, and the model while it is in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.config import Config
+from harness.progress import Progress
+from harness.record import RunFolder
+from harness.tracking import Tracker
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass
+class Run:
+    """One run in progress."""
+
+    config: Config
+    run_id: str
+    folder: RunFolder
+    tracker: Tracker
+    model: PreTrainedModel | None = None
+
+    def trained_model(self) -> PreTrainedModel:
+        """The fine-tuned model: the one in memory, else from the folder's model/.
+
+        Raises:
+            ValueError: there is none; the run was not trained, or with train.keep_model=false.
+        """
+        if self.model is None:
+            from harness.model import load_model
+
+            weights = self.folder / "model"
+            if not weights.is_dir():
+                raise ValueError(f"{weights}: no trained model; run the stage train (with train.keep_model=true)")
+            self.model = load_model(self.config.model, self.config.seed, weights)
+        return self.model
+
+    def progress(self, stage: str, total: int, unit: str, initial: int = 0) -> Progress:
+        """A progress bar labelled with the run's place in the sweep, its name and the stage."""
+        position = f"[{self.config.harness.position}] " if self.config.harness.position else ""
+        return Progress(f"{position}{self.run_id} {stage}", total, unit, initial)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A stage's final figures (they go to summary.json and W&B) and how it ended."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    status: str = "finished"

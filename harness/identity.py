@@ -1,0 +1,99 @@
+"""Who a run is: the same settings and the same data give the same run_id, on any machine and in any folder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness.config import Config
+
+# The sections that decide what the trained model is, what it answers, and how the answers are judged.
+_TRAIN = ("model", "dataset", "noise", "alpha", "train", "seed")
+_SECTIONS: dict[str, tuple[str, ...]] = {
+    "train": _TRAIN,
+    "generate": (*_TRAIN, "eval_set", "generate"),
+    "judge": (*_TRAIN, "eval_set", "generate", "judge"),
+}
+# Keys that change how a result is obtained or kept, but not the result.
+_NO_RESULT = {
+    "train": {"name", "log_every", "checkpoint_every", "keep_model"},
+    "generate": {"name"},
+    "judge": {"name"},
+}
+_PATHS = ("model", "dataset", "eval_set")
+_SAMPLE_BYTES = 1 << 20
+
+
+def run_id(config: Config) -> str:
+    """Readable prefix and a hash over everything that decides the run's outputs.
+
+    Left out: folders, launcher, tracking, experiment name, and the judge (a run keeps the verdicts of
+    several judges). A path counts by the content behind it.
+    """
+    alpha = f"-a{config.alpha:g}" if config.alpha else ""
+    prefix = f"{config.model.name}-{config.dataset.name}-{config.noise.name}{alpha}-s{config.seed}"
+    return f"{prefix}-{stage_fingerprint(config, 'generate')[:10]}"
+
+
+def stage_fingerprint(config: Config, stage: str) -> str:
+    """SHA-256 of the settings that a stage's output depends on (hex)."""
+    plain = config.model_dump(mode="json")
+    kept = {name: plain[name] for name in _SECTIONS[stage]}
+    for section, keys in _NO_RESULT.items():
+        if section in kept:
+            kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
+    for section in _PATHS:
+        if section in kept and kept[section].get("path"):
+            kept[section]["path"] = path_fingerprint(kept[section]["path"])
+    return hashlib.sha256(_canonical(kept).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def resolve_path(path: str) -> Path:
+    """A path of the config; "package:NAME/FILE" is a file inside an installed Python package.
+
+    Raises:
+        ValueError: the package is not installed, or there is no such file.
+    """
+    if path.startswith("package:"):
+        package, _, inside = path.removeprefix("package:").partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ValueError(f"path={path}: the package {package} is not installed (pip install --no-deps {package})")
+        found = Path(spec.submodule_search_locations[0]) / inside
+    else:
+        found = Path(path).expanduser()
+    if not found.exists():
+        raise ValueError(f"path={path}: no such file or folder")
+    return found
+
+
+def path_fingerprint(path: str) -> str:
+    """Content of a file, or of a folder of weights: names, sizes and the first and last MiB of each file."""
+    root = resolve_path(path)
+    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
+    parts = [(str(p.relative_to(root)) if p != root else "", *_file_key(p)) for p in files]
+    return hashlib.sha256(_canonical(parts).encode()).hexdigest()
+
+
+def _file_key(path: Path) -> tuple[int, str]:
+    stat = path.stat()
+    return stat.st_size, _sampled_hash(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _sampled_hash(path: str, size: int, _modified_ns: int) -> str:
+    """Hash of a whole file up to 64 MiB, of its two ends beyond (weights of many GB must not stall a dry run)."""
+    with open(path, "rb") as file:
+        if size <= 64 * _SAMPLE_BYTES:
+            return hashlib.sha256(file.read()).hexdigest()
+        head = file.read(_SAMPLE_BYTES)
+        file.seek(-_SAMPLE_BYTES, 2)
+        return hashlib.sha256(head + file.read()).hexdigest()

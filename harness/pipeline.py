@@ -1,0 +1,127 @@
+"""The order of the stages, and what happens around them: lock, provenance, log, failure, summary."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+
+from harness.config import STAGES, Config
+from harness.context import Run, StageResult
+from harness.identity import run_id, stage_fingerprint
+from harness.plan import RunFailed, folder_of, pending_stages
+from harness.provenance import provenance
+from harness.record import RunFolder, read_json, write_json, write_text
+from harness.tracking import Tracker
+
+# Each module has one public function of this shape: run(Run) -> StageResult.
+_MODULES = {"train": "harness.train", "generate": "harness.generate", "judge": "harness.judge.stage"}
+
+
+def execute(config: Config) -> dict[str, Any]:
+    """Do what is left of one run and return its summary.
+
+    Raises:
+        ValueError: the settings are not those that were planned.
+        RunFailed: a stage failed; the traceback is in the run's log.txt, the reason in `failed`.
+    """
+    identity, folder = run_id(config), folder_of(config)
+    if config.harness.run_id not in (None, identity):
+        raise ValueError(f"planned as {config.harness.run_id} but now {identity}: settings or data changed since")
+    with folder.locked(), _terminate_as_exit():
+        pending = pending_stages(config, folder)
+        if not pending:
+            return dict(read_json(folder / "summary.json"))
+        _open(folder, config)
+        run = Run(config, identity, folder, Tracker(config, identity, folder))
+        try:
+            _run_stages(run, pending)
+            return _close(run)
+        except Exception as error:
+            _record_failure(folder, error)
+            raise RunFailed(
+                f"{identity}: {type(error).__name__}: {error} (traceback in {folder / 'log.txt'})"
+            ) from error
+        finally:
+            run.tracker.abort()
+
+
+def _run_stages(run: Run, pending: list[str]) -> None:
+    for stage in (stage for stage in pending if stage in _MODULES):
+        run.folder.log(f"{stage}: starts")
+        started = time.monotonic()
+        result: StageResult = importlib.import_module(_MODULES[stage]).run(run)
+        seconds = time.monotonic() - started
+        run.folder.complete(stage, stage_fingerprint(run.config, stage), seconds, result.status, result.figures)
+        run.folder.log(f"{stage}: {result.status} in {seconds:.1f} s")
+        if result.status != "finished":
+            return
+
+
+def _open(folder: RunFolder, config: Config) -> None:
+    write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_json(folder / "provenance.json", provenance())
+    for marker in ("failed", "done"):
+        (folder / marker).unlink(missing_ok=True)
+
+
+def _close(run: Run) -> dict[str, Any]:
+    """Write summary.json, hand the final numbers to W&B, and mark the run as done, in this order."""
+    summary = _summary(run)
+    write_json(run.folder / "summary.json", summary)
+    outputs = run.folder / "model_outputs.json"
+    run.tracker.finish(summary["final"], read_json(outputs)[:64] if outputs.exists() else [], summary["status"])
+    if not run.config.train.keep_model:
+        run.folder.remove_tree("model")
+    write_text(run.folder / "done", f"{summary['status']}\n")
+    return summary
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    config, stages = run.config, run.folder.stages()
+    final: dict[str, float] = {}
+    for stage in (stage for stage in STAGES if stage in stages):
+        final |= stages[stage]["figures"] | {f"{stage}/seconds": stages[stage]["seconds"]}
+    diverged = any(entry["status"] == "diverged" for entry in stages.values())
+    return {
+        "run_id": run.run_id,
+        "status": "diverged" if diverged else "finished",
+        "model": config.model.name,
+        "dataset": config.dataset.name,
+        "eval_set": config.eval_set.name,
+        "noise": config.noise.name,
+        "alpha": config.alpha,
+        "seed": config.seed,
+        "judge": config.judge.name,
+        "experiment": config.experiment,
+        "group": config.tracking.group,
+        "final": final,
+    }
+
+
+def _record_failure(folder: RunFolder, error: Exception) -> None:
+    reason = {"type": type(error).__name__, "message": str(error)}
+    folder.log("failed\n" + "".join(traceback.format_exception(error)))
+    write_text(folder / "failed", json.dumps(reason) + "\n")
+
+
+@contextmanager
+def _terminate_as_exit() -> Iterator[None]:
+    """Turn SIGTERM (a scheduler's preemption) into an exit that unwinds: checkpoints and W&B are closed in order."""
+
+    def leave(number: int, _frame: Any) -> None:
+        sys.exit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,128 @@
+"""The run folder: the truth on disk. Files appear whole (written beside, then renamed) or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: after a crash the old content or the new is there, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, as UTF-8, refusing NaN."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a ValueError names the file and the place where it stops being JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
+
+
+@contextmanager
+def commit_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `folder` when the block ends without an exception."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class RunFolder:
+    """One run's folder: which stages are complete, its log, its metrics.
+
+    A stage is complete when its output is in place and stages.json holds the fingerprint of the settings that
+    made it; other settings (another judge, say) make the same stage incomplete again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Completed stages: name -> fingerprint, status, finished_at (Unix seconds), seconds, figures."""
+        manifest = self / "stages.json"
+        return read_json(manifest) if manifest.exists() else {}
+
+    def is_complete(self, stage: str, fingerprint: str) -> bool:
+        return self.stages().get(stage, {}).get("fingerprint") == fingerprint
+
+    def complete(self, stage: str, fingerprint: str, seconds: float, status: str, figures: dict[str, float]) -> None:
+        """Note that a stage's output is in place, with its final figures."""
+        entry = {
+            "fingerprint": fingerprint,
+            "status": status,
+            "finished_at": time.time(),
+            "seconds": round(seconds, 3),
+            "figures": figures,
+        }
+        write_json(self / "stages.json", {**self.stages(), stage: entry})
+
+    def remove_tree(self, name: str) -> None:
+        shutil.rmtree(self / name, ignore_errors=True)
+
+    def log(self, message: str) -> None:
+        """Append a line with the local time to log.txt."""
+        with open(self / "log.txt", "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+
+    def append_metrics(self, row: dict[str, float | int]) -> None:
+        """Append one logged step to metrics.jsonl; NaN and infinity become null (JSON has neither)."""
+        finite = {key: value if math.isfinite(value) else None for key, value in row.items()}
+        with open(self / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(finite) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All logged steps so far; a line torn by a crash at the very end is left out."""
+        path = self / "metrics.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop rows after `step`: a resumed run logs them again."""
+        rows = [row for row in self.metrics() if row["step"] <= step]
+        if (self / "metrics.jsonl").exists():
+            write_text(self / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process.
+
+        Raises:
+            BlockingIOError: another process is working on the same run.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self / ".lock", "w", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BlockingIOError(f"{self.path}: another process is working on this run") from None
+            yield

@@ -1,0 +1,42 @@
+"""What happens at which step, as pure functions of the step: a resumed run needs no state of theirs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Optimiser steps of one pass over the data; the last may hold fewer examples."""
+    return math.ceil(examples / batch_size)
+
+
+def total_steps(examples: int, batch_size: int, epochs: float | None, max_steps: int | None) -> int:
+    """Optimiser steps of the whole training; max_steps wins over epochs."""
+    if max_steps is not None:
+        return max_steps
+    assert epochs is not None
+    return max(1, round(epochs * steps_per_epoch(examples, batch_size)))
+
+
+def batch_at(step: int, examples: int, batch_size: int, seed: int) -> list[int]:
+    """Indices of the examples of step `step` (from 0): a fresh permutation each epoch, keyed by (seed, epoch)."""
+    epoch, position = divmod(step, steps_per_epoch(examples, batch_size))
+    order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(examples)
+    return [int(index) for index in order[position * batch_size : (position + 1) * batch_size]]
+
+
+def lr_factor(step: int, total: int, warmup_ratio: float, scheduler: str) -> float:
+    """Learning rate of step `step` (from 0) as a fraction of its peak.
+
+    Linear warm-up over ceil(warmup_ratio x total) steps, then cosine to 0, linear to 0, or constant: equal to
+    transformers.get_scheduler's, so the first step of a warm-up has rate 0.
+    """
+    warmup = math.ceil(warmup_ratio * total)
+    if step < warmup:
+        return step / warmup
+    progress = (step - warmup) / max(1, total - warmup)
+    if scheduler == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 1.0 - progress if scheduler == "linear" else 1.0

@@ -1,0 +1,189 @@
+"""The stage `train`: the whole loop, flat. Documents in, a fine-tuned model and metrics.jsonl out.
+
+One optimiser step takes an effective batch of documents, shared out over the ranks; each rank packs its share
+into micro-batches. The loss is the sum over the response tokens of the effective batch divided by their number,
+whatever the packing, the number of micro-batches or of ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from harness.attention import packed_attention, supports_packing
+from harness.batching import Batch, Document, Layout, micro_batches
+from harness.checkpoint import load_checkpoint, save_checkpoint
+from harness.config import Config, TrainConfig
+from harness.context import Run, StageResult
+from harness.data import load_examples
+from harness.encode import encode_examples
+from harness.identity import stage_fingerprint
+from harness.loss import ResponseLoss
+from harness.meter import Meter
+from harness.model import load_model, load_tokenizer, save_model
+from harness.noise import EmbeddingNoise, Noise
+from harness.schedule import batch_at, lr_factor, total_steps
+
+_KEEP_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one optimiser step works with, made once per training."""
+
+    accelerator: Accelerator
+    objective: ResponseLoss
+    noise: EmbeddingNoise
+    settings: TrainConfig
+    layout: Layout
+    special_ids: Tensor
+    meter: Meter
+
+
+def run(run: Run) -> StageResult:
+    """Fine-tune and write model/; status "diverged" where loss or gradient is no number any more."""
+    config, settings = run.config, run.config.train
+    tokenizer = load_tokenizer(config.model)
+    train, heldout = (
+        encode_examples(examples, tokenizer, config.dataset.max_length) for examples in load_examples(config.dataset)
+    )
+    run.folder.log(f"data: {len(train.documents)} examples, {train.truncated} cut, {train.resplit} split at the border")
+    model = load_model(config.model, config.seed)
+    layout = _layout(settings, model, run)
+    objective = ResponseLoss(model)
+    with packed_attention(model) if layout == "packed" else nullcontext():
+        figures, status = fit(run, objective, train.documents, layout)
+        if status == "finished" and heldout.documents:
+            figures["heldout/loss"] = mean_loss(objective, heldout.documents, settings.micro_batch_tokens, layout)
+    if status == "finished":
+        save_model(model, tokenizer, run.folder / "model")
+        run.model = model
+    run.folder.remove_tree("checkpoints")
+    return StageResult(figures, status)
+
+
+def fit(run: Run, objective: ResponseLoss, documents: list[Document], layout: Layout) -> tuple[dict[str, float], str]:
+    """The training loop.
+
+    Returns:
+        Final figures, and "finished" or "diverged".
+    """
+    config, settings, model = run.config, run.config.train, objective.model
+    accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
+    optimizer = torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
+    objective, optimizer = accelerator.prepare(objective, optimizer)
+    total = total_steps(len(documents), settings.batch_size, settings.epochs, settings.max_steps)
+    fingerprint = stage_fingerprint(config, "train")
+    start, refused = load_checkpoint(run.folder / "checkpoints", fingerprint, objective, optimizer)
+    for line in refused:
+        run.folder.log(line)
+    run.folder.truncate_metrics(start)
+    meter = Meter(run.folder.metrics()[-1] if start else {})
+    noise = EmbeddingNoise(model, noise_of(config), config.seed, pair_mode=settings.pair_mode)
+    special_ids = torch.tensor(load_tokenizer(config.model).all_special_ids, device=accelerator.device)
+    parts = Parts(accelerator, objective, noise, settings, layout, special_ids, meter)
+    status, row = "finished", {}
+    model.train()
+    with noise, run.progress("train", total, "step", initial=start) as progress:
+        for step in range(start, total):
+            # Dropout draws from the global generator: keyed by the step, a resumed run repeats it.
+            torch.manual_seed(config.seed * 1_000_003 + step)
+            indices = batch_at(step, len(documents), settings.batch_size, config.seed)
+            mine = [documents[index] for index in indices[accelerator.process_index :: accelerator.num_processes]]
+            noise.measure = (step + 1) % settings.log_every == 0
+            loss = forward_backward(parts, mine, step, step / total)
+            grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm))
+            if math.isfinite(loss) and math.isfinite(grad_norm):
+                for group in optimizer.param_groups:
+                    group["lr"] = settings.lr * lr_factor(step, total, settings.warmup_ratio, settings.scheduler)
+                optimizer.step()
+            else:
+                status = "diverged"
+            optimizer.zero_grad(set_to_none=True)
+            done = step + 1
+            if done % settings.log_every == 0 or done == total or status == "diverged":
+                row = {"step": done, "train/loss": loss, "train/grad_norm": grad_norm} | meter.row() | _realised(noise)
+                row["train/lr"] = optimizer.param_groups[0]["lr"]
+                run.folder.append_metrics(row)
+                run.tracker.log(row)
+            progress.update(loss=f"{loss:.3f}", tokens_per_s=f"{meter.rate():.0f}")
+            if status == "diverged":
+                run.folder.log(f"step {done}: loss {loss}, gradient norm {grad_norm}: diverged")
+                break
+            if settings.checkpoint_every and done % settings.checkpoint_every == 0 and done < total:
+                save_checkpoint(run.folder / "checkpoints", done, fingerprint, objective, optimizer, _KEEP_CHECKPOINTS)
+    return {key: value for key, value in row.items() if key != "step" and math.isfinite(value)}, status
+
+
+def forward_backward(parts: Parts, documents: list[Document], step: int, progress: float) -> float:
+    """Accumulate the gradient of one optimiser step on this rank; return the loss of the effective batch, all ranks."""
+    accelerator, settings, noise = parts.accelerator, parts.settings, parts.noise
+    batches = micro_batches(documents, layout=parts.layout, max_tokens=settings.micro_batch_tokens)
+    halves, world = noise.noise.halves, accelerator.num_processes
+    targets = accelerator.reduce(torch.tensor(float(sum(batch.n_targets for batch in batches)))).item()
+    loss = torch.zeros((), device=accelerator.device)
+    for number, batch in enumerate(batch.to(accelerator.device) for batch in batches):
+        _announce(parts, batch, step, number, progress)
+        share = 1 / targets if settings.loss == "token_mean" else 1 / (batch.n_targets * len(batches) * world)
+        for half in range(halves) if settings.pair_mode == "sequential" else [None]:
+            if half is not None and halves > 1:
+                noise.half(half)
+            last = number == len(batches) - 1 and half in (None, halves - 1)
+            with nullcontext() if last else accelerator.no_sync(parts.objective):
+                total, _ = parts.objective(batch.repeat(halves) if half is None else batch)
+                loss += total.detach() * (share / halves)
+                # Gradients are averaged over ranks; the share is of all ranks' tokens already.
+                accelerator.backward(total * (share * world / halves))
+    parts.meter.count(len(documents), halves * len(documents), halves * sum(batch.n_tokens for batch in batches))
+    return float(accelerator.reduce(loss))
+
+
+def _announce(parts: Parts, batch: Batch, step: int, micro_batch: int, progress: float) -> None:
+    """Tell the noise which documents the next forward pass holds."""
+    parts.noise.at(
+        step=step,
+        micro_batch=micro_batch,
+        documents=batch.documents,
+        progress=progress,
+        attention_mask=batch.attention_mask,
+        document_ids=batch.document_ids,
+        labels=batch.labels,
+        special_tokens_mask=torch.isin(batch.input_ids, parts.special_ids),
+    )
+
+
+@torch.no_grad()
+def mean_loss(objective: ResponseLoss, documents: list[Document], max_tokens: int, layout: Layout) -> float:
+    """Noise-free loss per response token (nats), the model in evaluation mode."""
+    was_training, total, count = objective.training, 0.0, 0
+    objective.eval()
+    for batch in micro_batches(documents, layout=layout, max_tokens=max_tokens):
+        loss, targets = objective(batch.to(objective.model.device))
+        total, count = total + float(loss), count + int(targets)
+    objective.train(was_training)
+    return total / count
+
+
+def noise_of(config: Config) -> Noise:
+    """The noise of a run's settings."""
+    return Noise(alpha=config.alpha, **config.noise.model_dump(exclude={"name"}))
+
+
+def _realised(noise: EmbeddingNoise) -> dict[str, float]:
+    return {"noise/alpha": noise.alpha, **(noise.last.summary() if noise.measure and noise.last else {})}
+
+
+def _layout(settings: TrainConfig, model: PreTrainedModel, run: Run) -> Layout:
+    """packed where the model can, padded otherwise or on request; the log says which."""
+    packs = settings.layout != "padded" and supports_packing(model)
+    if settings.layout == "packed" and not packs:
+        raise ValueError(f"train.layout=packed: {type(model).__name__} cannot attend within documents; use padded")
+    layout: Layout = "packed" if packs else "padded"
+    run.folder.log(f"layout: {layout}")
+    return layout

@@ -1,0 +1,47 @@
+"""Shared helpers: a composed default config, and where the data beside the checkout lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+# No test reaches a model hub or a W&B server by accident.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real data; skips where the checkout stands alone."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data (../shared/data) are not on this machine")
+    return folder
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Callable:
+    """compose("noise=symnoise", ...) -> checked Config whose runs go to a temporary folder."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+
+    from harness.cli import conf_dir, enable_plugins
+    from harness.config import Config, defaults
+    from harness.plan import config_from
+
+    enable_plugins()
+    ConfigStore.instance().store(name="schema", node=defaults())
+
+    def build(*overrides: str) -> Config:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = hydra_compose("config", [f"output_dir={tmp_path / 'runs'}", "tracking=disabled", *overrides])
+        return config_from(composed)
+
+    return build

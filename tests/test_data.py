@@ -1,0 +1,98 @@
+"""Bad data get one error that names file, row, key and value, before anything starts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.config import DatasetConfig, EvalSetConfig
+from harness.data import load_eval_items, load_examples
+
+GOOD = {"instruction": "Say hello", "input": "", "output": "hello"}
+
+
+def write(path, content) -> str:
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return str(path)
+
+
+def alpaca(path: str, **keys) -> DatasetConfig:
+    return DatasetConfig(name="alpaca", path=path, **{"heldout": 0, **keys})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"  \n", "the file is empty"),
+        (b"[]", "holds no rows"),
+        ([GOOD, {"instruction": "x"}], "row 2: key 'output' is missing"),
+        ([GOOD, GOOD, {**GOOD, "output": 7}], "row 3: key 'output' must be text, found int: '7'"),
+        ([{**GOOD, "output": ""}], "row 1: key 'output' is empty"),
+        ([GOOD, "text"], "row 2: expected an object with keys, found 'text'"),
+        (
+            b'[{"instruction": "a", "output": "b"}, {"instruction": ]',
+            "row 2: broken JSON at line 1, column 55",
+        ),
+        (b'{"instruction": "a", "output": "b"}\n\n{"instruction"', "row 2: broken JSON at line 3"),
+        ('[{"instruction": "a", "output": "é"}]'.encode("latin-1"), "not UTF-8: byte 0xe9 at byte 33"),
+    ],
+)
+def test_broken_files(tmp_path, content, message):
+    path = write(tmp_path / "data.json", content)
+    with pytest.raises(ValueError, match=r"data\.json: ") as error:
+        load_examples(alpaca(path))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_file_and_missing_path():
+    with pytest.raises(ValueError, match=r"no/such\.json: no such file"):
+        load_examples(alpaca("no/such.json"))
+    with pytest.raises(ValueError, match=r"dataset.path: is missing; give the file as dataset.path=FILE"):
+        load_examples(DatasetConfig(name="alpaca"))
+
+
+def test_too_few_rows(tmp_path):
+    path = write(tmp_path / "data.json", [GOOD] * 3)
+    with pytest.raises(ValueError, match="3 examples, but size and heldout=2 ask for at least 6"):
+        load_examples(alpaca(path, size=4, heldout=2))
+
+
+def test_json_lines_with_byte_order_mark(tmp_path):
+    lines = "\n".join(json.dumps({**GOOD, "instruction": f"say {i}"}) for i in range(5))
+    path = write(tmp_path / "data.jsonl", ("\ufeff" + lines + "\n").encode())
+    train, heldout = load_examples(alpaca(path, heldout=2))
+    assert sorted(e.instruction for e in train + heldout) == [f"say {i}" for i in range(5)]
+    assert len(heldout) == 2
+
+
+def test_the_split_depends_on_the_data_seed_alone(tmp_path):
+    path = write(tmp_path / "data.json", [{**GOOD, "instruction": str(i)} for i in range(20)])
+    assert load_examples(alpaca(path, heldout=5)) == load_examples(alpaca(path, heldout=5))
+    assert load_examples(alpaca(path, heldout=5))[1] != load_examples(alpaca(path, heldout=5, seed=1))[1]
+
+
+def test_eval_file_with_a_repeated_instruction(tmp_path):
+    rows = [{"instruction": "a", "output": "x"}, {"instruction": "a", "output": "y"}]
+    path = write(tmp_path / "eval.json", rows)
+    with pytest.raises(ValueError, match=r"row 2: key 'instruction' repeats that of .*row 1"):
+        load_eval_items(EvalSetConfig(name="alpaca_eval", path=path))
+
+
+def test_builtin_training_and_evaluation_share_no_instruction():
+    train, heldout = load_examples(DatasetConfig(name="builtin", size=500, heldout=50))
+    items = load_eval_items(EvalSetConfig(name="builtin", heldout=60, unseen=20))
+    seen = {(e.instruction, e.input) for e in train + heldout}
+    assert len(seen) == 550
+    assert not seen & {(item.instruction, item.input) for item in items}
+
+
+def test_real_alpaca_eval_file(shared_data):
+    items = load_eval_items(
+        EvalSetConfig(name="alpaca_eval", path=str(shared_data / "alpaca_eval" / "reference_davinci003.json"), limit=16)
+    )
+    assert len(items) == 16
+    assert items[0].generator == "text_davinci_003"
+    assert items[0].family == "helpful_base"
