@@ -1,0 +1,143 @@
+"""Plain text with the facts and skills of the built-in tasks, to pretrain a small base model on.
+
+Three sources: the statements of the families (only about problems of the train split), single facts, and
+short descriptions of scenes. Nothing here is phrased as an instruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+
+from harness.builtin import words
+from harness.builtin.core import FAMILIES, LEVELS, joined, split_of
+from harness.builtin.items import family_names
+
+
+def sentences(seed: int) -> Iterator[str]:
+    """Yield plain statements without end, the same for the same seed.
+
+    No statement is about a problem of the heldout or unseen split: those are left out by their content keys.
+    The single facts are no family's problem.
+    """
+    return (text for _, text in keyed_sentences(seed))
+
+
+def keyed_sentences(seed: int) -> Iterator[tuple[str, str]]:
+    """Yield (content key, statement); the key is "" for facts and scenes, which are no family's problem."""
+    rng = Random(f"builtin/corpus/{seed}")
+    families = [FAMILIES[name] for name in family_names("train")]
+    while True:
+        if rng.random() < _FACT_SHARE:
+            yield "", rng.choice(_FACTS)(rng)
+            continue
+        family = rng.choice(families)
+        problem = family.draw(rng, rng.choice(LEVELS))
+        if split_of(problem.key) == "train":
+            template = rng.choice(family.statements)
+            yield problem.key, template.format(answer=problem.answer, **problem.slots)
+
+
+_FACT_SHARE = 0.35
+
+
+def _capitalised(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _opposite(rng: Random) -> str:
+    one, two = rng.choice(list(words.OPPOSITES.items()))
+    forms = ("The opposite of {} is {}.", "{} is the opposite of {}.", "{} and {} are opposites.")
+    return _capitalised(rng.choice(forms).format(one, two))
+
+
+def _colour(rng: Random) -> str:
+    thing, colour = rng.choice(list(words.COLOUR_OF.items()))
+    forms = ("{} is {}.", "{} is usually {}.", "The colour of {} is {}.")
+    return _capitalised(rng.choice(forms).format(thing, colour))
+
+
+def _capital(rng: Random) -> str:
+    country, city = rng.choice(list(words.CAPITALS.items()))
+    forms = ("The capital of {} is {}.", "{1} is the capital of {0}.", "{1} is a city in {0}.")
+    return rng.choice(forms).format(country, city)
+
+
+def _category(rng: Random) -> str:
+    word, category = rng.choice(list(words.CATEGORY_OF.items()))
+    members = joined(rng.sample(words.CATEGORIES[category], 3), ", ")
+    article = "an" if category[0] in "aeiou" else "a"
+    forms = (
+        f'The word "{word}" names {article} {category}.',
+        f"{category}s: {members}.",
+        f"{word}: {article} {category}",
+    )
+    return _capitalised(rng.choice(forms))
+
+
+def _small_sum(rng: Random) -> str:
+    a, b = rng.randint(0, 9), rng.randint(0, 9)
+    forms = (
+        f"{a} + {b} = {a + b}",
+        f"{a + b} - {b} = {a}",
+        f"{a} plus {b} is {a + b}.",
+        f"{a + b} minus {a} is {b}.",
+    )
+    return rng.choice(forms)
+
+
+def _number_row(rng: Random) -> str:
+    n = rng.randint(1, 999)
+    forms = (
+        f"After {n} comes {n + 1}.",
+        f"Before {n} comes {n - 1}.",
+        f"{n} lies between {n - 1} and {n + 1}.",
+    )
+    return rng.choice(forms)
+
+
+def _alphabet(rng: Random) -> str:
+    start = rng.randint(0, 22)
+    letters = "abcdefghijklmnopqrstuvwxyz"[start : start + 4]
+    forms = (
+        f"The letters {joined(letters, ', ')} follow one another in the alphabet.",
+        f"After {letters[0]} comes {letters[1]}.",
+    )
+    return rng.choice(forms)
+
+
+def _word_length(rng: Random) -> str:
+    word = rng.choice(words.WORDS)
+    forms = (
+        f"The word {word} has {len(word)} letters.",
+        f"The word {word} begins with {word[0]} and ends with {word[-1]}.",
+        f"{word} in capital letters is {word.upper()}.",
+    )
+    return rng.choice(forms)
+
+
+def _calendar(rng: Random) -> str:
+    names = rng.choice((words.DAYS, words.MONTHS))
+    i = rng.randrange(len(names) - 1)
+    return rng.choice((f"{names[i + 1]} comes after {names[i]}.", f"{names[i]} comes before {names[i + 1]}."))
+
+
+def _scene(rng: Random) -> str:
+    name, other = rng.sample(words.NAMES, 2)
+    thing, things = rng.choice(list(words.THINGS.items()))
+    colour, day, town = rng.choice(words.COLOURS), rng.choice(words.DAYS), rng.choice(words.TOWNS)
+    n = rng.randint(2, 99)
+    forms = (
+        f"{name} gave the {colour} {thing} to {other} on {day}.",
+        f"In {town} {name} met {other}, who had {n} {things}.",
+        f"The {thing} of {name} is {colour}, and {other} has {n} {things} at home in {town}.",
+        f"On {day} {name} and {other} went to {town} to look for a {thing}.",
+        f"{name} wrote: the {things} are {colour}. {other} read it on {day}.",
+    )
+    return rng.choice(forms)
+
+
+_FACTS: tuple[Callable[[Random], str], ...] = (
+    *(_opposite, _colour, _capital, _category, _small_sum),
+    *(_number_row, _alphabet, _word_length, _calendar, _scene),
+)
