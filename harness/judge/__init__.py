@@ -1,0 +1,1 @@
+"""Judges, their verdicts, and the scores of a file of verdicts."""

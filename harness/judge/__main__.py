@@ -1,0 +1,30 @@
+"""`python -m harness.judge COMMAND`: what can be done with verdicts outside a run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from harness.judge import score
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command; exit status 0, or 2 with one line on standard error for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m harness.judge", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    score.add_parser(commands)
+    parsed = parser.parse_args(arguments)
+    try:
+        parsed.function(parsed)
+    except ModuleNotFoundError as error:
+        print(f"error: {error}; install the extra `judge`", file=sys.stderr)
+        return 2
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
