@@ -1,0 +1,128 @@
+"""Which noise: its axes, their checks, and the presets named for what they reproduce."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from harness.noise.schedule import schedule_factor
+
+Distribution = Literal["uniform", "gaussian", "rademacher", "dropout", "none"]
+Scale = Literal["raw", "matched"]
+Pair = Literal["none", "antithetic", "independent"]
+Length = Literal["true", "padded", "row"]
+Where = Literal["all", "prompt", "response"]
+Schedule = Literal["constant", "linear", "cosine", "warmup"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "distribution": get_args(Distribution),
+    "scale": get_args(Scale),
+    "pair": get_args(Pair),
+    "length": get_args(Length),
+    "where": get_args(Where),
+    "schedule": get_args(Schedule),
+}
+
+
+@dataclass(frozen=True)
+class Noise:
+    """One kind of embedding noise, as a point on freely combined axes.
+
+    A document of L real tokens with embeddings X in R^(L x d) becomes X + alpha / sqrt(L d) * u, where u has
+    independent entries (NEFTune, 2310.05914, Algorithm 1; SymNoise, 2312.01523, Algorithm 2).
+
+    Attributes:
+        distribution: of u. uniform on [-1, 1); standard gaussian; rademacher, +1 or -1 with probability 1/2
+            each (the papers' "Bernoulli"). "dropout" is no additive noise but the control: entries of X are
+            zeroed with probability `rate` and the others divided by 1 - rate; alpha, scale and length do not
+            apply. "none" adds nothing, whatever alpha says.
+        alpha: strength, at least 0; 0 leaves the embeddings bitwise as they are.
+        scale: raw: as above. matched: u divided by sqrt(3) where needed, so that every distribution has the
+            variance 1/3 of the uniform one (2605.23171).
+        pair: antithetic: both X + e and X - e are trained on (SymNoise). independent: X + e and X + e' with
+            two draws, which costs the same without the symmetry.
+        length: the L above. true: the document's own number of real tokens, as in the official training code.
+            padded: the width of the padded batch, padding noised too, as in transformers. row: the real
+            tokens of the row, packed documents counted as one: the known fault, for reproduction.
+        where: which tokens are noised: all; prompt, those with label -100; response, the others. It chooses
+            the place and not the strength: L stays the whole document's.
+        special_tokens: whether tokens marked in special_tokens_mask are noised.
+        schedule: the course of alpha (of the rate for "dropout") over training, see `schedule_factor`.
+        rate: of "dropout", in [0, 1).
+
+    Raises:
+        ValueError: a value that is unknown, out of range, or without effect in this combination.
+    """
+
+    distribution: Distribution = "uniform"
+    alpha: float = 5.0
+    scale: Scale = "raw"
+    pair: Pair = "none"
+    length: Length = "true"
+    where: Where = "all"
+    special_tokens: bool = True
+    schedule: Schedule = "constant"
+    rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        for key, choices in _CHOICES.items():
+            value = getattr(self, key)
+            if value not in choices:
+                raise ValueError(f"{key}={value!r}: choose from {', '.join(choices)}")
+        if not isinstance(self.special_tokens, bool):
+            raise ValueError(f"special_tokens={self.special_tokens!r}: must be true or false")
+        if not _is_number(self.alpha) or self.alpha < 0:
+            raise ValueError(f"alpha={self.alpha!r}: must be a finite number, 0 or more")
+        if not _is_number(self.rate) or not 0 <= self.rate < 1:
+            raise ValueError(f"rate={self.rate!r}: must be a number in [0, 1)")
+        if self.distribution != "dropout" and self.rate:
+            raise ValueError(f"rate={self.rate!r}: only distribution='dropout' has a rate")
+        if self.distribution == "dropout" and (self.scale, self.length) != ("raw", "true"):
+            raise ValueError(
+                f"scale={self.scale!r}, length={self.length!r}: without effect with distribution='dropout'; "
+                "leave them at 'raw' and 'true'"
+            )
+
+    @property
+    def halves(self) -> int:
+        """Rows trained on for each example: 2 for a pair, otherwise 1."""
+        return 1 if self.pair == "none" else 2
+
+    def strength(self, progress: float | None = None) -> float:
+        """alpha (for "dropout" the rate, for "none" 0) after the schedule.
+
+        Args:
+            progress: share of the training steps done, in [0, 1]; needed by every schedule but constant.
+        """
+        if self.distribution == "none":
+            return 0.0
+        peak = float(self.rate if self.distribution == "dropout" else self.alpha)
+        if self.schedule == "constant":
+            return peak
+        if progress is None:
+            raise ValueError(f"schedule={self.schedule!r}: needs the progress of training, which was not given")
+        return peak * schedule_factor(self.schedule, progress)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# What each name stands for; alpha is left to the caller. Sources: the class docstring and docs/noise.md.
+PRESETS: dict[str, dict[str, Any]] = {
+    "none": {"distribution": "none"},
+    "neftune": {"distribution": "uniform"},
+    "neftune_hf": {"distribution": "uniform", "length": "padded"},
+    "gaussian": {"distribution": "gaussian"},
+    "gaussian_matched": {"distribution": "gaussian", "scale": "matched"},
+    "bernoulli": {"distribution": "rademacher"},
+    "bernoulli_matched": {"distribution": "rademacher", "scale": "matched"},
+    "symnoise": {"distribution": "rademacher", "pair": "antithetic"},
+    "symnoise_matched": {"distribution": "rademacher", "pair": "antithetic", "scale": "matched"},
+    "neftune_x2": {"distribution": "uniform", "pair": "independent"},
+    "bernoulli_x2": {"distribution": "rademacher", "pair": "independent"},
+    "sym_uniform": {"distribution": "uniform", "pair": "antithetic"},
+    "sym_gaussian": {"distribution": "gaussian", "pair": "antithetic"},
+    "embedding_dropout": {"distribution": "dropout", "rate": 0.1},
+}

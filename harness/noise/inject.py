@@ -1,0 +1,283 @@
+"""Attaching the noise to a model for as long as it trains, and surely taking it off again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from harness.noise.batch import double_rows, named_arguments, tokens_of_call
+from harness.noise.definition import Noise
+from harness.noise.perturb import apply_noise
+from harness.noise.randomness import Identity, noise_generators
+from harness.noise.statistics import NoiseStatistics, realised_noise
+from harness.noise.tokens import Tokens
+
+PairMode = Literal["concat", "sequential"]
+
+_ATTACHED: WeakSet[nn.Module] = WeakSet()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in the training a forward pass stands, and what was said about its batch."""
+
+    step: int
+    micro_batch: int = 0
+    rank: int = 0
+    documents: Sequence[Identity] | None = None
+    progress: float | None = None
+    tokens: Tokens | None = None
+    document_ids: Tensor | None = None
+    special_tokens_mask: Tensor | None = None
+
+    def identities(self, count: int) -> Sequence[Identity]:
+        """What keys the noise of each of `count` documents: who it is or, failing that, where it stands."""
+        if self.documents is None:
+            return [(self.micro_batch, self.rank, number) for number in range(count)]
+        if len(self.documents) != count:
+            raise ValueError(f"{len(self.documents)} documents named for a batch that holds {count}")
+        return self.documents
+
+
+class EmbeddingNoise:
+    """Noise on the input embedding of a model, inside `with`, in training forward passes only.
+
+        with EmbeddingNoise(model, Noise(distribution="rademacher", pair="antithetic"), seed=0) as noise:
+            for step, batch in enumerate(batches):
+                noise.at(step=step)
+                model(**batch).loss.backward()
+
+    A forward pass is one of training if the module is in training mode and gradients are recorded: evaluation
+    and `generate` never see noise. Only the output of `get_input_embeddings()` changes: position tables and a
+    tied output head do not. Where the module rescales its output (Gemma in transformers 5), alpha refers to
+    the scaled embeddings.
+
+    A pair in mode "concat" is one pass over 2B rows, X + e first. The module given here doubles its own call:
+    all (B, ...) tensors, labels and num_items_in_batch, so that the loss is the mean over the 2B rows
+    (2312.01523, Algorithm 2) and its logits have 2B rows. In mode "sequential" the caller makes two passes,
+    chosen by `half`, and averages their losses: the same gradient for half the activation memory.
+
+    Works for whatever has `get_input_embeddings`, also inside DDP, FSDP, PEFT and torch.compile: give the
+    module that the loop calls. A loop that calls something else on the way to the embedding describes the
+    batch by `at`.
+    """
+
+    def __init__(self, model: nn.Module, noise: Noise, seed: int, pair_mode: PairMode = "concat") -> None:
+        """Prepare; nothing is attached before `with`.
+
+        Args:
+            model: the module that is called for a training forward.
+            noise: what to add.
+            seed: of the noise alone.
+            pair_mode: "concat" or "sequential"; without effect when noise.pair is "none".
+
+        Raises:
+            ValueError: no input embedding, or an unknown pair_mode.
+        """
+        if pair_mode not in ("concat", "sequential"):
+            raise ValueError(f"pair_mode={pair_mode!r}: choose from concat, sequential")
+        self.noise, self.seed, self.pair_mode = noise, seed, pair_mode
+        self.measure = False
+        self.last: NoiseStatistics | None = None
+        self._model, self._embedding = model, input_embedding(model)
+        self._handles: list[Any] = []
+        self._reset()
+
+    def _reset(self) -> None:
+        """Nothing said, nothing seen."""
+        self._place: _Place | None = None
+        self._told = False
+        self._half = 0
+        self._pending: Tokens | None = None
+        self._done: set[int] = set()
+        self._forwards = 0
+
+    def __enter__(self) -> Self:
+        if self._embedding in _ATTACHED:
+            raise ValueError("this model has embedding noise attached already: leave the first EmbeddingNoise")
+        if hasattr(self._embedding, "neftune_noise_alpha"):
+            raise ValueError("neftune_noise_alpha is set on this model: transformers' own noise would add to this one")
+        _ATTACHED.add(self._embedding)
+        self._reset()
+        self._handles = [
+            self._model.register_forward_pre_hook(self._before_model, with_kwargs=True),
+            self._model.register_forward_hook(self._after_model),
+            self._embedding.register_forward_hook(self._after_embedding),
+        ]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        _ATTACHED.discard(self._embedding)
+        if error is None and self._told and not self._forwards:
+            raise ValueError("no training forward reached the input embedding: the whole training was without noise")
+
+    def at(
+        self,
+        *,
+        step: int,
+        micro_batch: int = 0,
+        rank: int | None = None,
+        documents: Sequence[Identity] | None = None,
+        progress: float | None = None,
+        attention_mask: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        special_tokens_mask: Tensor | None = None,
+    ) -> None:
+        """Say what the next forward pass is: its key and, if the model call does not show it, its batch.
+
+        Holds for one forward pass (in mode "sequential" one of each half) and replaces everything said
+        before. A loop that never calls it gets the number of training forwards as step.
+
+        Args:
+            step, micro_batch, rank, documents: the key, see `noise_generators`; with `documents` only step
+                and documents count. rank defaults to that of torch.distributed.
+            progress: share of training done, for a schedule.
+            attention_mask, document_ids, labels, special_tokens_mask: (B, L) as in `perturb`, of the rows
+                before doubling. With attention_mask given, nothing is read from the model call, and a call
+                that has 2B rows already is not doubled again. Without it, document_ids and
+                special_tokens_mask complete the call.
+        """
+        if not self._handles:
+            raise ValueError("nothing is attached: `at` is for inside `with`")
+        tokens = None
+        if attention_mask is not None:
+            tokens = Tokens(attention_mask, document_ids, labels, special_tokens_mask)
+        elif labels is not None:
+            raise ValueError("labels given to `at` without attention_mask: give both or neither")
+        self._told = True
+        rank = _rank() if rank is None else rank
+        self._start(_Place(step, micro_batch, rank, documents, progress, tokens, document_ids, special_tokens_mask))
+
+    def half(self, index: int) -> None:
+        """Choose the half for the next forward pass of mode "sequential".
+
+        Args:
+            index: 0 for X + e; 1 for X - e or the second draw, from the same keys as the half 0 before it.
+        """
+        if index not in (0, 1) or self.pair_mode != "sequential" or self.noise.pair == "none":
+            raise ValueError(
+                f"half {index} with pair={self.noise.pair!r}, pair_mode={self.pair_mode!r}: "
+                "0 or 1, for a pair in mode 'sequential'"
+            )
+        self._half = index
+
+    @property
+    def alpha(self) -> float:
+        """Strength in force after the schedule (for "dropout" the rate)."""
+        return self.noise.strength(self._place.progress if self._place else None)
+
+    @property
+    def _halves(self) -> tuple[int, ...]:
+        if self.noise.pair == "none":
+            return (0,)
+        return (0, 1) if self.pair_mode == "concat" else (self._half,)
+
+    def _start(self, place: _Place) -> None:
+        self._place, self._half, self._pending, self._done = place, 0, None, set()
+
+    @torch.compiler.disable
+    def _before_model(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Read the batch from the model call; for a pair in one pass, double it."""
+        self._pending = None
+        if not _is_training(module):
+            return None
+        call = named_arguments(args, kwargs)
+        if not self._told and self._half == 0:
+            self._start(_Place(step=self._forwards, rank=_rank()))
+        if self._place is None:
+            raise ValueError("half 1 without a half 0 before it")
+        place = self._place
+        self._pending = place.tokens or tokens_of_call(call, place.document_ids, place.special_tokens_mask)
+        if len(self._halves) == 2 and len(call["input_ids"]) == len(self._pending.real_BL):
+            call = double_rows(call)
+        return ((call.pop("input_ids"),), call) if args else ((), call)
+
+    @torch.compiler.disable
+    def _after_model(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        del module, args, output
+        if self._pending is not None:
+            raise ValueError("a training forward did not call the input embedding: nothing was noised")
+
+    @torch.compiler.disable
+    def _after_embedding(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        """Replace the embeddings by noised ones."""
+        del args
+        if not _is_training(module):
+            return None
+        place, tokens = self._take()
+        halves, (rows, length) = self._halves, tokens.real_BL.shape
+        if output.shape[:2] != (len(halves) * rows, length):
+            raise ValueError(
+                f"the embedding gave {tuple(output.shape)} for an attention_mask of {(rows, length)}: "
+                f"pair={self.noise.pair!r}, pair_mode={self.pair_mode!r} need {len(halves) * rows} rows"
+            )
+        before_HBLD = output.unflatten(0, (len(halves), rows))
+        generators = noise_generators(self.seed, place.step, place.identities(len(tokens.lengths)), output.device)
+        after_HBLD = apply_noise(before_HBLD, tokens, self.noise, generators, self.alpha, halves)
+        if self.measure:
+            self.last = realised_noise(before_HBLD, after_HBLD, tokens)
+        return after_HBLD.flatten(0, 1)
+
+    def _take(self) -> tuple[_Place, Tokens]:
+        """The place and layout of the forward pass under way, which end with this call of the embedding."""
+        place, tokens = self._place, self._pending
+        if tokens is None and place is not None:
+            tokens = place.tokens
+        if place is None or tokens is None:
+            raise ValueError(
+                "the input embedding was called twice in one forward pass, or outside of the module given to "
+                "EmbeddingNoise; where the loop calls another, give attention_mask to `at` before each pass"
+            )
+        if self._done.issuperset(self._halves):
+            raise ValueError(
+                "the input embedding was called twice in one forward pass, or `at` not before this one: "
+                "it holds for one pass (in mode 'sequential' for one of each half)"
+            )
+        self._pending = None
+        self._done.update(self._halves)
+        self._forwards += self._half == 0
+        return place, tokens
+
+
+def input_embedding(model: nn.Module) -> nn.Module:
+    """The token embedding of a model, looked for under DDP's and others' `.module` too.
+
+    Raises:
+        ValueError: the model has none.
+    """
+    module: Any = model
+    while not hasattr(module, "get_input_embeddings") and isinstance(getattr(module, "module", None), nn.Module):
+        module = module.module
+    if not hasattr(module, "get_input_embeddings"):
+        raise ValueError(f"{type(model).__name__} has no get_input_embeddings(): no place for embedding noise")
+    try:
+        embedding = module.get_input_embeddings()
+    except NotImplementedError as error:
+        raise ValueError(f"{type(model).__name__}.get_input_embeddings() finds no embedding") from error
+    if not isinstance(embedding, nn.Module):
+        raise ValueError(f"{type(model).__name__}.get_input_embeddings() gives {embedding!r}: no embedding to noise")
+    return embedding
+
+
+def _is_training(module: nn.Module) -> bool:
+    # The mode alone is not enough: `generate` on a model left in training mode must stay clean.
+    return module.training and torch.is_grad_enabled()
+
+
+def _rank() -> int:
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_rank() if distributed else 0

@@ -1,0 +1,184 @@
+"""The noise itself: embeddings in, noised embeddings out, randomness an argument.
+
+B rows, L token positions, D hidden size; H halves of a pair (1 without).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from harness.noise.definition import Noise
+from harness.noise.distributions import draw, matching_factor
+from harness.noise.tokens import Tokens
+
+Randomness = torch.Generator | Sequence[torch.Generator]
+
+
+def perturb(
+    embeddings: Tensor,
+    attention_mask: Tensor,
+    noise: Noise,
+    generator: Randomness,
+    document_ids: Tensor | None = None,
+    labels: Tensor | None = None,
+    special_tokens_mask: Tensor | None = None,
+    progress: float | None = None,
+) -> Tensor:
+    """Embeddings with noise: X + alpha / sqrt(L d) * u for each document (see `Noise`).
+
+    Args:
+        embeddings: (B, L, D), floating point; gradients pass through to it.
+        attention_mask: (B, L), 1 at real tokens, 0 at padding.
+        noise: what to draw.
+        generator: one generator draws the whole (B, L, D) tensor at once and so repeats the official training
+            code and transformers' hook bit for bit in float32 (for bfloat16 and float16 see below). A
+            sequence holds one for each document, in order of appearance; each draws the (tokens, D) block of
+            its own document, which makes the noise of a document the same wherever it stands: packed, padded,
+            in any order.
+        document_ids: (B, L), equal integers in a row are one document; None: each row is one.
+        labels: (B, L), -100 outside the response; needed by where="prompt" and "response".
+        special_tokens_mask: (B, L), 1 at special tokens; needed by special_tokens=False.
+        progress: share of training done; needed by a schedule other than constant.
+
+    Returns:
+        (B, L, D), or (2B, L, D) for a pair: rows 0..B-1 have X + e, rows B..2B-1 have X - e or the second
+        draw.
+
+    Noise and scale are computed in float32 (float64 for float64 embeddings) and rounded to the embeddings'
+    type at the end: L * D overflows float16 beyond 65504 and the noise would vanish. This deviates from
+    transformers and the official code, which draw in the embeddings' type.
+
+    Raises:
+        ValueError: shapes that do not fit, or a tensor that the noise needs and that is missing.
+    """
+    if embeddings.ndim != 3 or not embeddings.is_floating_point():
+        raise ValueError(
+            f"embeddings of shape {tuple(embeddings.shape)} and type {embeddings.dtype}: "
+            "must be (rows, tokens, hidden size), floating point"
+        )
+    if embeddings.shape[:2] != attention_mask.shape:
+        raise ValueError(f"attention_mask of shape {tuple(attention_mask.shape)}: embeddings {tuple(embeddings.shape)}")
+    tokens = Tokens(attention_mask, document_ids, labels, special_tokens_mask)
+    halves = range(noise.halves)
+    noised_HBLD = apply_noise(embeddings[None], tokens, noise, generator, noise.strength(progress), halves)
+    return noised_HBLD.flatten(0, 1)
+
+
+def apply_noise(
+    embeddings_HBLD: Tensor,
+    tokens: Tokens,
+    noise: Noise,
+    generator: Randomness,
+    strength: float,
+    halves: Sequence[int],
+) -> Tensor:
+    """Noise the chosen halves of a pair: (H or 1, B, L, D) -> (H, B, L, D), H = len(halves).
+
+    Args:
+        strength: alpha (or rate) after the schedule; at 0 nothing is drawn and the embeddings come back
+            unchanged.
+        halves: (0, 1) for both in one pass, (0,) or (1,) for one of them from the same generator state.
+    """
+    if strength == 0:
+        return embeddings_HBLD.expand(len(halves), -1, -1, -1)
+    shape, dtype = embeddings_HBLD.shape[1:], embeddings_HBLD.dtype
+
+    def one_draw() -> Tensor:
+        work_type = torch.promote_types(dtype, torch.float32)
+        return _draw(tokens, noise, generator, strength, (*shape,), work_type).to(embeddings_HBLD.device)
+
+    noise_HBLD = _pair(noise.pair, halves, one_draw)
+    if noise.distribution == "dropout":
+        return embeddings_HBLD * noise_HBLD.add_(1).to(dtype)
+    return noise_HBLD.to(dtype).add_(embeddings_HBLD)
+
+
+def _pair(pair: str, halves: Sequence[int], one_draw: Callable[[], Tensor]) -> Tensor:
+    """The noise of the halves asked for, (H, B, L, D)."""
+    first_BLD = one_draw()
+    if pair == "none":
+        return first_BLD[None]
+    if pair == "antithetic":
+        signs = torch.tensor([1.0, -1.0], dtype=first_BLD.dtype, device=first_BLD.device)[list(halves)]
+        return first_BLD * signs[:, None, None, None]
+    draws = (first_BLD, one_draw())
+    return torch.stack([draws[half] for half in halves])
+
+
+def _draw(
+    tokens: Tokens,
+    noise: Noise,
+    generator: Randomness,
+    strength: float,
+    shape: tuple[int, int, int],
+    dtype: torch.dtype,
+) -> Tensor:
+    """One draw of e, (B, L, D): zero where no noise belongs."""
+    scale = _scale(tokens, noise, strength, shape[2], dtype)
+    noised_BL = _noised(tokens, noise)
+    # One scale for all tokens is drawn at that width: a pass less, and the arithmetic of transformers to the
+    # bit. Different ones multiply a draw of width 1: the arithmetic of the official code.
+    width = scale.item() if scale.ndim == 0 else 1.0
+    if isinstance(generator, torch.Generator):
+        noise_BLD = draw(noise.distribution, shape, width, generator, dtype)
+    else:
+        noise_BLD = _draw_documents(tokens, noise, generator, width, shape, dtype)
+    if scale.ndim == 0 and noised_BL.all():
+        return noise_BLD
+    factor_BL = noised_BL.to(dtype) if scale.ndim == 0 else scale * noised_BL
+    return noise_BLD.mul_(factor_BL.to(noise_BLD.device)[..., None])
+
+
+def _draw_documents(
+    tokens: Tokens,
+    noise: Noise,
+    generators: Sequence[torch.Generator],
+    width: float,
+    shape: tuple[int, int, int],
+    dtype: torch.dtype,
+) -> Tensor:
+    """Each document's block from its own generator, put in its place."""
+    positions = tokens.positions(with_padding=noise.length == "padded")
+    if len(generators) != len(positions):
+        raise ValueError(f"{len(generators)} generators for {len(positions)} documents: give one for each")
+    noise_BLD = torch.zeros(shape, dtype=dtype, device=generators[0].device if generators else "cpu")
+    if generators:
+        blocks = [
+            draw(noise.distribution, (len(where), shape[2]), width, generator, dtype)
+            for generator, where in zip(generators, positions, strict=True)
+        ]
+        noise_BLD.view(-1, shape[2]).index_copy_(0, torch.cat(positions).to(noise_BLD.device), torch.cat(blocks))
+    return noise_BLD
+
+
+def _scale(tokens: Tokens, noise: Noise, strength: float, hidden_size: int, dtype: torch.dtype) -> Tensor:
+    """Width of the draw: (B, L) by document or row, or one number for the whole batch."""
+    if noise.distribution == "dropout":
+        return torch.tensor(strength, dtype=dtype)
+    if noise.length == "padded":
+        length = torch.tensor(tokens.real_BL.shape[1])
+    elif noise.length == "row":
+        length = tokens.real_BL.sum(1, keepdim=True).expand_as(tokens.real_BL)
+    else:
+        # Padding has the number -1 and looks up a neighbour's length: it is masked out afterwards.
+        length = tokens.lengths[tokens.document_BL] if len(tokens.lengths) else torch.ones_like(tokens.document_BL)
+    size = length.clamp(min=1).to(dtype) * hidden_size
+    scale: Tensor = strength / torch.sqrt(size)
+    return scale if noise.scale == "raw" else scale * matching_factor(noise.distribution)
+
+
+def _noised(tokens: Tokens, noise: Noise) -> Tensor:
+    """Which tokens get noise, (B, L) bool."""
+    noised_BL = torch.ones_like(tokens.real_BL) if noise.length == "padded" else tokens.real_BL
+    if noise.where != "all":
+        if tokens.prompt_BL is None:
+            raise ValueError(f"where={noise.where!r}: needs labels, which were not given")
+        noised_BL = tokens.real_BL & (tokens.prompt_BL == (noise.where == "prompt"))
+    if not noise.special_tokens:
+        if tokens.special_BL is None:
+            raise ValueError("special_tokens=False: needs special_tokens_mask, which was not given")
+        noised_BL = noised_BL & ~tokens.special_BL
+    return noised_BL

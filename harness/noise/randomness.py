@@ -1,0 +1,47 @@
+"""Where the noise's randomness comes from: a generator for each document, keyed by what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import torch
+
+Identity = int | tuple[int, ...]
+
+
+def noise_generators(
+    seed: int, step: int, documents: Sequence[Identity], device: torch.device | str = "cpu"
+) -> list[torch.Generator]:
+    """One generator for each document, keyed by (seed, step, document) and by nothing else.
+
+    Why not the global generator: dropout, the data order and whatever ran before would change the noise, a
+    resumed run would have to restore the state exactly, and ranks seeded alike would draw alike. With a key,
+    the noise of a document in a step is the same number for number
+
+    - after a resume, because the step is in the key and no state is carried along;
+    - whatever else draws random numbers (dropout has its own generator, which the noise leaves alone);
+    - in any order, packing, split into micro-batches, rank or number of ranks, because none of these is in
+      the key;
+
+    and differs between ranks and accumulation steps because these hold different documents.
+
+    Args:
+        seed: of the run.
+        step: optimiser step, counted from 0 over the whole training.
+        documents: what identifies each document within the step: its index in the data set, and where one
+            step can hold a document twice (small data, several epochs) a pair such as (epoch, index). Where
+            no identity is known, the place does instead: (micro_batch, rank, number of the document in the
+            batch); then the noise still repeats after a resume but depends on how the batch was split.
+        device: of the generators, and so of the draws. CPU and CUDA draw different numbers from one key.
+
+    The key is hashed by BLAKE2b to 64 bits. torch's CPU generator keeps the lower 32 of them, so that two
+    keys in 2**32 share their noise; two documents of one effective batch of 128 do with probability 2e-6.
+    """
+    return [torch.Generator(device).manual_seed(_hash(seed, step, identity)) for identity in documents]
+
+
+def _hash(seed: int, step: int, identity: Identity) -> int:
+    parts = identity if isinstance(identity, tuple) else (identity,)
+    text = ",".join(str(int(number)) for number in (seed, step, *parts))
+    return int.from_bytes(blake2b(text.encode(), digest_size=8, person=b"noise").digest(), "little")

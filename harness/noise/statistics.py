@@ -1,0 +1,68 @@
+"""The noise that really reached the model: measured from the embeddings before and after.
+
+B rows, L token positions, D hidden size, H halves of a pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.noise.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class NoiseStatistics:
+    """What was added in one forward pass.
+
+    Attributes:
+        norm: (H, documents), L2 norm of each document's noise over its real tokens. Expected at alpha:
+            alpha / sqrt(3) for uniform and matched noise, alpha for gaussian, exactly alpha for rademacher.
+        ratio: (H, documents), the same divided by the L2 norm of the document's embeddings.
+        noised: share of the real tokens that were changed, in [0, 1].
+        noised_padding: number of padding positions that were changed; 0 unless length="padded".
+    """
+
+    norm: Tensor
+    ratio: Tensor
+    noised: float
+    noised_padding: int
+
+    def summary(self) -> dict[str, float]:
+        """Means over documents and halves, named for a log."""
+        return {
+            "noise/norm": float(self.norm.mean()),
+            "noise/ratio": float(self.ratio.mean()),
+            "noise/noised_tokens": self.noised,
+            "noise/noised_padding": float(self.noised_padding),
+        }
+
+
+@torch.no_grad()
+def realised_noise(before_HBLD: Tensor, after_HBLD: Tensor, tokens: Tokens) -> NoiseStatistics:
+    """Measure the noise as the difference of the embeddings, after all rounding.
+
+    Args:
+        before_HBLD: (H or 1, B, L, D) clean embeddings.
+        after_HBLD: (H, B, L, D) what the model was given.
+        tokens: layout of the B rows.
+    """
+    work_type = torch.promote_types(after_HBLD.dtype, torch.float32)
+    before_HBLD = before_HBLD.to(work_type).expand_as(after_HBLD)
+    added_HBL = (after_HBLD.to(work_type) - before_HBLD).square().sum(-1).cpu()
+    clean_HBL = before_HBLD.square().sum(-1).cpu()
+    norm, clean = (_by_document(squares, tokens).sqrt() for squares in (added_HBL, clean_HBL))
+    changed_HBL = added_HBL > 0
+    return NoiseStatistics(
+        norm=norm,
+        ratio=norm / clean,
+        noised=float(changed_HBL[:, tokens.real_BL].double().mean()),
+        noised_padding=int(changed_HBL[0, ~tokens.real_BL].sum()),
+    )
+
+
+def _by_document(squares_HBL: Tensor, tokens: Tokens) -> Tensor:
+    sums = squares_HBL.new_zeros(len(squares_HBL), len(tokens.lengths))
+    return sums.index_add_(1, tokens.document_BL[tokens.real_BL], squares_HBL[:, tokens.real_BL])
