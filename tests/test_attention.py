@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import VOCABULARY, random_documents, tiny_model
+
+from harness.attention import SEGMENTS, packed_attention, segment_attention, supports_packing
+from harness.batching import micro_batches
+from harness.loss import hidden_states
+
+
+def reference_attention(query, key, value, segments, window=None, scaling=None):
+    """Softmax(q k' scaling) v over the keys of the same segment, not later, less than window back."""
+    heads = query.shape[1]
+    key, value = (each.repeat_interleave(heads // each.shape[1], dim=1) for each in (key, value))
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    rows = []
+    for row, lengths in enumerate(segments):
+        ids = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        position = torch.arange(len(ids))
+        back = position[:, None] - position
+        seen = (ids[:, None] == ids) & (back >= 0) & (back < (window or len(ids)))
+        scores = (query[row] @ key[row].transpose(1, 2) * scaling).masked_fill(~seen, -torch.inf)
+        rows.append((scores.softmax(-1) @ value[row]).transpose(0, 1))
+    return torch.stack(rows)
+
+
+def random_heads(rows: int, tokens: int, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(rows, heads, tokens, 8) for heads in (4, 2, 2)]
+    return [torch.randn(shape, generator=generator, dtype=dtype, requires_grad=True) for shape in shapes]
+
+
+@pytest.mark.parametrize("window", [None, 3, 1])
+@pytest.mark.parametrize("segments", [((5, 1, 4),), ((5, 5), (5, 5)), ((3, 7), (10,))])
+def test_attention_equals_its_definition(segments: tuple, window: int | None) -> None:
+    heads = random_heads(len(segments), 10)
+    options = {"scaling": 0.3, "sliding_window": window, "segment_lengths": segments}
+    ours, weights = segment_attention(torch.nn.Identity(), *heads, None, **options)
+    reference = reference_attention(*heads, segments, window, 0.3)
+    assert weights is None
+    torch.testing.assert_close(ours, reference, rtol=1e-12, atol=1e-12)  # float64, other order of summation
+    direction = torch.randn_like(reference)
+    for mine, theirs in zip(
+        torch.autograd.grad(ours, heads, direction),
+        torch.autograd.grad(reference, heads, direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_bfloat16_attention_is_computed_in_float32_even_under_autocast() -> None:
+    heads = random_heads(1, 10, torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, _ = segment_attention(torch.nn.Identity(), *heads, None, segment_lengths=((4, 6),))
+    wide, _ = segment_attention(torch.nn.Identity(), *(each.float() for each in heads), None, segment_lengths=((4, 6),))
+    assert torch.equal(ours, wide.bfloat16())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "segment_lengths"),
+        ({"segment_lengths": ((4, 5),)}, r"add up to \[9\]"),
+        ({"segment_lengths": ((5, 5), (10,))}, r"add up to \[10, 10\]"),
+        ({"segment_lengths": ((10,),), "softcap": 50.0}, "softcap"),
+        ({"segment_lengths": ((10,),), "position_bias": torch.zeros(1)}, "position_bias"),
+    ],
+)
+def test_what_would_be_computed_wrongly_is_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        segment_attention(torch.nn.Identity(), *random_heads(1, 10), None, **options)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "gemma", "gpt_neox", "opt", "mistral", "mixtral", "granite"])
+def test_known_architectures_can_be_packed(name: str) -> None:
+    model = tiny_model(name)
+    before = model.config._attn_implementation
+    assert supports_packing(model)
+    assert model.training
+    assert model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize("name", ["mamba", "gpt_oss", "gemma2", "nemotron", "bloom"])
+def test_architectures_that_cannot_be_packed_are_told_apart(name: str) -> None:
+    """A recurrent state; attention sinks; capped scores; arguments not handed on; no position_ids."""
+    assert not supports_packing(tiny_model(name))
+
+
+def test_the_check_sees_documents_that_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one segment where there are two the figures must give it away: structure alone would pass."""
+    from transformers import AttentionInterface
+
+    def mixing(*args, segment_lengths, **kwargs):
+        whole = tuple((sum(lengths),) for lengths in segment_lengths)
+        return segment_attention(*args, segment_lengths=whole, **kwargs)
+
+    monkeypatch.setitem(AttentionInterface._global_mapping, SEGMENTS, mixing)
+    assert not supports_packing(tiny_model("llama"))
+
+
+def test_the_check_sees_positions_that_do_not_restart() -> None:
+    model = tiny_model("opt")
+    embed = model.model.decoder.embed_positions
+    original = embed.forward
+    embed.forward = lambda mask, past, position_ids: original(
+        mask, past, position_ids=torch.arange(position_ids.shape[1])[None]
+    )
+    assert not supports_packing(model)
+
+
+def test_the_implementation_is_restored_after_an_exception() -> None:
+    model = tiny_model("llama")
+    with pytest.raises(ZeroDivisionError), packed_attention(model):
+        1 / (model.config._attn_implementation != SEGMENTS)
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_a_packed_model_refuses_to_be_called_as_if_it_were_not() -> None:
+    model = tiny_model("llama")
+    with packed_attention(model), pytest.raises(ValueError, match="segment_lengths"):
+        model(input_ids=torch.ones(1, 3, dtype=torch.long))
+
+
+@pytest.mark.parametrize("name", ["llama", "opt", "mistral"])
+def test_documents_come_through_packing_unchanged(name: str) -> None:
+    """Packed, padded and alone; Mistral's window of 4 is shorter than a document."""
+    model = tiny_model(name, torch.float32)
+    documents = random_documents()
+    (packed,), (padded,) = (micro_batches(documents, layout=layout) for layout in ("packed", "padded"))
+    with packed_attention(model):
+        packed_BTD = hidden_states(model, packed)
+    padded_BTD = hidden_states(model, padded)
+    for place, index in enumerate(packed.documents):
+        input_ids = torch.from_numpy(documents[index].input_ids)[None]
+        alone = model.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state[0]
+        for batch, hidden in ((packed, packed_BTD), (padded, padded_BTD)):
+            mine = hidden[(batch.document_ids == place) & batch.attention_mask.bool()]
+            torch.testing.assert_close(mine, alone, rtol=1e-5, atol=1e-5)  # float32, other shapes of the products
+
+
+def test_generation_after_packed_training_is_what_it_was() -> None:
+    model = tiny_model("llama").eval()
+    prompt = {
+        "input_ids": torch.tensor([[0, 5, 6], [7, 8, 9]]),
+        "attention_mask": torch.tensor([[0, 1, 1], [1, 1, 1]]),
+    }
+    before = model.generate(**prompt, max_new_tokens=4, do_sample=False)
+    (batch,) = micro_batches(random_documents(), layout="packed")
+    with packed_attention(model):
+        hidden_states(model, batch)
+    assert torch.equal(before, model.generate(**prompt, max_new_tokens=4, do_sample=False))
+    assert before.max() < VOCABULARY
