@@ -1,0 +1,99 @@
+"""python -m analysis: tables of runs, comparisons and progress, from a folder of runs or from Weights & Biases."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+FORMATS = ("text", "markdown", "csv", "latex", "html")
+_SOURCE = "a folder of runs, a folder of offline W&B logs, or entity/project on W&B (default: runs)"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; a user's mistake is one line on stderr and exit code 2."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not hasattr(arguments, "command"):
+        parser.print_help()
+        return 0
+    try:
+        text = arguments.command(arguments)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if arguments.output is None:
+        print(text, end="")
+    else:
+        Path(arguments.output).write_text(text, encoding="utf-8")
+        print(f"wrote {arguments.output}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    table = commands.add_parser("table", help="a table of finished runs; without a NAME of its own: ablation")
+    table.add_argument("name", nargs="?", default="ablation", metavar="NAME", help="a table, or list for all names")
+    table.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
+    table.add_argument("--group", help="only this W&B group (a sweep)")
+    custom = table.add_argument_group("the table custom", "comma-separated names: settings (noise, train.lr), metrics")
+    custom.add_argument("--rows", metavar="SETTINGS")
+    custom.add_argument("--columns", metavar="SETTING", help="a group of columns for each of its values")
+    custom.add_argument("--metrics", metavar="METRICS", help="names, or patterns like probe/*")
+    _finish(table, _table)
+    compare = commands.add_parser("compare", help="two runs: settings that differ, results")
+    compare.add_argument("first", metavar="RUN", help="a run folder, or an id in SOURCE, or a part of one")
+    compare.add_argument("second", metavar="RUN")
+    compare.add_argument("--source", default="runs", metavar="SOURCE", help=_SOURCE)
+    _finish(compare, _compare)
+    status = commands.add_parser("status", help="how far a sweep is, and why runs have no result")
+    status.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
+    _finish(status, _status)
+    return parser
+
+
+def _finish(parser: argparse.ArgumentParser, command: object) -> None:
+    parser.set_defaults(command=command)
+    parser.add_argument("--format", choices=FORMATS, default="text")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of the terminal")
+
+
+def _table(arguments: argparse.Namespace) -> str:
+    from analysis.layouts import LAYOUTS, custom_layout, layout_named
+
+    if arguments.name == "list":
+        titles = {name: layout.title for name, layout in LAYOUTS.items()}
+        titles["custom"] = "rows, columns and metrics by name: --rows, --columns, --metrics"
+        return "".join(f"{name:<18}{title}\n" for name, title in titles.items())
+    given = (arguments.rows, arguments.columns, arguments.metrics)
+    if arguments.name == "custom":
+        layout = custom_layout(*given)
+    elif any(given):
+        raise ValueError(f"--rows, --columns, --metrics: only for the table custom, not {arguments.name}")
+    else:
+        layout = layout_named(arguments.name)
+    from analysis.build import build
+    from analysis.render import render
+    from analysis.runs import load_runs
+
+    options = {"group": arguments.group} if arguments.group else {}
+    return render(build(load_runs(arguments.source, **options), layout), arguments.format)
+
+
+def _compare(arguments: argparse.Namespace) -> str:
+    from analysis.compare import compare
+    from analysis.render import render
+
+    return render(compare(arguments.first, arguments.second, arguments.source), arguments.format)
+
+
+def _status(arguments: argparse.Namespace) -> str:
+    from analysis.render import render
+    from analysis.status import status
+
+    return render([status(arguments.source)], arguments.format)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

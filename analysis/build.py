@@ -1,0 +1,215 @@
+"""From runs to tables: cells with intervals, differences to the baseline, published numbers beside ours.
+
+A table never averages over anything but seeds: runs that differ in a setting that it does not show (model, data,
+judge, recipe ...) go into tables of their own, with that setting in the title.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pandas as pd
+
+from analysis import stats
+from analysis.columns import WIN_RATE, metric, with_companions
+from analysis.layout import Layout
+from analysis.measures import Measures
+from analysis.notes import choice_note, interval_note, power_notes, published_note
+from analysis.published import of_tables
+from analysis.rows import Cell, Row, groups_of, published_labels, rows_of
+from analysis.runs import Runs
+from analysis.settings import BASELINE, BUDGET, Part, settings_of, split
+from analysis.stats import Estimate
+from analysis.tables import Column, Published, Table, Value
+
+Filled = tuple[Column, list[Value]]
+Compared = dict[tuple[str, str], list[Value]]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What every column of one table is made from."""
+
+    layout: Layout
+    measures: Measures
+    part: Part
+    published: pd.DataFrame
+    rows: list[Row]
+    groups: list[str]
+    beside: dict[tuple[str, str, int], Value]
+
+
+def build(runs: Runs, layout: Layout) -> list[Table]:
+    """The table, once for each combination of settings that it does not show.
+
+    Raises:
+        ValueError: there is no finished run, or a setting of the layout does not exist.
+    """
+    counts = runs.excluded["status"].value_counts()
+    left_out = ", ".join(f"{count} {status}" for status, count in counts.items())
+    if runs.runs.empty:
+        raise ValueError(f"no finished run to put into a table; found: {left_out or 'none at all'}")
+    measures = Measures(runs)
+    tables = [_table(_frame(layout, part, measures)) for part in split(settings_of(runs), layout.shown)]
+    if left_out:
+        tables[-1].notes.append(f"left out: {left_out}; `python -m analysis status` says why")
+    return tables
+
+
+def _frame(layout: Layout, part: Part, measures: Measures) -> Frame:
+    published = of_tables(layout.published)
+    if "dataset" not in layout.shown:
+        published = published[published["dataset"].isin(["", part.shared.get("dataset", "")])]
+    rows = rows_of(layout, part, published, measures)
+    beside = _beside(layout, published, rows)
+    return Frame(layout, measures, part, published, rows, groups_of(layout, part, published), beside)
+
+
+def _table(frame: Frame) -> Table:
+    layout = frame.layout
+    compared = {
+        (name, group): [_difference(frame, name, row, group) for row in frame.rows]
+        for group in frame.groups
+        for name in layout.differences
+    }
+    columns = [column for group in frame.groups for column in _group_columns(frame, group, compared)]
+    rows = [(list(row.labels.values()), [values[i] for _, values in columns]) for i, row in enumerate(frame.rows)]
+    title = f"{layout.title} ({frame.part.title})" if frame.part.shared else layout.title
+    said = [
+        interval_note(rows),
+        *power_notes(compared),
+        choice_note(frame.rows),
+        published_note(layout, frame.published),
+    ]
+    notes = [*layout.notes, *(note for note in said if note)]
+    heads = [column for column, _ in columns]
+    return Table(layout.name, title, list(layout.rows), heads, rows, notes, layout.spread or "")
+
+
+def _group_columns(frame: Frame, group: str, compared: Compared) -> Iterator[Filled]:
+    layout = frame.layout
+    yield Column("runs", group=group), [_runs_text(row.cell(group)) for row in frame.rows]
+    if layout.endings:
+        cells = [row.cell(group) for row in frame.rows]
+        yield Column("diverged", decimals=0, group=group), [float(cell.diverged) for cell in cells]
+        yield Column("failed", decimals=0, group=group), [float(cell.failed) for cell in cells]
+    for name in _metrics_of(frame):
+        yield _column(name, group), [_estimate(frame, name, row.cell(group)) for row in frame.rows]
+        theirs = _published_values(frame, name, group)
+        if any(value != "" for value in theirs):
+            yield replace(_column(name, group), header=f"{metric(name).header}, published", better="neither"), theirs
+    for name in layout.differences:
+        yield from _difference_columns(frame, name, group, compared)
+    for name in layout.relative:
+        header = f"{metric(name).header}, change to {layout.baseline}"
+        column = replace(_column(name, group), header=header, unit="%", decimals=1, signed=True, better="neither")
+        yield column, [_relative(frame, name, row, group) for row in frame.rows]
+
+
+def _metrics_of(frame: Frame) -> tuple[str, ...]:
+    """The layout's metrics; of the optional ones those that a run of this table recorded."""
+    run_ids = [run_id for row in frame.rows for cell in row.cells.values() for run_id in cell.run_ids]
+    known = frame.measures.known(run_ids)
+    found = [name for pattern in frame.layout.optional for name in known if fnmatchcase(name, pattern)]
+    return with_companions(tuple(dict.fromkeys([*frame.layout.metrics, *found])))
+
+
+def _column(name: str, group: str) -> Column:
+    known = metric(name)
+    return Column(known.header, known.unit, known.decimals, group=group, better=known.better)
+
+
+def _runs_text(cell: Cell) -> str:
+    """How many finished; those that could not are never passed over in silence."""
+    lost = ", ".join(
+        f"{count} {word}" for count, word in ((cell.diverged, "diverged"), (cell.failed, "failed")) if count
+    )
+    return f"{len(cell.by_seed)} ({lost})" if lost else f"{len(cell.by_seed)}"
+
+
+def _estimate(frame: Frame, name: str, cell: Cell) -> Value:
+    if not cell.by_seed:
+        return None
+    if cell.choice and name == WIN_RATE:
+        return cell.choice.held_out
+    return frame.measures.estimate(name, cell.run_ids)
+
+
+# Comparison with the baseline
+
+
+def _baseline_cell(frame: Frame, row: Row, group: str) -> Cell | None:
+    """The baseline's cell that differs in nothing but noise, and alpha if the baseline has none; else None."""
+    free = ("noise", "alpha") if frame.layout.baseline == BASELINE else ("noise",)
+    noises_own = {*free, BUDGET, *(key for key in row.labels if key.startswith("noise."))}
+    fixed = {key: label for key, label in row.labels.items() if key not in noises_own}
+    for other in frame.rows:
+        if other is not row and other.labels.get("noise") == frame.layout.baseline and other.matches(fixed):
+            return other.cell(group)
+    return None
+
+
+def _pairs(frame: Frame, row: Row, group: str) -> tuple[list[str], list[str]] | None:
+    """Run ids of this cell and of its baseline by common seed; None where there is nothing to compare."""
+    ours, base = row.cell(group), _baseline_cell(frame, row, group)
+    if row.labels.get("noise") in (frame.layout.baseline, None) or ours.choice or base is None:
+        return None
+    seeds = [seed for seed in ours.by_seed if seed in base.by_seed]
+    return ([ours.by_seed[seed] for seed in seeds], [base.by_seed[seed] for seed in seeds]) if seeds else None
+
+
+def _difference(frame: Frame, name: str, row: Row, group: str) -> Value:
+    pairs = _pairs(frame, row, group)
+    return frame.measures.difference(name, *pairs) if pairs else ""
+
+
+def _relative(frame: Frame, name: str, row: Row, group: str) -> Value:
+    pairs = _pairs(frame, row, group)
+    return frame.measures.relative(name, *pairs) if pairs else ""
+
+
+def _difference_columns(frame: Frame, name: str, group: str, compared: Compared) -> Iterator[Filled]:
+    if all(value == "" for values in compared.values() for value in values):
+        return
+    known, found = metric(name), compared[name, group]
+    unit = "points" if known.unit == "%" else known.unit
+    header = f"{known.header} - {frame.layout.baseline}"
+    yield Column(header, unit, known.decimals, signed=True, group=group), found
+    yield Column("p (Holm)", smallest=0.001, group=group), _adjusted(compared)[name, group]
+    if frame.layout.detectable:
+        sizes: list[Value] = [stats.detectable(v) if isinstance(v, Estimate) else "" for v in found]
+        yield Column("detectable", unit, known.decimals, group=group), sizes
+
+
+def _adjusted(compared: Compared) -> Compared:
+    """p-values after Holm over all comparisons of the table."""
+    keys = [(key, i) for key, values in compared.items() for i in range(len(values))]
+    found = [compared[key][i] for key, i in keys]
+    p_values = np.array([stats.p_value(v) if isinstance(v, Estimate) else np.nan for v in found])
+    result: Compared = {key: [""] * len(values) for key, values in compared.items()}
+    for (key, i), value, p in zip(keys, found, stats.holm(p_values), strict=True):
+        result[key][i] = "" if value == "" else float(p)
+    return result
+
+
+# Published numbers
+
+
+def _published_values(frame: Frame, name: str, group: str) -> list[Value]:
+    """For each row the paper's number for this metric and group, or nothing."""
+    return [frame.beside.get((name, group, row), "") for row in range(len(frame.rows))]
+
+
+def _beside(layout: Layout, published: pd.DataFrame, rows: Sequence[Row]) -> dict[tuple[str, str, int], Value]:
+    """Published numbers by metric, group and place of the row that they stand in."""
+    found: dict[tuple[str, str, int], Value] = {}
+    records = published.to_dict("records")
+    for record, labels in zip(records, published_labels(layout, published, rows), strict=True):
+        group = str(record[layout.spread]) if layout.spread in record else ""
+        value = Published(record["value"], record["recalled"] == "yes")
+        places = [i for i, row in enumerate(rows) if row.matches(labels)]
+        found |= {(record["metric"], group, place): value for place in places}
+    return found

@@ -1,0 +1,70 @@
+"""What a metric is called in a table, in which unit it is printed, and which direction is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Better = Literal["higher", "lower", "neither"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How one metric is printed; the number itself is printed as recorded. decimals None: four significant digits."""
+
+    name: str
+    header: str
+    unit: str = ""
+    decimals: int | None = None
+    better: Better = "neither"
+
+
+WIN_RATE = "judge/win_rate"
+CONTROLLED = "judge/length_controlled_winrate"
+LENGTH = "generate/characters"
+# A raw win rate rewards length: wherever one of these is shown, all three are.
+TOGETHER = (WIN_RATE, CONTROLLED, LENGTH)
+
+_KNOWN = (
+    Metric(WIN_RATE, "win rate", "%", 1, "higher"),
+    Metric(CONTROLLED, "length-controlled", "%", 1, "higher"),
+    Metric(LENGTH, "length", "characters", 1),
+    Metric("judge/discrete_win_rate", "discrete win rate", "%", 1, "higher"),
+    Metric("judge/accuracy", "accuracy", "%", 1, "higher"),
+    Metric("train/loss", "train loss", "nats", 3, "lower"),
+    Metric("heldout/loss", "held-out loss", "nats", 3, "lower"),
+    Metric("train/seconds", "training", "s", 1, "lower"),
+    Metric("generate/seconds", "generation", "s", 1, "lower"),
+    Metric("generate/tokens_per_second", "generation", "tokens/s", 0, "higher"),
+    Metric("generate/stopped_percent", "ended by itself", "%", 1, "higher"),
+    Metric("generate/empty_percent", "empty", "%", 1, "lower"),
+    Metric("train/documents", "examples seen", "", 0),
+    Metric("train/rows", "rows forwarded", "", 0),
+    Metric("train/tokens", "tokens forwarded", "", 0),
+    Metric("train/flops", "training", "FLOP"),
+    Metric("noise/norm", "norm of the noise"),
+    Metric("noise/ratio", "noise to embedding"),
+    Metric("train/tokens_per_second", "training", "tokens/s", 0, "higher"),
+    Metric("train/grad_norm", "gradient norm", "", 2),
+    Metric("history/max_grad_norm", "largest gradient norm", "", 2, "lower"),
+    Metric("text/repetition_2_paper", "2-gram repetition", "%", 2, "lower"),
+    Metric("text/log_diversity_paper", "log-diversity, papers' form", "", 2, "higher"),
+    Metric("text/log_diversity", "log-diversity", "", 2, "higher"),
+    Metric("text/measured", "outputs measured", "", 0),
+)
+_BY_NAME = {metric.name: metric for metric in _KNOWN}
+
+
+def metric(name: str) -> Metric:
+    """The printed form of a metric; one that is not listed is printed under its own name."""
+    return _BY_NAME.get(name) or Metric(name, name)
+
+
+def with_companions(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The metrics with raw win rate, length-controlled win rate and mean length side by side, or none of them."""
+    if not set(names) & set(TOGETHER[:2]):
+        return names
+    first = next(i for i, name in enumerate(names) if name in TOGETHER)
+    rest = [name for name in names if name not in TOGETHER]
+    before = sum(1 for name in names[:first] if name not in TOGETHER)
+    return (*rest[:before], *TOGETHER, *rest[before:])

@@ -1,0 +1,44 @@
+"""How a table is declared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.columns import WIN_RATE
+from analysis.settings import BASELINE
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One table: which settings make its rows, which metrics its columns, what is compared.
+
+    rows: settings that make the rows: model, dataset, eval_set, noise, judge, or a key of config.yaml.
+    spread: a setting with a group of columns for each of its values.
+    metrics: names of metrics; optional: more of them, or patterns like probe/*, left out where no run has them.
+    differences, relative: metrics compared with the runs of noise=`baseline`: absolute, with p-values (Holm over
+        the table), and in percent of the baseline. detectable: add the difference that would have been found.
+    endings: count diverged and failed runs in columns of their own.
+    choose_alpha: one more row per noise, its alpha chosen on one half of the instructions and its win rate taken
+        on the other.
+    published: tables of published.csv whose numbers stand beside ours.
+    """
+
+    name: str
+    title: str
+    rows: tuple[str, ...] = ("noise", "alpha")
+    spread: str | None = None
+    metrics: tuple[str, ...] = (WIN_RATE,)
+    optional: tuple[str, ...] = ()
+    differences: tuple[str, ...] = (WIN_RATE,)
+    relative: tuple[str, ...] = ()
+    baseline: str = BASELINE
+    detectable: bool = False
+    endings: bool = False
+    choose_alpha: bool = False
+    published: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Settings that the table tells apart."""
+        return (*self.rows, self.spread) if self.spread else self.rows

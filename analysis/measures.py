@@ -1,0 +1,103 @@
+"""Numbers of one cell: estimates over its runs, and differences to the baseline's runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis import stats
+from analysis.columns import WIN_RATE
+from analysis.derived import DERIVED
+from analysis.runs import Runs
+from analysis.stats import Array, Estimate
+
+_NAN = float("nan")
+
+
+class Measures:
+    """Metrics of runs by name, recorded or derived, as arrays over seeds and instructions."""
+
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
+        self._by_run: dict[str, dict[str, pd.DataFrame]] = {}
+
+    @cached_property
+    def recorded(self) -> pd.DataFrame:
+        return self.runs.runs.set_index("run_id")
+
+    def known(self, run_ids: Sequence[str]) -> list[str]:
+        """Metrics that at least one of these runs recorded."""
+        numbers = self.recorded.loc[list(run_ids)].select_dtypes("number").dropna(axis=1, how="all")
+        return [str(name) for name in numbers if "/" in str(name)]
+
+    def of_runs(self, name: str, run_ids: Sequence[str]) -> Array:
+        """One number per run (S,), NaN where a run has none."""
+        if name in self.recorded:
+            values_S = self.recorded[name].reindex(list(run_ids)).to_numpy(float)
+        else:
+            values_S = np.full(len(run_ids), _NAN)
+        pairs = zip(values_S, run_ids, strict=True)
+        return np.array([self._derive(name, run_id) if np.isnan(value) else value for value, run_id in pairs])
+
+    def wins(self, run_ids: Sequence[str]) -> pd.DataFrame:
+        """Wins in percent, instructions down, these runs across; instructions without a verdict in one are out."""
+        return 100 * self.runs.wins.reindex(columns=list(run_ids)).dropna()
+
+    def estimate(self, name: str, run_ids: Sequence[str]) -> Estimate | float:
+        """Mean over the runs; NaN if one of them lacks the metric.
+
+        The interval of a win rate counts seeds and instructions, any other seeds alone. The mean is that of the
+        recorded numbers, whatever verdicts are missing.
+        """
+        values_S = self.of_runs(name, run_ids)
+        if np.isnan(values_S).any():
+            return _NAN
+        wins_SI = self.wins(run_ids).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
+        if not wins_SI.size:
+            return stats.mean_over_seeds(values_S)
+        return stats.moved_to(stats.mean_over_seeds_and_instructions(wins_SI), float(values_S.mean()))
+
+    def difference(self, name: str, ours: Sequence[str], theirs: Sequence[str]) -> Estimate | float:
+        """Mean of ours - theirs, paired: entry i of both is the same seed; for win rates by instruction, too."""
+        wins = self.wins([*ours, *theirs]).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
+        if wins.size:
+            return stats.mean_over_seeds_and_instructions(wins[: len(ours)] - wins[len(ours) :])
+        values_S = self.of_runs(name, ours) - self.of_runs(name, theirs)
+        return _NAN if np.isnan(values_S).any() else stats.mean_over_seeds(values_S)
+
+    def relative(self, name: str, ours: Sequence[str], theirs: Sequence[str]) -> Estimate | float:
+        """Change in percent of the baseline's number, paired as in `difference`."""
+        wins = self.wins([*ours, *theirs]).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
+        if wins.size:
+            return stats.relative_change(wins[: len(ours)], wins[len(ours) :])
+        ours_S, theirs_S = self.of_runs(name, ours), self.of_runs(name, theirs)
+        return _NAN if np.isnan(ours_S + theirs_S).any() else stats.ratio_over_seeds(ours_S, theirs_S)
+
+    def choose_alpha(self, runs_of_alpha: dict[float, list[str]]) -> stats.AlphaChoice | None:
+        """Alpha by one half of the instructions, win rate by the other; None without verdicts on both halves."""
+        everything = [run_id for run_ids in runs_of_alpha.values() for run_id in run_ids]
+        wins = self.wins(everything)
+        choosing_I: NDArray[np.bool_] = stats.choosing_half([str(key[0]) for key in wins.index])
+        if wins.empty or choosing_I.all() or not choosing_I.any():
+            return None
+        return stats.choose_alpha(
+            {alpha: wins[run_ids].to_numpy().T for alpha, run_ids in runs_of_alpha.items()}, choosing_I
+        )
+
+    def _derive(self, name: str, run_id: str) -> float:
+        if name not in DERIVED:
+            return _NAN
+        frame, measure = DERIVED[name]
+        rows = self._rows_of(frame).get(run_id)
+        return _NAN if rows is None else measure(rows)
+
+    def _rows_of(self, frame: str) -> dict[str, pd.DataFrame]:
+        """A frame of the runs, taken apart by run once."""
+        if frame not in self._by_run:
+            groups = getattr(self.runs, frame).groupby("run_id")
+            self._by_run[frame] = {str(run_id): rows for run_id, rows in groups}
+        return self._by_run[frame]

@@ -1,0 +1,120 @@
+"""The rows of a table: which runs stand behind each cell, and which rows only a paper has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from analysis.layout import Layout
+from analysis.measures import Measures
+from analysis.settings import Part
+from analysis.stats import AlphaChoice
+from analysis.tables import sort_label, sort_labels
+
+CHOSEN = "chosen"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one row and group: finished ones by seed, the others counted.
+
+    choice: how the alpha of these runs was chosen, for a row that chose it.
+    """
+
+    by_seed: dict[str, str] = field(default_factory=dict)
+    diverged: int = 0
+    failed: int = 0
+    choice: AlphaChoice | None = None
+
+    @property
+    def run_ids(self) -> list[str]:
+        return list(self.by_seed.values())
+
+
+EMPTY = Cell()
+
+
+@dataclass(frozen=True)
+class Row:
+    """Labels by setting, and a cell for each group of columns that has runs."""
+
+    labels: dict[str, str]
+    cells: dict[str, Cell]
+
+    def cell(self, group: str) -> Cell:
+        return self.cells.get(group, EMPTY)
+
+    def matches(self, labels: dict[str, str]) -> bool:
+        """Every setting that both name is equal."""
+        return all(self.labels[key] == label for key, label in labels.items() if key in self.labels)
+
+
+def rows_of(layout: Layout, part: Part, published: pd.DataFrame, measures: Measures) -> list[Row]:
+    """Our rows, rows with a chosen alpha, rows that only the papers have, sorted by label."""
+    rows = list(_our_rows(layout, part.settings))
+    if layout.choose_alpha and "alpha" in layout.rows:
+        rows += list(_chosen_rows(layout.rows, rows, measures))
+    for labels in published_labels(layout, published, rows):
+        if not any(row.matches(labels) for row in rows):
+            rows.append(Row({key: labels.get(key, "") for key in layout.rows}, {}))
+    return sorted(rows, key=lambda row: sort_labels(list(row.labels.values())))
+
+
+def groups_of(layout: Layout, part: Part, published: pd.DataFrame) -> list[str]:
+    """Values of the spread setting, in the order of the papers, then ours; one nameless group without a spread."""
+    if layout.spread is None:
+        return [""]
+    theirs = published[layout.spread].tolist() if layout.spread in published else []
+    return list(dict.fromkeys([*theirs, *sorted(part.settings[layout.spread].unique(), key=sort_label)]))
+
+
+def published_labels(layout: Layout, published: pd.DataFrame, rows: Sequence[Row]) -> list[dict[str, str]]:
+    """For each published number the labels of the row that it belongs beside.
+
+    Where a paper gives no alpha for a noise, that is our row with the chosen alpha, or the only one there is.
+    """
+    keys = [key for key in layout.rows if key in published]
+    found = [{key: str(record[key]) for key in keys} for record in published.to_dict("records")]
+    for labels in found:
+        if labels.get("alpha") == "" and labels.get("noise") not in ("none", ""):
+            others = {key: label for key, label in labels.items() if key != "alpha"}
+            ours = [row.labels["alpha"] for row in rows if row.matches(others)]
+            labels["alpha"] = ours[0] if len(ours) == 1 else CHOSEN
+    return found
+
+
+def _our_rows(layout: Layout, settings: pd.DataFrame) -> Iterator[Row]:
+    keys = list(layout.rows)
+    for values, members in settings.groupby(keys):
+        groups = members.groupby(layout.spread) if layout.spread else [("", members)]
+        cells = {str(group): _cell(runs) for group, runs in groups}
+        yield Row(dict(zip(keys, map(str, values), strict=True)), cells)
+
+
+def _cell(runs: pd.DataFrame) -> Cell:
+    finished = runs[runs["status"] == "finished"]
+    by_seed = dict(sorted(zip(finished["seed"].map(str), finished.index.map(str), strict=True)))
+    assert len(by_seed) == len(finished), "one run per seed: duplicates were left out, other differences split"
+    counts = runs["status"].value_counts()
+    return Cell(by_seed, int(counts.get("diverged", 0)), int(counts.get("failed", 0)))
+
+
+def _chosen_rows(keys: Sequence[str], rows: Iterable[Row], measures: Measures) -> Iterator[Row]:
+    families: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        families.setdefault(tuple(label for key, label in row.labels.items() if key != "alpha"), []).append(row)
+    for family in families.values():
+        if len(family) > 1:
+            groups = {group for row in family for group in row.cells}
+            cells = {group: _chosen_cell(family, group, measures) for group in groups}
+            labels = {key: CHOSEN if key == "alpha" else family[0].labels[key] for key in keys}
+            yield Row(labels, cells)
+
+
+def _chosen_cell(family: Sequence[Row], group: str, measures: Measures) -> Cell:
+    """The cell of the alpha that does best on the choosing half; empty without verdicts."""
+    candidates = {float(row.labels["alpha"]): row.cell(group) for row in family if row.cell(group).by_seed}
+    choice = measures.choose_alpha({alpha: cell.run_ids for alpha, cell in candidates.items()})
+    return Cell(candidates[choice.alpha].by_seed, choice=choice) if choice else EMPTY

@@ -1,0 +1,214 @@
+"""Run-level statistics as pure functions of arrays: what a mean over a few seeds and many instructions can say.
+
+Legend of shape suffixes: S seeds (the runs of one cell), I instructions, B bootstrap draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis import student
+
+Array = NDArray[np.float64]
+_NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with standard error and interval; NaN where the data cannot say.
+
+    Values without any spread have an error of 0 and no interval: nothing is known about how far they would scatter.
+    runs: seeds behind it. instructions: those behind the interval, 0 if it rests on runs alone. freedom: degrees of
+    freedom of the error.
+    """
+
+    mean: float
+    error: float
+    low: float
+    high: float
+    runs: int
+    instructions: int = 0
+    freedom: float = _NAN
+
+
+def mean_over_seeds(values_S: Array, confidence: float = 0.95) -> Estimate:
+    """Mean over runs with Student's t interval; one run has a mean and no interval."""
+    n, mean = len(values_S), float(np.mean(values_S))
+    if n < 2:
+        return Estimate(mean, _NAN, _NAN, _NAN, n)
+    error = float(np.std(values_S, ddof=1) / np.sqrt(n)) if np.ptp(values_S) else 0.0
+    return _around(mean, error, n - 1, confidence, (n, 0))
+
+
+def mean_over_seeds_and_instructions(values_SI: Array, confidence: float = 0.95) -> Estimate:
+    """Mean where every seed answers the same instructions, with a t interval that counts both as samples.
+
+    Two-way random effects without replication: the variance of the mean is (MS_seeds + MS_instructions - MS_rest)
+    / (S I), its degrees of freedom are Satterthwaite's. It is never less than the larger of the two one-way
+    variances, so that a negative component cannot narrow the interval. With one seed the interval is that run's, over
+    instructions only. In simulation (2 to 5 seeds, 100 instructions, seed effects from none to large) the 95%
+    interval holds the truth in 90 to 97% of the cases.
+    """
+    s, i = values_SI.shape
+    mean = float(values_SI.mean())
+    if s < 2 or i < 2:
+        return replace(mean_over_seeds(values_SI.ravel(), confidence), runs=s, instructions=i)
+    freedoms = np.array([s - 1, i - 1, (s - 1) * (i - 1)])
+    squares = _mean_squares(values_SI)
+    combined = float(max(squares[0] + squares[1] - squares[2], squares[0], squares[1]))
+    if not np.ptp(values_SI):
+        return Estimate(mean, 0.0, _NAN, _NAN, s, i, float(s - 1))
+    freedom = combined**2 / float((squares**2 / freedoms).sum())
+    return _around(mean, float(np.sqrt(combined / (s * i))), freedom, confidence, (s, i))
+
+
+def _mean_squares(values_SI: Array) -> Array:
+    """Mean squares of seeds, instructions and the rest, in the two-way table without replication."""
+    s, i = values_SI.shape
+    mean = values_SI.mean()
+    seeds_S, items_I = values_SI.mean(axis=1) - mean, values_SI.mean(axis=0) - mean
+    rest_SI = values_SI - mean - seeds_S[:, None] - items_I[None, :]
+    sums = np.array([i * (seeds_S**2).sum(), s * (items_I**2).sum(), (rest_SI**2).sum()])
+    return sums / np.array([s - 1, i - 1, (s - 1) * (i - 1)])
+
+
+def hierarchical_bootstrap(values_SI: Array, confidence: float = 0.95, draws: int = 4000, seed: int = 0) -> Estimate:
+    """Mean with a percentile interval from resampling seeds and, independently, instructions.
+
+    An instruction is resampled for all seeds at once: the same questions were put to every run. Too narrow for few
+    seeds: in the simulation named at `mean_over_seeds_and_instructions` the 95% interval holds the truth in 62 to
+    98% of the cases. The tables use it only where there is no t interval, for a ratio.
+    """
+    means_B = _bootstrap_means([values_SI], draws, seed)[0]
+    return _percentiles(float(values_SI.mean()), means_B, confidence, values_SI.shape)
+
+
+def relative_change(
+    ours_SI: Array, theirs_SI: Array, confidence: float = 0.95, draws: int = 4000, seed: int = 0
+) -> Estimate:
+    """Change of the mean in percent of the baseline's mean: 64.69 to 69.04 is +6.7%, though +4.35 points.
+
+    Row s and column i of both arrays belong to the same seed and instruction; the percentile interval resamples
+    both. NaN if the baseline's mean is zero in the data or in a draw.
+    """
+    ours_B, theirs_B = _bootstrap_means([ours_SI, theirs_SI], draws, seed)
+    base = float(theirs_SI.mean())
+    if base == 0 or (theirs_B == 0).any():
+        return Estimate(_NAN, _NAN, _NAN, _NAN, len(ours_SI), ours_SI.shape[1])
+    change = 100 * (float(ours_SI.mean()) / base - 1)
+    return _percentiles(change, 100 * (ours_B / theirs_B - 1), confidence, ours_SI.shape)
+
+
+def ratio_over_seeds(ours_S: Array, theirs_S: Array, confidence: float = 0.95) -> Estimate:
+    """Geometric mean of the runs' ratios, as change in percent; t interval on the logarithms. For positive numbers."""
+    if (ours_S <= 0).any() or (theirs_S <= 0).any():
+        return Estimate(_NAN, _NAN, _NAN, _NAN, len(ours_S))
+    logs = mean_over_seeds(np.log(ours_S / theirs_S), confidence)
+    mean, low, high = (100 * float(np.expm1(each)) for each in (logs.mean, logs.low, logs.high))
+    return Estimate(mean, _NAN, low, high, logs.runs)
+
+
+def p_value(estimate: Estimate) -> float:
+    """Two-sided p-value of the hypothesis that the mean is zero; NaN without a standard error, or without any spread.
+
+    Under the hypothesis it is below 0.05 in 2 to 6% of simulated comparisons with 3 or 5 seeds and 60 instructions,
+    and in up to 9% with 2 seeds and a large seed effect.
+    """
+    if np.isnan(estimate.error):
+        return _NAN
+    if estimate.error == 0:
+        return 1.0 if estimate.mean == 0 else _NAN
+    return student.p_value(estimate.mean / estimate.error, estimate.freedom)
+
+
+def holm(p_values: Array) -> Array:
+    """Holm's step-down adjustment; NaN (no test was made) stays NaN and does not count.
+
+    Source: Holm 1979. The chance of any false alarm in the table stays below the level of the single test.
+    """
+    adjusted = np.full(len(p_values), _NAN)
+    tested = np.flatnonzero(~np.isnan(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    factors = len(order) - np.arange(len(order))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p_values[order] * factors))
+    return adjusted
+
+
+def detectable(estimate: Estimate, power: float = 0.8, level: float = 0.05) -> float:
+    """The true difference that a two-sided t test at `level` finds with probability `power`, in the mean's unit.
+
+    The usual approximation: standard error times the sum of both quantiles. A null result says nothing about
+    differences smaller than this.
+    """
+    if np.isnan(estimate.error) or estimate.error == 0:
+        return _NAN
+    quantiles = student.quantile(1 - level / 2, estimate.freedom) + student.quantile(power, estimate.freedom)
+    return quantiles * estimate.error
+
+
+@dataclass(frozen=True)
+class AlphaChoice:
+    """An alpha chosen on one half of the instructions with its mean on the other, beside the papers' way.
+
+    on_test, on_test_mean: the alpha with the best mean over all instructions, and that mean: biased upwards, because
+    the same instructions choose and report.
+    """
+
+    alpha: float
+    held_out: Estimate
+    on_test: float
+    on_test_mean: float
+
+
+def choose_alpha(values_SI: Mapping[float, Array], choosing_I: NDArray[np.bool_]) -> AlphaChoice:
+    """Choose the alpha with the highest mean on the instructions marked True; the smaller alpha of equals.
+
+    Raises:
+        ValueError: there is no alpha, or a half is empty.
+    """
+    if not values_SI:
+        raise ValueError("choose_alpha: no alpha given")
+    if choosing_I.all() or not choosing_I.any():
+        raise ValueError(f"choose_alpha: {int(choosing_I.sum())} of {len(choosing_I)} instructions to choose on")
+    chosen = max(sorted(values_SI), key=lambda alpha: values_SI[alpha][:, choosing_I].mean())
+    best = max(sorted(values_SI), key=lambda alpha: values_SI[alpha].mean())
+    held_out = mean_over_seeds_and_instructions(values_SI[chosen][:, ~choosing_I])
+    return AlphaChoice(chosen, held_out, best, float(values_SI[best].mean()))
+
+
+def choosing_half(instructions: Sequence[str]) -> NDArray[np.bool_]:
+    """True for about half of the instructions, by a hash of their text: the same half in every study."""
+    digests = (hashlib.sha256(f"choose alpha:{text}".encode()).digest() for text in instructions)
+    return np.array([digest[0] % 2 == 0 for digest in digests], dtype=np.bool_)
+
+
+def moved_to(estimate: Estimate, mean: float) -> Estimate:
+    """The same interval around another mean."""
+    by = mean - estimate.mean
+    return replace(estimate, mean=mean, low=estimate.low + by, high=estimate.high + by)
+
+
+def _around(mean: float, error: float, freedom: float, confidence: float, counts: tuple[int, int]) -> Estimate:
+    if error == 0:
+        return Estimate(mean, 0.0, _NAN, _NAN, *counts, freedom)
+    half = student.quantile(0.5 + confidence / 2, freedom) * error
+    return Estimate(mean, error, mean - half, mean + half, *counts, freedom)
+
+
+def _percentiles(mean: float, means_B: Array, confidence: float, shape: tuple[int, ...]) -> Estimate:
+    low, high = np.quantile(means_B, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Estimate(mean, float(means_B.std(ddof=1)), float(low), float(high), *shape)
+
+
+def _bootstrap_means(arrays_SI: Sequence[Array], draws: int, seed: int) -> list[Array]:
+    """Means of each array in every draw (B,), all arrays resampled alike."""
+    s, i = arrays_SI[0].shape
+    generator = np.random.default_rng(seed)
+    seeds_BS = generator.multinomial(s, np.full(s, 1 / s), size=draws) / s
+    items_BI = generator.multinomial(i, np.full(i, 1 / i), size=draws) / i
+    return [np.einsum("bs,si,bi->b", seeds_BS, array, items_BI, optimize=True) for array in arrays_SI]

@@ -1,0 +1,72 @@
+"""How far a sweep is: every run with its state, its stage, its last sign of life, and why it has no result."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.runs import load_runs
+from analysis.source import RunRecord
+from analysis.tables import Column, Table, Value
+from harness.record import RunFolder
+
+_ORDER = ("running", "incomplete", "failed", "diverged", "duplicate", "foreign", "finished")
+
+
+def status(source: str = "runs", now: float | None = None) -> Table:
+    """A row per run, the unfinished first; the title counts them.
+
+    Raises:
+        ValueError: there is no run in `source`.
+    """
+    runs = load_runs(source)
+    records = [*runs.records, *runs.left_out]
+    counts = Counter(run.status for run in records)
+    said = ", ".join(f"{counts[name]} {name}" for name in _ORDER if counts[name])
+    columns = [Column(name, is_text=True) for name in ("status", "progress", "last sign of life", "reason")]
+    table = Table("status", f"{len(records)} runs in {source}: {said}", ["run"], columns)
+    for run in sorted(records, key=lambda run: (_ORDER.index(run.status), run.run_id)):
+        table.rows.append(([run.run_id], _cells(run, time.time() if now is None else now)))
+    return table
+
+
+def _cells(run: RunRecord, now: float) -> list[Value]:
+    folder = Path(run.origin)
+    if not (folder / "config.yaml").is_file():
+        return [run.status, "", age(now - run.finished_at) if run.finished_at else "", run.reason]
+    seen = max((path.stat().st_mtime for path in folder.iterdir() if path.is_file()), default=now)
+    return [run.status, _progress(run, RunFolder(folder)), age(now - seen), run.reason]
+
+
+def _progress(run: RunRecord, folder: RunFolder) -> str:
+    """Stages done of those asked for, and the training step while that stage is not done."""
+    wanted: Sequence[str] = run.config.get("stages") or []
+    done = [stage for stage in wanted if stage in folder.stages()]
+    text = f"{len(done)} of {len(wanted)} stages"
+    if run.status in ("finished", "duplicate") or "train" in done:
+        return text
+    rows = folder.metrics()
+    return f"{text}, train: step {_steps(run, rows[-1])}" if rows else text
+
+
+def _steps(run: RunRecord, row: dict[str, float]) -> str:
+    """The last logged step, with the share of the training where the config tells its length."""
+    train, dataset = run.config.get("train") or {}, run.config.get("dataset") or {}
+    step, steps = int(row["step"]), train.get("max_steps")
+    if steps:
+        return f"{step} of {steps}"
+    documents = row.get("train/documents")
+    if documents and dataset.get("size") and train.get("epochs"):
+        return f"{step} ({100 * documents / (dataset['size'] * train['epochs']):.0f}%)"
+    return f"{step}"
+
+
+def age(seconds: float) -> str:
+    """A time span in its two largest units."""
+    whole = max(0, int(seconds))
+    for size, unit, smaller_size, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller_size} {smaller} ago"
+    return f"{whole} s ago"

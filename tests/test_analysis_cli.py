@@ -1,0 +1,151 @@
+"""python -m analysis as a user types it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from run_folders import config_of, write_run
+
+from analysis.__main__ import main
+from analysis.compare import compare
+from analysis.layouts import LAYOUTS
+from analysis.status import age, status
+from analysis.tables import Table
+from harness.record import RunFolder
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with runs/ in it, as the working directory."""
+    root = tmp_path / "runs"
+    write_run(root, config_of("none"), {"heldout/loss": 2.0}, [1.0, 1.0, 1.5, 2.0])
+    write_run(root, config_of("symnoise", 5), {"heldout/loss": 1.5, "only": 3.0}, [2.0, 1.0, 1.0, 2.0])
+    monkeypatch.chdir(tmp_path)
+    return root
+
+
+def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert all(command in printed for command in ("table", "compare", "status"))
+
+
+@pytest.mark.usefixtures("runs")
+def test_table_alone_prints_the_ablation_of_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table"]) == 0
+    printed = capsys.readouterr().out
+    assert "Noise and alpha (model=tiny, dataset=builtin, eval_set=builtin, judge=reference)" in printed
+    assert "symnoise" in printed
+
+
+def test_table_list_names_every_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "list"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [*LAYOUTS, "custom"]
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_table_goes_to_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "differences", "runs", "--format", "latex", "-o", "table.tex"]) == 0
+    assert capsys.readouterr().out == "wrote table.tex\n"
+    assert r"\begin{tabular}" in Path("table.tex").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("runs")
+def test_custom_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "custom", "--rows", "noise", "--columns", "alpha", "--metrics", "heldout/loss"]) == 0
+    assert "held-out" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table", "ablatio"], "table 'ablatio': there is no such table; choose from ablation"),
+        (["table", "ablation", "nowhere"], "source=nowhere: no such folder"),
+        (["table", "ablation", "--rows", "noise"], "only for the table custom"),
+        (["table", "ablation", "runs", "--group", "x"], "only a W&B project can be filtered"),
+        (["compare", "none", "tiny"], "run 'tiny': 2 runs in runs go by it"),
+        (["compare", "none", "gaussian"], "run 'gaussian': 0 runs in runs go by it"),
+        (["compare", "none", "none"], "are the same run"),
+        (["status", "nowhere"], "source=nowhere: no such folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert message in captured.err
+
+
+def rows(table: Table) -> dict[str, list[object]]:
+    return {labels[0]: list(values) for labels, values in table.rows}
+
+
+def test_compare_shows_settings_results_and_verdicts(runs: Path) -> None:
+    settings, results = compare("none", str(runs / "tiny-symnoise-a5-s0"))
+    assert rows(settings)["noise.pair"] == ["none", "antithetic"]
+    assert "seed" not in rows(settings)
+    assert rows(results)["heldout/loss"] == ["2.000", "1.500", "-0.500", -25.0]
+    assert rows(results)["judge/win_rate"][:3] == ["37.5", "50.0", "+12.5"]
+    assert rows(results)["judge/win_rate"][3] == pytest.approx(100 / 3)
+    assert rows(results)["only"] == [None, "3", "", ""]
+    assert "better on 1, worse on 1, equal on 2: +12.5 points" in results.notes[0]
+
+
+def test_compare_does_not_mix_judges(runs: Path) -> None:
+    other = write_run(runs, config_of("none", judge__name="gpt4"), name="other")
+    notes = compare(str(other), "symnoise")[1].notes
+    assert notes == ["different judges (gpt4 and reference): their win rates do not compare"]
+
+
+def test_status_says_how_far_and_why_not(runs: Path) -> None:
+    write_run(runs, config_of("neftune", seed=1), status="failed")
+    history = [{"step": 40, "train/documents": 1024}]
+    settings = {"dataset__size": 4096, "train__epochs": 2}
+    running = write_run(runs, config_of("neftune", seed=2, **settings), status="incomplete", history=history)
+    limited = config_of("neftune", seed=3, train__max_steps=100)
+    write_run(runs, limited, status="incomplete", history=[{"step": 40}])
+    write_run(runs, config_of("none"), name="copy")
+    with RunFolder(running).locked():
+        table = status("runs", now=time.time() + 90)
+    assert table.title == "6 runs in runs: 1 running, 1 incomplete, 1 failed, 1 duplicate, 2 finished"
+    found = rows(table)
+    assert [str(row[0]) for row in found.values()] == [
+        "running", "incomplete", "failed", "duplicate", "finished", "finished"
+    ]  # fmt: skip
+    assert found[running.name][1] == "0 of 3 stages, train: step 40 (12%)"
+    assert found["tiny-neftune-a5-s3"][1] == "0 of 3 stages, train: step 40 of 100"
+    assert str(found[running.name][2]).startswith("1 min 3")
+    assert found["tiny-neftune-a5-s1"][3] == "ValueError: row 3 has no output"
+    assert found["tiny-symnoise-a5-s0"][1] == "3 of 3 stages"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(5, "5 s ago"), (65, "1 min 5 s ago"), (3660, "1 h 1 min ago"), (90_000, "1 d 1 h ago"), (-3, "0 s ago")],
+)
+def test_ages(seconds: float, said: str) -> None:
+    assert age(seconds) == said
+
+
+@pytest.mark.usefixtures("runs")
+def test_as_a_module_without_heavy_imports() -> None:
+    """Tables need pandas; they must not wait for torch, transformers, matplotlib, scipy or wandb."""
+    code = (
+        "import sys; from analysis.__main__ import main; main(['table']);"
+        "heavy = {'torch', 'transformers', 'matplotlib', 'scipy', 'wandb', 'sklearn'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "symnoise" in done.stdout

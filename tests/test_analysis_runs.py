@@ -1,0 +1,156 @@
+"""Run folders as tidy frames: what is kept, what is left out and why, and how fast."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from run_folders import config_of, write_run
+
+from analysis import load_runs
+from analysis.runs import flatten
+from harness.record import RunFolder
+
+
+def test_frames_hold_what_the_files_hold(tmp_path: Path) -> None:
+    history = [{"step": 1, "train/loss": 2.5}, {"step": 2, "train/loss": None, "heldout/loss": 3}]
+    config = config_of("neftune", 5, seed=2, train__lr=5e-5)
+    folder = write_run(tmp_path, config, {"train/loss": 1.5}, [1.0, 1.5, 1.8, None], [3, 4, 5, 6], history)
+    runs = load_runs(tmp_path)
+    row = runs.runs.iloc[0]
+    assert (row["run_id"], row["noise"], row["alpha"], row["seed"]) == (folder.name, "neftune", 5.0, 2)
+    assert (row["judge"], row["group"], row["train/loss"]) == ("reference", "sweep", 1.5)
+    assert runs.configs.loc[folder.name, "train.lr"] == 5e-5
+    assert runs.configs.loc[folder.name, "alpha"] == 5
+    assert runs.history["step"].tolist() == [1, 2]
+    assert np.isnan(runs.history["train/loss"].iloc[1])
+    assert runs.history["heldout/loss"].tolist()[1] == 3.0
+    assert runs.generations["length"].tolist() == [3, 4, 5, 6]
+    assert runs.generations["dataset"].tolist() == ["family0", "family1"] * 2
+    assert runs.preferences["model_wins"].tolist()[:3] == pytest.approx([0.0, 0.5, 0.8])
+    assert np.isnan(runs.preferences["model_wins"].iloc[3])
+    assert (runs.preferences["reference_length"] == 8).all()
+
+
+def test_no_failed_diverged_unfinished_or_duplicate_run_is_among_the_runs(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"))
+    write_run(tmp_path, config_of("neftune", seed=1), status="failed")
+    write_run(tmp_path, config_of("neftune", seed=2), status="diverged")
+    write_run(tmp_path, config_of("neftune", seed=3), status="incomplete")
+    runs = load_runs(tmp_path)
+    assert runs.runs["run_id"].tolist() == ["tiny-none-s0"]
+    reasons = dict(zip(runs.excluded["status"], runs.excluded["reason"], strict=True))
+    assert reasons["failed"] == "ValueError: row 3 has no output"
+    assert reasons["diverged"] == "training met NaN or infinity"
+    assert reasons["incomplete"].startswith("interrupted")
+    assert runs.excluded["seed"].tolist() == [1, 2, 3]
+    assert len(load_runs(tmp_path, include=("finished", "diverged")).runs) == 2
+
+
+def test_of_runs_with_the_same_content_the_newest_stays(tmp_path: Path) -> None:
+    import os
+
+    old = write_run(tmp_path, config_of("neftune"), {"heldout/loss": 1.0}, name="first")
+    new = write_run(tmp_path, config_of("neftune", output_dir="elsewhere"), {"heldout/loss": 2.0}, name="again")
+    write_run(tmp_path, config_of("neftune", train__lr=0.1), name="other-rate")
+    os.utime(old / "done", (1000, 1000))
+    os.utime(new / "done", (2000, 2000))
+    runs = load_runs(tmp_path)
+    assert runs.runs["run_id"].tolist() == ["again", "other-rate"]
+    assert runs.excluded[["run_id", "status"]].values.tolist() == [["first", "duplicate"]]
+    assert "same settings and seed as again" in runs.excluded["reason"].iloc[0]
+    assert "other results" in runs.excluded["reason"].iloc[0]
+
+
+def test_a_locked_folder_is_running_and_asking_takes_no_lock(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, config_of("none"), status="incomplete")
+    with RunFolder(folder).locked():
+        if not Path("/proc/locks").exists():
+            pytest.skip("this system does not list its locks")
+        assert load_runs(tmp_path).excluded["status"].tolist() == ["running"]
+    assert load_runs(tmp_path).excluded["status"].tolist() == ["incomplete"]
+
+
+def test_a_row_torn_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, config_of("none"))
+    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"step": 3, "tr')
+    assert load_runs(tmp_path).history["step"].tolist() == [1, 2]
+
+
+def test_one_run_folder_is_a_source(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, config_of("none"))
+    assert load_runs(folder).runs["run_id"].tolist() == [folder.name]
+
+
+def everything(source: Path) -> list[pd.DataFrame]:
+    runs = load_runs(source)
+    return [runs.runs, runs.history, runs.generations, runs.preferences]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.yaml", "a: [1", r"config\.yaml: not valid YAML"),
+        ("config.yaml", "- 1", r"config\.yaml: expected a mapping of settings, found list"),
+        ("summary.json", '{"final": 3}', r"summary\.json: key final: .* found 3"),
+        ("summary.json", "{", r"summary\.json: not valid JSON at line 1"),
+        ("annotations.json", "{}", r"annotations\.json: expected a list of rows, found dict"),
+        ("annotations.json", '[{"preference": 1}]', r"annotations\.json: row 1: key 'instruction' is missing"),
+        ("metrics.jsonl", "{]\n", r"metrics\.jsonl: a row is not valid JSON"),
+        ("metrics.jsonl", '{"a": 1}\n', r"metrics\.jsonl: row 1: key 'step' is missing"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, file: str, content: str, message: str) -> None:
+    folder = write_run(tmp_path, config_of("none"))
+    (folder / file).write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        everything(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("nowhere", "no such folder"), ("a/b/c", "no such folder"), (".", "there is no run in it")],
+)
+def test_a_source_without_runs_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        load_runs(source)
+
+
+def test_an_unknown_status_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="include='done'"):
+        load_runs(tmp_path, include=("done",))
+
+
+def test_whole_numbers_of_a_config_are_int() -> None:
+    flat = flatten({"train": {"lr": 5e-5, "epochs": 3.0}, "on": True, "names": ["a"]})
+    assert flat == {"train.lr": 5e-5, "train.epochs": 3, "on": True, "names": ["a"]}
+    assert type(flat["train.epochs"]) is int
+    assert type(flat["on"]) is bool
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_of_a_thousand_steps_load_in_ten_seconds(tmp_path: Path) -> None:
+    steps = [{"step": s, "train/loss": 1 / s, "train/lr": 1e-3, "train/grad_norm": 2.0} for s in range(1, 1001)]
+    for seed in range(200):
+        write_run(tmp_path, config_of("neftune", seed=seed), preferences=[1.0] * 128, history=steps)
+    started = time.perf_counter()
+    runs = load_runs(tmp_path)
+    assert (len(runs.runs), len(runs.history), len(runs.preferences)) == (200, 200_000, 25_600)
+    assert len(runs.generations) == 25_600
+    assert time.perf_counter() - started < 10
+
+
+def test_summary_without_numbers_is_nan(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, config_of("none"))
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["final"]["heldout/loss"] = None
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert load_runs(tmp_path).runs["heldout/loss"].isna().all()

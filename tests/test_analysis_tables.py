@@ -1,0 +1,397 @@
+"""Tables recomputed from the raw files, with everything that must not be averaged in kept apart."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import random
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+from run_folders import config_of, write_run
+
+from analysis import load_runs
+from analysis.build import build
+from analysis.layouts import LAYOUTS, custom_layout, layout_named
+from analysis.published import published
+from analysis.render import FORMATS, render
+from analysis.stats import Estimate
+from analysis.tables import Published, Table, Value
+
+
+def sweep(root: Path, seeds: int = 3, items: int = 24, **settings: object) -> None:
+    """none, neftune and symnoise at two alphas, with answers that get better from one to the next."""
+    generator = random.Random(5)
+    cells = [("none", 0, 0.3), ("neftune", 5, 0.4), ("neftune", 10, 0.6), ("symnoise", 5, 0.7), ("symnoise", 10, 0.5)]
+    for seed in range(seeds):
+        for noise, alpha, chance in cells:
+            won = [generator.choices([2.0, 1.0], [chance, 1 - chance])[0] for _ in range(items)]
+            lengths = [generator.randint(5, 60) for _ in range(items)]
+            final = {"heldout/loss": 1 + generator.random(), "train/seconds": 10.0 * (2 if noise == "symnoise" else 1)}
+            write_run(root, config_of(noise, alpha, seed, **settings), final, won, lengths)
+
+
+def tables_of(source: Path, name: str = "ablation") -> list[Table]:
+    return build(load_runs(source), layout_named(name))
+
+
+def cell(table: Table, labels: list[str], header: str, group: str = "") -> Value:
+    places = [i for i, c in enumerate(table.columns) if c.header == header and c.group == group]
+    rows = [values for found, values in table.rows if found == labels]
+    assert len(places) == len(rows) == 1, (header, labels, [row[0] for row in table.rows])
+    return rows[0][places[0]]
+
+
+def estimate(table: Table, labels: list[str], header: str, group: str = "") -> Estimate:
+    value = cell(table, labels, header, group)
+    assert isinstance(value, Estimate)
+    return value
+
+
+def raw(root: Path, noise: str, alpha: float) -> list[dict[str, float]]:
+    """Per seed, from the files alone: win rate, mean length, and the wins one by one."""
+    found = []
+    for folder in sorted(root.glob(f"tiny-{noise}{f'-a{alpha:g}' if alpha else ''}-s*")):
+        rows = json.loads((folder / "annotations.json").read_text())
+        wins = [100 * (row["preference"] - 1) for row in rows]
+        found.append({"win": mean(wins), "length": mean(len(row["output_2"]) for row in rows), "wins": wins})
+    return found
+
+
+def test_cells_equal_what_the_raw_files_say(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    [table] = tables_of(tmp_path)
+    assert [labels for labels, _ in table.rows] == [
+        ["none", ""], ["neftune", "5"], ["neftune", "10"], ["symnoise", "5"], ["symnoise", "10"],
+    ]  # fmt: skip
+    for noise, alpha in (("none", 0), ("neftune", 10), ("symnoise", 5)):
+        labels = [noise, f"{alpha}" if alpha else ""]
+        runs = raw(tmp_path, noise, alpha)
+        win, length = estimate(table, labels, "win rate"), estimate(table, labels, "length")
+        assert win.mean == pytest.approx(mean(run["win"] for run in runs))
+        assert (win.runs, win.instructions) == (3, 24)
+        assert length.mean == pytest.approx(mean(run["length"] for run in runs))
+        half = 4.302652730 * stdev(run["length"] for run in runs) / math.sqrt(3)
+        assert length.high - length.mean == pytest.approx(half, rel=1e-4)
+        assert cell(table, labels, "runs") == "3"
+
+
+def test_differences_are_paired_by_seed_and_instruction(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    [table] = tables_of(tmp_path, "differences")
+    ours, base = raw(tmp_path, "symnoise", 5), raw(tmp_path, "none", 0)
+    found = estimate(table, ["symnoise", "5"], "win rate - none")
+    assert found.mean == pytest.approx(mean(a["win"] - b["win"] for a, b in zip(ours, base, strict=True)))
+    # two-way table of the paired differences, by hand
+    rows = [[x - y for x, y in zip(a["wins"], b["wins"], strict=True)] for a, b in zip(ours, base, strict=True)]
+    seeds, items, grand = [mean(r) for r in rows], [mean(c) for c in zip(*rows, strict=True)], found.mean
+    ms_seed = 24 * sum((s - grand) ** 2 for s in seeds) / 2
+    ms_item = 3 * sum((i - grand) ** 2 for i in items) / 23
+    rest = sum((rows[s][i] - seeds[s] - items[i] + grand) ** 2 for s in range(3) for i in range(24)) / 46
+    variance = max(ms_seed + ms_item - rest, ms_seed, ms_item) / 72
+    assert found.error == pytest.approx(math.sqrt(variance))
+    relative = estimate(table, ["symnoise", "5"], "win rate, change to none")
+    expected = 100 * (mean(a["win"] for a in ours) / mean(b["win"] for b in base) - 1)
+    assert relative.mean == pytest.approx(expected)
+    assert cell(table, ["none", ""], "win rate - none") == ""
+
+
+def test_pairs_use_the_common_seeds_alone(tmp_path: Path) -> None:
+    for seed, won in ((0, 2.0), (1, 1.0)):
+        write_run(tmp_path, config_of("none", seed=seed), preferences=[1.0, won])
+    for seed, won in ((1, 2.0), (2, 2.0)):
+        write_run(tmp_path, config_of("neftune", 5, seed), preferences=[1.0, won])
+    [table] = tables_of(tmp_path)
+    assert estimate(table, ["neftune", "5"], "win rate - none").mean == 50.0
+    assert estimate(table, ["neftune", "5"], "win rate - none").runs == 1
+
+
+def test_p_values_are_corrected_over_the_table(tmp_path: Path) -> None:
+    sweep(tmp_path, seeds=2)
+    [table] = tables_of(tmp_path)
+    from analysis import stats
+
+    single = [stats.p_value(estimate(table, labels, "win rate - none")) for labels, _ in table.rows[1:]]
+    shown = [cell(table, labels, "p (Holm)") for labels, _ in table.rows[1:]]
+    ordered = sorted(range(4), key=lambda i: single[i])
+    expected, worst = [0.0] * 4, 0.0
+    for rank, i in enumerate(ordered):
+        worst = max(worst, min(1.0, (4 - rank) * single[i]))
+        expected[i] = worst
+    assert shown == pytest.approx(expected)
+
+
+def test_failed_and_diverged_runs_are_counted_and_never_averaged(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("neftune", 5, 0), {"heldout/loss": 1.0})
+    write_run(tmp_path, config_of("neftune", 5, 1), {"heldout/loss": 9.0}, status="diverged")
+    write_run(tmp_path, config_of("neftune", 5, 2), status="failed")
+    write_run(tmp_path, config_of("neftune", 50, 0), {"heldout/loss": 9.0}, status="diverged")
+    [table] = tables_of(tmp_path)
+    assert estimate(table, ["neftune", "5"], "held-out loss").mean == 1.0
+    assert cell(table, ["neftune", "5"], "runs") == "1 (1 diverged, 1 failed)"
+    assert cell(table, ["neftune", "50"], "runs") == "0 (1 diverged)"
+    assert cell(table, ["neftune", "50"], "win rate") is None
+    assert any("2 diverged, 1 failed" in note for note in table.notes)
+    [overhead] = tables_of(tmp_path, "overhead")
+    assert (cell(overhead, ["neftune", "5"], "diverged"), cell(overhead, ["neftune", "5"], "failed")) == (1.0, 1.0)
+
+
+def test_a_duplicate_seed_counts_once(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("neftune", 5, 0), preferences=[2.0, 1.0])
+    write_run(tmp_path, config_of("neftune", 5, 0), preferences=[2.0, 1.0], name="copy")
+    write_run(tmp_path, config_of("neftune", 5, 1), preferences=[1.0, 1.0])
+    [table] = tables_of(tmp_path)
+    assert estimate(table, ["neftune", "5"], "win rate").mean == 25.0
+    assert cell(table, ["neftune", "5"], "runs") == "2"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"judge__name": "gpt4"}, "judge=gpt4"),
+        ({"judge__kind": "other"}, "judge=reference (kind=other)"),
+        ({"eval_set__limit": 16}, "eval_set=builtin (limit=16)"),
+        ({"train__lr": 0.1}, "train.lr=0.1"),
+        ({"train__lr": 0.0030000001}, "train.lr=0.0030000001"),
+    ],
+)
+def test_runs_that_differ_elsewhere_are_never_in_one_table(
+    tmp_path: Path, settings: dict[str, object], said: str
+) -> None:
+    write_run(tmp_path, config_of("neftune", 5, 0), preferences=[2.0, 2.0])
+    write_run(tmp_path, config_of("neftune", 5, 0, **settings), preferences=[1.0, 1.0], name="other")
+    tables = tables_of(tmp_path)
+    assert len(tables) == 2
+    titles = {table.title: estimate(table, ["neftune", "5"], "win rate").mean for table in tables}
+    assert [rate for title, rate in titles.items() if said in title] == [0.0]
+
+
+def test_noises_of_one_name_and_different_settings_are_different_rows(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("neftune", 5, 0))
+    write_run(tmp_path, config_of("neftune", 5, 0, noise__length="padded"), name="padded")
+    [table] = tables_of(tmp_path)
+    assert [labels[0] for labels, _ in table.rows] == ["neftune (length=padded)", "neftune (length=true)"]
+
+
+def test_a_noise_under_another_budget_says_so_and_keeps_its_baseline(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"), preferences=[1.0, 1.0])
+    for budget in ("equal_steps", "equal_rows"):
+        config = config_of("symnoise", 5, train__budget=budget)
+        write_run(tmp_path, config, preferences=[2.0, 1.0], name=budget)
+    [table] = tables_of(tmp_path)
+    assert [labels[0] for labels, _ in table.rows] == ["none", "symnoise", "symnoise (budget=equal_rows)"]
+    assert estimate(table, ["symnoise (budget=equal_rows)", "5"], "win rate - none").mean == 50.0
+
+
+def test_settings_of_the_judges_calls_do_not_split(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none", seed=0, judge__concurrency=4))
+    write_run(tmp_path, config_of("none", seed=1, judge__concurrency=8))
+    [table] = tables_of(tmp_path)
+    assert cell(table, ["none", ""], "runs") == "2"
+
+
+def test_length_controlled_win_rate_where_none_is_known_is_an_explicit_blank(tmp_path: Path) -> None:
+    sweep(tmp_path, seeds=1)
+    [table] = tables_of(tmp_path)
+    assert math.isnan(cell(table, ["neftune", "5"], "length-controlled"))  # type: ignore[arg-type]
+    assert "n/d" in render([table], "text")
+
+
+def test_length_controlled_win_rate_where_a_run_has_it(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"), {"judge/length_controlled_winrate": 26.29})
+    write_run(tmp_path, config_of("none", seed=1), {"judge/length_controlled_winrate": 28.29})
+    [table] = tables_of(tmp_path)
+    assert estimate(table, ["none", ""], "length-controlled").mean == pytest.approx(27.29)
+
+
+def test_a_metric_that_one_run_of_a_cell_lacks_is_undefined_there(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none", seed=0), {"heldout/loss": 1.0})
+    write_run(tmp_path, config_of("none", seed=1))
+    [table] = tables_of(tmp_path)
+    assert math.isnan(cell(table, ["none", ""], "held-out loss"))  # type: ignore[arg-type]
+    assert "n/d not defined or not measured" in render([table], "text")
+
+
+def test_published_numbers_stand_beside_ours(tmp_path: Path) -> None:
+    sweep(tmp_path, seeds=1, dataset__name="alpaca")
+    [table] = tables_of(tmp_path, "neftune_table6")
+    assert cell(table, ["neftune", "10"], "win rate, published", "alpaca") == Published("61.18")
+    assert cell(table, ["neftune", "10"], "length, published", "alpaca") == Published("1010")
+    assert isinstance(cell(table, ["neftune", "10"], "win rate", "alpaca"), Estimate)
+    assert cell(table, ["gaussian", "5"], "win rate", "alpaca") is None
+    assert cell(table, ["gaussian", "5"], "win rate, published", "evol_instruct") == Published("65.09")
+    text = render([table], "text")
+    assert "61.18" in text
+    assert "NEFTune 2310.05914 Table 6, llama2_7b, judged by chatgpt" in text
+
+
+def test_published_best_alpha_stands_beside_the_chosen_one(tmp_path: Path) -> None:
+    sweep(tmp_path, seeds=2, dataset__name="alpaca")
+    [table] = tables_of(tmp_path, "symnoise_table1")
+    assert cell(table, ["none", ""], "win rate, published", "alpaca") == Published("29.79")
+    assert cell(table, ["symnoise", "chosen"], "win rate, published", "alpaca") == Published("69.04")
+    assert cell(table, ["symnoise", "chosen"], "win rate, published", "platypus") == Published("72.23", recalled=True)
+    ours = estimate(table, ["symnoise", "chosen"], "win rate", "alpaca")
+    assert 0 < ours.instructions < 24
+    assert any("symnoise alpaca: 5" in note for note in table.notes)
+
+
+def test_the_only_alpha_needs_no_choice(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("symnoise", 5, 0, dataset__name="alpaca"))
+    [table] = tables_of(tmp_path, "symnoise_table1")
+    assert cell(table, ["symnoise", "5"], "win rate, published", "alpaca") == Published("69.04")
+
+
+def test_every_layout_builds_renders_and_keeps_win_rate_and_length_together(tmp_path: Path) -> None:
+    sweep(tmp_path, seeds=2, items=8)
+    runs = load_runs(tmp_path)
+    together = ["win rate", "length-controlled", "length"]
+    for layout in (*LAYOUTS.values(), custom_layout(None, None, "heldout/loss,judge/win_rate")):
+        [table] = build(runs, layout)
+        heads = [column.header for column in table.columns]
+        places = [heads.index(head) for head in together] if "win rate" in heads else []
+        assert places == sorted(places), layout.name
+        for form in (*FORMATS, "csv"):
+            assert layout.title.split(" (")[0] in render([table], form), (layout.name, form)
+
+
+def test_all_published_tables_are_in_a_layout_or_named_as_facts() -> None:
+    shown = {name for layout in LAYOUTS.values() for name in layout.published}
+    facts = {"symnoise_abstract", "released_diversity", "neftune_alpha"}
+    assert set(published()["table"]) == shown | facts
+    assert published()["value"].map(float).notna().all()
+    assert (published()["source"] != "").all()
+    assert set(published().loc[published()["recalled"] == "yes", "value"]) == {"81.38", "72.23"}
+
+
+def test_compute_matched_compares_with_two_independent_draws_of_the_same_alpha(tmp_path: Path) -> None:
+    for alpha in (5, 10):
+        write_run(tmp_path, config_of("bernoulli_x2", alpha, 0, noise__pair="independent"), preferences=[1.0, 1.0])
+        write_run(tmp_path, config_of("symnoise", alpha, 0), preferences=[2.0, 1.0 if alpha == 5 else 2.0])
+    [table] = tables_of(tmp_path, "compute_matched")
+    found = [estimate(table, ["symnoise", "antithetic", a], "win rate - bernoulli_x2").mean for a in ("5", "10")]
+    assert found == [50.0, 100.0]
+
+
+def test_overhead_is_relative_to_no_noise(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    [table] = tables_of(tmp_path, "overhead")
+    change = estimate(table, ["symnoise", "5"], "training, change to none")
+    assert change.mean == pytest.approx(100.0)
+    assert math.isnan(change.low)
+
+
+def test_diversity_stands_beside_the_papers(tmp_path: Path) -> None:
+    final = {"text/repetition_2_paper": 1.25, "text/log_diversity": 14.9878}
+    write_run(tmp_path, config_of("none", dataset__name="alpaca"), final)
+    [table] = tables_of(tmp_path, "neftune_table4")
+    labels = ["alpaca", "none", ""]
+    assert estimate(table, labels, "log-diversity").mean == 14.9878
+    assert estimate(table, labels, "2-gram repetition").mean == 1.25
+    assert cell(table, labels, "2-gram repetition, published") == Published("1.49")
+    assert math.isnan(cell(table, labels, "log-diversity, papers' form"))  # type: ignore[arg-type]
+
+
+def test_the_largest_gradient_norm_is_read_from_the_history(tmp_path: Path) -> None:
+    rows = [{"step": step, "train/grad_norm": norm} for step, norm in ((1, 0.5), (2, 7.0), (3, None))]
+    write_run(tmp_path, config_of("none"), history=rows)
+    [table] = tables_of(tmp_path, "overhead")
+    assert estimate(table, ["none", ""], "largest gradient norm").mean == 7.0
+
+
+def test_probe_metrics_come_by_pattern(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"), {"probe/curvature": 0.25, "heldout/loss": 1.0})
+    [table] = tables_of(tmp_path, "probes")
+    assert estimate(table, ["none", ""], "probe/curvature").mean == 0.25
+
+
+def test_custom_tables_take_names(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    [table] = build(load_runs(tmp_path), custom_layout("noise", "alpha", "heldout/loss"))
+    assert [column.group for column in table.columns] == ["", "", "5", "5", "10", "10"]
+    assert estimate(table, ["symnoise"], "held-out loss", "10").runs == 3
+    with pytest.raises(ValueError, match=r"train\.nothing: not a setting"):
+        build(load_runs(tmp_path), custom_layout("noise,train.nothing", None, None))
+
+
+def test_no_finished_run_is_an_error_that_counts(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"), status="failed")
+    with pytest.raises(ValueError, match="no finished run to put into a table; found: 1 failed"):
+        tables_of(tmp_path)
+
+
+def test_csv_has_full_precision_and_one_line_per_row(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    [table] = tables_of(tmp_path)
+    rows = list(csv.DictReader(io.StringIO(render([table], "csv"))))
+    assert len(rows) == 5
+    win = estimate(table, ["neftune", "5"], "win rate")
+    assert float(rows[1]["win rate (%)"]) == pytest.approx(win.mean, rel=1e-9)
+    assert float(rows[1]["win rate (%) low"]) == pytest.approx(win.low, rel=1e-9)
+    assert (rows[1]["win rate (%) runs"], rows[1]["win rate (%) instructions"]) == ("3", "24")
+    assert rows[1]["length-controlled (%)"] == ""
+
+
+def test_csv_of_several_tables_is_one_table(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"), {"heldout/loss": 2.0})
+    write_run(tmp_path, config_of("none", judge__name="gpt4"), {"judge/accuracy": 50.0}, name="other")
+    rows = list(csv.DictReader(io.StringIO(render(tables_of(tmp_path), "csv"))))
+    assert [row["accuracy (%)"] for row in rows] == ["50", ""]
+    assert [row["held-out loss (nats)"] for row in rows] == ["", "2"]
+    assert "judge=gpt4" in rows[0]["table"]
+
+
+class Cells(HTMLParser):
+    """Counts tags and collects the text of cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        del attrs
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_text_of_a_config_is_escaped(tmp_path: Path) -> None:
+    nasty = "<script>alert(1)</script> & 50%_|x"
+    write_run(tmp_path, config_of("none", dataset__path=nasty), name="a")
+    write_run(tmp_path, config_of("none", dataset__path="plain"), name="b")
+    tables = tables_of(tmp_path, "symnoise_fig1")
+    parser = Cells()
+    parser.feed(render(tables, "html"))
+    assert "script" not in parser.tags
+    assert any(nasty in text for text in parser.texts)
+    assert r"\& 50\%\_|x" in render(tables, "latex")
+    body = [line for line in render(tables, "markdown").splitlines() if line.startswith("|")]
+    assert len({line.replace(r"\|", "").count("|") for line in body}) == 1
+
+
+def test_latex_groups_span_their_columns(tmp_path: Path) -> None:
+    sweep(tmp_path, seeds=1)
+    [table] = tables_of(tmp_path, "symnoise_table1")
+    text = render([table], "latex")
+    width = len(table.labels) + len(table.columns)
+    for line in (line for line in text.splitlines() if line.endswith(r"\\")):
+        spans = [int(part.split("{")[1].rstrip("}")) for part in line.split(r"\multicolumn")[1:]]
+        assert line.count(" & ") + 1 + sum(spans) - len(spans) == width, line
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert "\\" + rule in text
+
+
+def test_text_columns_are_aligned(tmp_path: Path) -> None:
+    sweep(tmp_path)
+    lines = render(tables_of(tmp_path), "text").splitlines()
+    rule = next(i for i, line in enumerate(lines) if set(line) == {"-"})
+    place = lines[rule - 1].index("(%)↑") + 3
+    assert all(lines[rule + k][place].isdigit() for k in range(1, 6))
+    assert max(len(line) for line in lines[: rule + 6]) <= 170

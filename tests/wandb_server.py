@@ -1,0 +1,247 @@
+"""A loopback server that speaks the few W&B operations that syncing a run and reading it back need.
+
+It stands in for api.wandb.ai in tests of the real client: GraphQL (by operation name), the file stream of a run,
+uploads and downloads of its files. State is plain: runs by name, each with config, summary, history and files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import quote, unquote
+
+
+@dataclass
+class StoredRun:
+    """What the server knows of one run."""
+
+    name: str
+    project: str
+    entity: str
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    group: str | None = None
+    display_name: str = ""
+    tags: list[str] = field(default_factory=list)
+    state: str = "running"
+
+
+class WandbServer(ThreadingHTTPServer):
+    """Listens on a free port of the loopback address."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.runs: dict[str, StoredRun] = {}
+        self.operations: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+@contextmanager
+def wandb_server() -> Iterator[WandbServer]:
+    """A server for the length of the block."""
+    server = WandbServer()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: WandbServer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path == "/graphql":
+            query = json.loads(body)
+            self._reply(json.dumps(graphql(self.server, query["query"], query.get("variables") or {})).encode())
+        else:
+            _, _, _entity, _project, name, _stream = self.path.split("/")
+            receive_stream(self.server.runs[unquote(name)], json.loads(body))
+            self._reply(b"{}")
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        _, _, name, path = self.path.split("/", 3)
+        self.server.runs[unquote(name)].files[unquote(path)] = body
+        self._reply(b"")
+
+    def do_GET(self) -> None:
+        _, _, name, path = self.path.split("/", 3)
+        self._reply(self.server.runs[unquote(name)].files[unquote(path)])
+
+    def _reply(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def graphql(server: WandbServer, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    """Answer one operation; an unknown one is an error that names it."""
+    match = re.search(r"(?:query|mutation)\s+(\w+)", query)
+    operation = match.group(1) if match else "anonymous"
+    server.operations.append(operation)
+    if operation not in _OPERATIONS:
+        return {"errors": [{"message": f"the test server does not know {operation}"}]}
+    return {"data": _OPERATIONS[operation](server, variables)}
+
+
+def receive_stream(run: StoredRun, chunk: dict[str, Any]) -> None:
+    """Take in a piece of a run's file stream: history rows, the summary, the end."""
+    files = chunk.get("files") or {}
+    run.history += [json.loads(row) for row in files.get("wandb-history.jsonl", {}).get("content", [])]
+    for row in files.get("wandb-summary.json", {}).get("content", []):
+        run.summary = json.loads(row)
+    if chunk.get("complete"):
+        run.state = "finished" if chunk.get("exitcode") == 0 else "failed"
+
+
+def _viewer(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    del server, variables
+    user = {"id": "u", "entity": "team", "username": "tester", "email": "", "flags": "{}", "admin": False}
+    return {"viewer": {**user, "teams": {"edges": []}, "apiKeys": {"edges": []}}}
+
+
+def _features(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    del server, variables
+    return {"serverInfo": {"features": []}}
+
+
+def _upsert(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    name = variables["name"]
+    inserted = name not in server.runs
+    run = server.runs.setdefault(name, StoredRun(name, variables["project"], variables["entity"] or "team"))
+    run.config |= json.loads(variables["config"] or "{}")
+    run.group = variables["groupName"] or run.group
+    run.display_name = variables["displayName"] or run.display_name
+    run.tags = variables["tags"] or run.tags
+    owner = {"id": "p", "name": run.project, "entity": {"id": "e", "name": run.entity}}
+    bucket = {"id": name, "name": name, "displayName": run.display_name, "description": None, "config": None}
+    bucket |= {"sweepName": None, "project": owner, "historyLineCount": len(run.history)}
+    return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
+
+
+def _artifact(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    """Say that the artifact is there already: a table's copy as an artifact is not what is read back."""
+    del server, variables
+    return {
+        "createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": {"latestArtifact": None}}}
+    }
+
+
+def _upload(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    name = variables["run"]
+    urls = [
+        {"name": path, "uploadUrl": f"{server.url}/storage/{quote(name)}/{quote(path)}"} for path in variables["files"]
+    ]
+    return {"createRunFiles": {"runID": name, "uploadHeaders": [], "files": urls}}
+
+
+def _node(run: StoredRun) -> dict[str, Any]:
+    last = max((row["_step"] for row in run.history), default=-1)
+    when = "2026-01-01T00:00:00Z"
+    return {
+        "id": run.name,
+        "projectId": "1",
+        "name": run.name,
+        "displayName": run.display_name,
+        "tags": run.tags,
+        "state": run.state,
+        "group": run.group,
+        "config": json.dumps(run.config),
+        "summaryMetrics": json.dumps(run.summary),
+        "systemMetrics": "{}",
+        "createdAt": when,
+        "heartbeatAt": when,
+        "historyLineCount": len(run.history),
+        "historyKeys": {"lastStep": last},
+        "user": {"name": "tester", "username": "tester"},
+        **dict.fromkeys(["sweepName", "jobType", "commit", "description", "notes"]),
+        "readOnly": False,
+    }
+
+
+def _connection(nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    edges = [{"node": node, "cursor": str(i)} for i, node in enumerate(nodes)]
+    return {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
+
+
+def _list_runs(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    wanted = json.loads(variables.get("filters") or "{}")
+    nodes = [_node(run) for run in server.runs.values() if wanted.get("group") in (None, run.group)]
+    return {"project": {"internalId": "1", "runCount": len(nodes), "readOnly": False, "runs": _connection(nodes)}}
+
+
+def _one_run(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    return {"project": {"run": _node(server.runs[variables["name"]])}}
+
+
+def _parquet(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    """No exported history: the client then asks for pages of the live one."""
+    run = server.runs[variables["runName"]]
+    live = [{"_step": row["_step"]} for row in run.history]
+    return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": live}}}}
+
+
+def _history_page(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    low, high = variables["minStep"], variables["maxStep"]
+    rows = [row for row in server.runs[variables["run"]].history if low <= row["_step"] < high]
+    return {"project": {"run": {"history": [json.dumps(row) for row in rows]}}}
+
+
+def _list_files(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    run = server.runs[variables["name"]]
+    names = variables.get("fileNames") or list(run.files)
+    nodes = [_file(server, run, path) for path in names if path in run.files]
+    return {"project": {"internalId": "1", "run": {"fileCount": len(nodes), "files": _connection(nodes)}}}
+
+
+def _file(server: WandbServer, run: StoredRun, path: str) -> dict[str, Any]:
+    url = f"{server.url}/storage/{quote(run.name)}/{quote(path)}"
+    times = {"updatedAt": "2026-01-01T00:00:00Z", "mimetype": "application/json", "md5": ""}
+    return {
+        "id": path,
+        "name": path,
+        "url": url,
+        "directUrl": url,
+        "sizeBytes": len(run.files[path]),
+        **times,
+    }
+
+
+_OPERATIONS = {
+    "RunFiles": _list_files,
+    "HistoryPage": _history_page,
+    "RunParquetHistory": _parquet,
+    "Runs": _list_runs,
+    "Run": _one_run,
+    "RunHistoryKeys": _one_run,
+    "Viewer": _viewer,
+    "GetDefaultEntity": _viewer,
+    "CreateRunFiles": _upload,
+    "ServerFeaturesQuery": _features,
+    "UpsertBucket": _upsert,
+    "CreateArtifact": _artifact,
+}
