@@ -47,7 +47,8 @@ class Run:
 
 @dataclass(frozen=True)
 class StageResult:
-    """A stage's final figures (they go to summary.json and W&B) and how it ended."""
+    """A stage's final figures (they go to summary.json and W&B), how it ended, and names (of the judge, say)."""
 
     figures: dict[str, float] = field(default_factory=dict)
     status: str = "finished"
+    labels: dict[str, str] = field(default_factory=dict)

@@ -60,7 +60,8 @@ def _run_stages(run: Run, pending: list[str]) -> None:
         started = time.monotonic()
         result: StageResult = importlib.import_module(_MODULES[stage]).run(run)
         seconds = time.monotonic() - started
-        run.folder.complete(stage, stage_fingerprint(run.config, stage), seconds, result.status, result.figures)
+        fingerprint = stage_fingerprint(run.config, stage)
+        run.folder.complete(stage, fingerprint, seconds, result.status, result.figures, result.labels)
         run.folder.log(f"{stage}: {result.status} in {seconds:.1f} s")
         if result.status != "finished":
             return
@@ -77,8 +78,9 @@ def _close(run: Run) -> dict[str, Any]:
     """Write summary.json, hand the final numbers to W&B, and mark the run as done, in this order."""
     summary = _summary(run)
     write_json(run.folder / "summary.json", summary)
-    outputs = run.folder / "model_outputs.json"
-    run.tracker.finish(summary["final"], read_json(outputs)[:64] if outputs.exists() else [], summary["status"])
+    files = {"generations": run.folder / "model_outputs.json", "annotations": run.folder / "annotations.json"}
+    tables = {name: read_json(path) for name, path in files.items() if path.exists()}
+    run.tracker.finish(summary["final"], tables, summary["status"])
     if not run.config.train.keep_model:
         run.folder.remove_tree("model")
     write_text(run.folder / "done", f"{summary['status']}\n")
@@ -88,8 +90,10 @@ def _close(run: Run) -> dict[str, Any]:
 def _summary(run: Run) -> dict[str, Any]:
     config, stages = run.config, run.folder.stages()
     final: dict[str, float] = {}
+    labels: dict[str, str] = {}
     for stage in (stage for stage in STAGES if stage in stages):
         final |= stages[stage]["figures"] | {f"{stage}/seconds": stages[stage]["seconds"]}
+        labels |= stages[stage].get("labels", {})
     diverged = any(entry["status"] == "diverged" for entry in stages.values())
     return {
         "run_id": run.run_id,
@@ -101,6 +105,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "alpha": config.alpha,
         "seed": config.seed,
         "judge": config.judge.name,
+        **labels,
         "experiment": config.experiment,
         "group": config.tracking.group,
         "final": final,

@@ -73,14 +73,23 @@ class RunFolder:
     def is_complete(self, stage: str, fingerprint: str) -> bool:
         return self.stages().get(stage, {}).get("fingerprint") == fingerprint
 
-    def complete(self, stage: str, fingerprint: str, seconds: float, status: str, figures: dict[str, float]) -> None:
-        """Note that a stage's output is in place, with its final figures."""
+    def complete(
+        self,
+        stage: str,
+        fingerprint: str,
+        seconds: float,
+        status: str,
+        figures: dict[str, float],
+        labels: dict[str, str] | None = None,
+    ) -> None:
+        """Note that a stage's output is in place, with its final figures and names."""
         entry = {
             "fingerprint": fingerprint,
             "status": status,
             "finished_at": time.time(),
             "seconds": round(seconds, 3),
             "figures": figures,
+            "labels": labels or {},
         }
         write_json(self / "stages.json", {**self.stages(), stage: entry})
 

@@ -56,8 +56,8 @@ class Tracker:
         if self._run is not None:
             self._run.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
 
-    def finish(self, final: dict[str, Any], generations: list[dict[str, Any]], status: str) -> None:
-        """Final numbers under final/..., a table of what the model wrote, and the exit code."""
+    def finish(self, final: dict[str, Any], tables: dict[str, list[dict[str, Any]]], status: str) -> None:
+        """Final numbers under final/..., the rows of each file in `tables` (columns: all their keys), the exit code."""
         if self._run is None:
             return
         import wandb
@@ -65,10 +65,10 @@ class Tracker:
         for key, value in final.items():
             self._run.summary[f"final/{key}"] = value
         self._run.summary["status"] = status
-        if generations:
-            columns = list(generations[0])
-            rows = [[row[column] for column in columns] for row in generations]
-            self._run.log({"generations": wandb.Table(columns=columns, data=rows)})
+        for name, rows in tables.items():
+            columns = list(dict.fromkeys(key for row in rows for key in row))
+            data: list[Any] = [[row.get(column) for column in columns] for row in rows]
+            self._run.log({name: wandb.Table(columns=columns, data=data)})
         self._run.finish(exit_code=0 if status == "finished" else 1)
         self._run = None
 

@@ -1,0 +1,58 @@
+"""Write what a finished sweep showed into its lab-book folder: table.md, runs.csv, samples.md, machine.json.
+
+    python -m experiments.collect RUNS FOLDER [--samples 6]
+
+Everything is read from the run folders; nothing is typed in by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.record import read_json, write_json, write_text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="the sweep's output folder")
+    parser.add_argument("folder", type=Path, help="the experiment's folder")
+    parser.add_argument("--samples", type=int, default=6, help="instructions to show with every run's answer")
+    arguments = parser.parse_args()
+    runs = sorted(path for path in arguments.runs.iterdir() if (path / "done").exists())
+    if not runs:
+        parser.error(f"{arguments.runs}: no finished runs")
+    for name, form in (("table.md", "markdown"), ("runs.csv", "csv")):
+        command = [sys.executable, "-m", "analysis", "table", "ablation", str(arguments.runs), "--format", form]
+        subprocess.run([*command, "-o", str(arguments.folder / name)], check=True)
+    write_text(arguments.folder / "samples.md", samples(runs, arguments.samples))
+    write_json(arguments.folder / "machine.json", _machine(runs[0]))
+
+
+def samples(runs: list[Path], count: int) -> str:
+    """The first `count` instructions with each run's answer, as Markdown."""
+    answers = {run.name: read_json(run / "model_outputs.json") for run in runs}
+    first = next(iter(answers.values()))[:count]
+    parts = []
+    for number, row in enumerate(first):
+        parts.append(f"## {number + 1}. {_quoted(row['instruction'])}")
+        parts += [f"**{name}**\n\n{_quoted(rows[number]['output'])}" for name, rows in answers.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}" for line in text.splitlines()) or "> (empty)"
+
+
+def _machine(run: Path) -> dict[str, Any]:
+    """Commit, command, versions and hardware of a run; not the diff."""
+    provenance = read_json(run / "provenance.json")
+    dirty = bool(provenance["git"].pop("diff", ""))
+    return {**provenance, "git": {**provenance["git"], "uncommitted_changes": dirty}}
+
+
+if __name__ == "__main__":
+    main()
