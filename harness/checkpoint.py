@@ -20,7 +20,8 @@ _SCALARS = "__scalar__"
 
 def save_checkpoint(folder: Path, step: int, fingerprint: str, model: nn.Module, optimizer: Any, keep: int) -> None:
     """Write checkpoints/step-N (whole or not at all) and delete all but the newest `keep`."""
-    weights, moments = get_state_dict(model, optimizer, options=_FULL)
+    state: tuple[Any, Any] = get_state_dict(model, optimizer, options=_FULL)
+    weights, moments = state
     tensors, scalars = _flatten(moments)
     with commit_folder(folder / f"step-{step:08d}") as temporary:
         # Tied parameters appear under both names; safetensors wants storage of its own for each.
@@ -53,7 +54,7 @@ def _load(path: Path, fingerprint: str, model: nn.Module, optimizer: Any) -> int
     state = read_json(path / "state.json")
     if state["fingerprint"] != fingerprint:
         raise ValueError("it belongs to other settings")
-    weights = load_file(path / "model.safetensors")
+    weights: Any = load_file(path / "model.safetensors")
     moments = _unflatten(load_file(path / "optimizer.safetensors"), state["optimizer"])
     set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=moments, options=_FULL)
     return int(state["step"])

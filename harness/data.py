@@ -183,7 +183,7 @@ def _read_utf8(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(
-            f"{path}: not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start} (line {line}); convert it to UTF-8"
+            f"{path}: not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start} (line {line}); convert it"
         ) from None
 
 

@@ -34,6 +34,8 @@ def encode_examples(examples: Sequence[Example], tokenizer: PreTrainedTokenizerB
     Raises:
         ValueError: a prompt alone fills max_length, so nothing of its answer could be learnt.
     """
+    if not examples:
+        return Encoded([], 0, 0)
     prompts = [alpaca(example.instruction, example.input) for example in examples]
     wholes = [prompt + example.output for prompt, example in zip(prompts, examples, strict=True)]
     prompt_ids = tokenizer(prompts)["input_ids"]

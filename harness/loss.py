@@ -71,10 +71,15 @@ class ResponseLoss(nn.Module):
         self._no_split_modules = getattr(model, "_no_split_modules", None)
         _check_logits(model, self.transform)
 
-    def forward(self, batch: Batch, per_document: bool = False) -> tuple[Tensor, Tensor]:
-        """Summed cross-entropy and number of targets: of the batch, or (n,) each for its n documents."""
+    def forward(self, batch: Batch, per_document: bool = False, logits: bool = False) -> tuple[Tensor, Tensor]:
+        """Summed cross-entropy and number of targets: of the batch, or (n,) each for its n documents.
+
+        With `logits` instead the (N, V) logits of the positions that have a target, and the (N,) targets.
+        """
         hidden_BTD = hidden_states(self.model, batch)
         head = self.model.get_output_embeddings()
+        if logits:
+            return response_logits(hidden_BTD, batch.targets, head, self.transform)
         if not per_document:
             return response_loss(hidden_BTD, batch.targets, head, self.transform)
         documents = len(batch.documents)
@@ -116,6 +121,17 @@ def response_loss(
     else:
         loss = _token_losses(hidden_ND, targets_N, lm_head, transform).sum()
     return loss, torch.tensor(len(targets_N), device=targets_N.device)
+
+
+def response_logits(
+    hidden_BTD: Tensor, targets_BT: Tensor, lm_head: nn.Module, transform: LogitTransform | None = None
+) -> tuple[Tensor, Tensor]:
+    """Logits of the N positions that have a target, (N, V) in float32 or wider, and the (N,) targets.
+
+    For losses that compare predictions. All N V of them exist at once: cross-entropy alone is `response_loss`.
+    """
+    hidden_ND, targets_N, _ = _where_targets(hidden_BTD, targets_BT)
+    return (transform or LogitTransform())(_at_least_float32(lm_head(hidden_ND))), targets_N
 
 
 def document_losses(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
     """Optimiser steps of one pass over the data; the last may hold fewer examples."""
@@ -20,8 +18,21 @@ def total_steps(examples: int, batch_size: int, epochs: float | None, max_steps:
     return max(1, round(epochs * steps_per_epoch(examples, batch_size)))
 
 
+def documents_seen(steps: int, examples: int, batch_size: int) -> int:
+    """Documents trained on in the first `steps` steps, repeats counted."""
+    epochs, rest = divmod(steps, steps_per_epoch(examples, batch_size))
+    return epochs * examples + rest * batch_size
+
+
+def unique_examples(steps: int, examples: int, batch_size: int) -> int:
+    """Distinct documents among those of the first `steps` steps: an epoch repeats none."""
+    return min(examples, documents_seen(steps, examples, batch_size))
+
+
 def batch_at(step: int, examples: int, batch_size: int, seed: int) -> list[int]:
     """Indices of the examples of step `step` (from 0): a fresh permutation each epoch, keyed by (seed, epoch)."""
+    import numpy as np  # here, because the schema imports this file and the command line starts with the schema
+
     epoch, position = divmod(step, steps_per_epoch(examples, batch_size))
     order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(examples)
     return [int(index) for index in order[position * batch_size : (position + 1) * batch_size]]

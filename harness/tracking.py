@@ -66,7 +66,7 @@ class Tracker:
             self._run.summary[f"final/{key}"] = value
         self._run.summary["status"] = status
         for name, rows in tables.items():
-            columns = list(dict.fromkeys(key for row in rows for key in row))
+            columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
             data: list[Any] = [[row.get(column) for column in columns] for row in rows]
             self._run.log({name: wandb.Table(columns=columns, data=data)})
         self._run.finish(exit_code=0 if status == "finished" else 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from accelerate import Accelerator
@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from harness.attention import packed_attention, supports_packing
 from harness.batching import Batch, Document, Layout, micro_batches
+from harness.budget import ModelSize, plan, squared_lengths
 from harness.checkpoint import load_checkpoint, save_checkpoint
 from harness.config import Config, TrainConfig
 from harness.context import Run, StageResult
@@ -28,7 +29,8 @@ from harness.loss import ResponseLoss
 from harness.meter import Meter
 from harness.model import load_model, load_tokenizer, save_model
 from harness.noise import EmbeddingNoise, Noise
-from harness.schedule import batch_at, lr_factor, total_steps
+from harness.regularisers import Method, Piece, method_of
+from harness.schedule import batch_at, lr_factor, total_steps, unique_examples
 
 _KEEP_CHECKPOINTS = 2
 
@@ -38,7 +40,7 @@ class Parts:
     """What one optimiser step works with, made once per training."""
 
     accelerator: Accelerator
-    objective: ResponseLoss
+    method: Method
     noise: EmbeddingNoise
     settings: TrainConfig
     layout: Layout
@@ -75,29 +77,34 @@ def fit(run: Run, objective: ResponseLoss, documents: list[Document], layout: La
         Final figures, and "finished" or "diverged".
     """
     config, settings, model = run.config, run.config.train, objective.model
+    size = ModelSize.of(model)
     accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
     optimizer = torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
     objective, optimizer = accelerator.prepare(objective, optimizer)
-    total = total_steps(len(documents), settings.batch_size, settings.epochs, settings.max_steps)
+    steps = total_steps(len(documents), settings.batch_size, settings.epochs, settings.max_steps)
+    cost, count = config.noise.cost, len(documents)
+    planned = plan(count, settings.batch_size, steps, cost.forwards, settings.budget)
+    total, batch_size = planned.steps, planned.batch_size
     fingerprint = stage_fingerprint(config, "train")
     start, refused = load_checkpoint(run.folder / "checkpoints", fingerprint, objective, optimizer)
     for line in refused:
         run.folder.log(line)
     run.folder.truncate_metrics(start)
-    meter = Meter(run.folder.metrics()[-1] if start else {})
+    meter = Meter(run.folder.metrics()[-1] if start else {}, size, cost)
     noise = EmbeddingNoise(model, noise_of(config), config.seed, pair_mode=settings.pair_mode)
     special_ids = torch.tensor(load_tokenizer(config.model).all_special_ids, device=accelerator.device)
-    parts = Parts(accelerator, objective, noise, settings, layout, special_ids, meter)
+    method = method_of(config.noise, accelerator, objective, noise)
+    parts = Parts(accelerator, method, noise, settings, layout, special_ids, meter)
     status, row = "finished", {}
     model.train()
     with noise, run.progress("train", total, "step", initial=start) as progress:
         for step in range(start, total):
             # Dropout draws from the global generator: keyed by the step, a resumed run repeats it.
             torch.manual_seed(config.seed * 1_000_003 + step)
-            indices = batch_at(step, len(documents), settings.batch_size, config.seed)
+            indices = batch_at(step, count, batch_size, config.seed)
             mine = [documents[index] for index in indices[accelerator.process_index :: accelerator.num_processes]]
             noise.measure = (step + 1) % settings.log_every == 0
-            loss = forward_backward(parts, mine, step, step / total)
+            loss, penalty = forward_backward(parts, mine, step, step / total)
             grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm))
             if math.isfinite(loss) and math.isfinite(grad_norm):
                 for group in optimizer.param_groups:
@@ -108,8 +115,9 @@ def fit(run: Run, objective: ResponseLoss, documents: list[Document], layout: La
             optimizer.zero_grad(set_to_none=True)
             done = step + 1
             if done % settings.log_every == 0 or done == total or status == "diverged":
-                row = {"step": done, "train/loss": loss, "train/grad_norm": grad_norm} | meter.row() | _realised(noise)
-                row["train/lr"] = optimizer.param_groups[0]["lr"]
+                row = {"step": done, "train/loss": loss, "train/penalty": penalty, "train/grad_norm": grad_norm}
+                row |= {"train/lr": optimizer.param_groups[0]["lr"]} | meter.row() | _realised(noise)
+                row["train/unique_examples"] = unique_examples(done, count, batch_size)
                 run.folder.append_metrics(row)
                 run.tracker.log(row)
             progress.update(loss=f"{loss:.3f}", tokens_per_s=f"{meter.rate():.0f}")
@@ -121,35 +129,44 @@ def fit(run: Run, objective: ResponseLoss, documents: list[Document], layout: La
     return {key: value for key, value in row.items() if key != "step" and math.isfinite(value)}, status
 
 
-def forward_backward(parts: Parts, documents: list[Document], step: int, progress: float) -> float:
-    """Accumulate the gradient of one optimiser step on this rank; return the loss of the effective batch, all ranks."""
-    accelerator, settings, noise = parts.accelerator, parts.settings, parts.noise
+def forward_backward(parts: Parts, documents: list[Document], step: int, progress: float) -> tuple[float, float]:
+    """Accumulate the gradient of one optimiser step on this rank.
+
+    Returns:
+        Of the effective batch, all ranks: the objective, and of that the penalty of a regulariser.
+    """
+    accelerator, settings, method = parts.accelerator, parts.settings, parts.method
     batches = micro_batches(documents, layout=parts.layout, max_tokens=settings.micro_batch_tokens)
-    halves, world = noise.noise.halves, accelerator.num_processes
-    targets = accelerator.reduce(torch.tensor(float(sum(batch.n_targets for batch in batches)))).item()
-    loss = torch.zeros((), device=accelerator.device)
-    for number, batch in enumerate(batch.to(accelerator.device) for batch in batches):
-        _announce(parts, batch, step, number, progress)
-        share = 1 / targets if settings.loss == "token_mean" else 1 / (batch.n_targets * len(batches) * world)
-        for half in range(halves) if settings.pair_mode == "sequential" else [None]:
-            if half is not None and halves > 1:
-                noise.half(half)
-            last = number == len(batches) - 1 and half in (None, halves - 1)
-            with nullcontext() if last else accelerator.no_sync(parts.objective):
-                total, _ = parts.objective(batch.repeat(halves) if half is None else batch)
-                loss += total.detach() * (share / halves)
-                # Gradients are averaged over ranks; the share is of all ranks' tokens already.
-                accelerator.backward(total * (share * world / halves))
-    parts.meter.count(len(documents), halves * len(documents), halves * sum(batch.n_tokens for batch in batches))
-    return float(accelerator.reduce(loss))
+    lengths = [len(document) for document in documents]
+    ours = [len(documents), sum(batch.n_targets for batch in batches), sum(lengths), squared_lengths(lengths)]
+    everyones = accelerator.reduce(torch.tensor(ours, dtype=torch.int64, device=accelerator.device)).tolist()
+    examples, targets, tokens, squares = everyones
+
+    def accumulate() -> Tensor:
+        losses = torch.zeros(2, device=accelerator.device)
+        for number, batch in enumerate(batch.to(accelerator.device) for batch in batches):
+            _announce(parts, batch, step, number, progress)
+            means = batch.n_targets * len(batches) * accelerator.num_processes
+            share = 1 / (targets if settings.loss == "token_mean" else means)
+            piece = Piece(batch, share, last=number == len(batches) - 1)
+            with nullcontext() if piece.last else accelerator.no_sync(method.objective):
+                losses += method.backward(piece)
+        return losses
+
+    losses = method.step(accumulate)
+    parts.meter.count(examples, tokens, squares)
+    loss, penalty = accelerator.reduce(losses).tolist()
+    return loss, penalty
 
 
 def _announce(parts: Parts, batch: Batch, step: int, micro_batch: int, progress: float) -> None:
     """Tell the noise which documents the next forward pass holds."""
+    purpose = parts.method.purpose
+    keys = batch.documents if purpose is None else [(document, purpose) for document in batch.documents]
     parts.noise.at(
         step=step,
         micro_batch=micro_batch,
-        documents=batch.documents,
+        documents=keys,
         progress=progress,
         attention_mask=batch.attention_mask,
         document_ids=batch.document_ids,
@@ -171,8 +188,11 @@ def mean_loss(objective: ResponseLoss, documents: list[Document], max_tokens: in
 
 
 def noise_of(config: Config) -> Noise:
-    """The noise of a run's settings."""
-    return Noise(alpha=config.alpha, **config.noise.model_dump(exclude={"name"}))
+    """The noise of a run's settings; R-Drop's two draws are an independent pair of it."""
+    axes = config.noise.model_dump(include={each.name for each in fields(Noise)})
+    if config.noise.method == "rdrop":
+        axes["pair"] = "independent"
+    return Noise(alpha=config.alpha, **axes)
 
 
 def _realised(noise: EmbeddingNoise) -> dict[str, float]:

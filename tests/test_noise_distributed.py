@@ -9,8 +9,9 @@ import pytest
 import torch
 from tiny_models import VOCABULARY, tiny_model
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
-from harness.noise import PRESETS, EmbeddingNoise, Noise
+from harness.noise import PRESETS, EmbeddingNoise, Noise, input_embedding
 
 SYMNOISE = Noise(**PRESETS["symnoise"])
 DOCUMENTS, LENGTH = 4, 6
@@ -28,7 +29,8 @@ def noised_step(model: nn.Module, rank: int, ranks: int, by_identity: bool) -> T
     documents, batch = share(rank, ranks)
     seen: list[Tensor] = []
     with EmbeddingNoise(model, SYMNOISE, seed=0) as injector:
-        handle = injector._embedding.register_forward_hook(lambda _m, _a, output: seen.append(output.detach()))
+        table = input_embedding(model)
+        handle = table.register_forward_hook(lambda _m, _a, output: seen.append(output.detach()))
         injector.at(step=3, documents=documents if by_identity else None)
         model(**batch, use_cache=False).loss.backward()
         handle.remove()
@@ -73,7 +75,7 @@ def worker(rank: int, ranks: int, kind: str, folder: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fsdp2", "ddp"])
 def test_two_processes_train_as_one(kind: str, tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(worker, args=(2, kind, str(tmp_path)), nprocs=2)
+    spawn(worker, args=(2, kind, str(tmp_path)), nprocs=2)
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1)]
     model = tiny_model("llama", torch.float64)
     noise = noised_step(model, 0, 1, by_identity=True)

@@ -80,7 +80,7 @@ def test_a_pair_is_two_passes_in_every_architecture(name: str) -> None:
 
 def test_alpha_refers_to_gemmas_scaled_embeddings() -> None:
     # transformers 5 multiplies by sqrt(hidden size) inside the embedding module; the hook sees the product.
-    model = tiny_model("gemma")
+    model: Any = tiny_model("gemma")
     batch = batch_of_two()
     weight = model.get_input_embeddings().weight.detach()
     with EmbeddingNoise(model, SYMNOISE, seed=0) as injector:
@@ -122,7 +122,7 @@ def test_gradient_checkpointing_recomputes_the_same_noise() -> None:
 def test_torch_compile_changes_nothing(attach_to: str) -> None:
     model = tiny_model("llama", torch.float64)
     model.model.layers = model.model.layers[:1]  # half the time to compile
-    compiled = torch.compile(model, backend="aot_eager")
+    compiled: Any = torch.compile(model, backend="aot_eager")
     results = []
     for attached, called in ((model, model), (compiled if attach_to == "compiled" else model, compiled)):
         with EmbeddingNoise(attached, SYMNOISE, seed=0) as injector:

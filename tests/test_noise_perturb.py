@@ -227,6 +227,10 @@ def test_padded_length_with_a_generator_per_document_noises_padding_too() -> Non
     X, noise = torch.zeros(BATCH, LENGTH, HIDDEN), Noise("rademacher", length="padded")
     found = perturb(X, MASK, noise, noise_generators(0, 0, range(BATCH)))
     torch.testing.assert_close(found.abs(), torch.full_like(X, 5.0 / math.sqrt(LENGTH * HIDDEN)))
+    # The padding draws after the tokens, so that its side does not change their noise.
+    mirrored = perturb(X, MASK.flip(1), noise, noise_generators(0, 0, range(BATCH)))
+    assert torch.equal(mirrored[1, 3:], found[1, :4])
+    assert torch.equal(mirrored[2, :5], found[2, 2:])
 
 
 # Where

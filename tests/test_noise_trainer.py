@@ -45,7 +45,7 @@ def trainer_of(model: PreTrainedModel, folder: Path, callbacks: list[TrainerCall
             **settings,
         }
     )
-    return Trainer(model, arguments, train_dataset=rows(), callbacks=callbacks)  # type: ignore[arg-type]
+    return Trainer(model, arguments, train_dataset=rows(), callbacks=callbacks)
 
 
 def weights(model: PreTrainedModel) -> torch.Tensor:
@@ -126,7 +126,8 @@ def test_a_resumed_training_repeats_the_noise(tmp_path: Path) -> None:
     trainer_of(straight, tmp_path / "a", [NoiseCallback(noise, seed=0)], **settings).train()
 
     class Stop(TrainerCallback):
-        def on_step_end(self, _: Any, state: Any, control: Any, **__: Any) -> None:
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            del args, kwargs
             control.should_training_stop = state.global_step == 2
 
     broken = tiny_model("llama")

@@ -12,11 +12,11 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from test_pipeline import ROOT, SMALL
 
 from harness.cli import conf_dir, enable_plugins
 from harness.config import defaults
 from harness.record import RunFolder, read_json
-from test_pipeline import ROOT, SMALL
 
 
 def sweep(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

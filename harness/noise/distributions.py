@@ -24,8 +24,8 @@ def draw(
         distribution: "uniform" on [-width, width), "gaussian" with standard deviation `width`, "rademacher"
             +-width, or "dropout", the relative change of inverted dropout at rate `width`: -1 with that
             probability, otherwise width / (1 - width).
-        dtype: float32 or float64. Half precision is drawn in float32 and rounded afterwards: a bfloat16 draw
-            has 256 steps for its whole range and a mean of -width/256.
+        dtype: float32 or float64. Half precision is drawn in float32 and rounded afterwards: a uniform draw in
+            bfloat16 has a mean of about -width / 500.
     """
     return _DRAWS[distribution](shape, width, generator, dtype)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -94,6 +95,7 @@ class EmbeddingNoise:
         self._place: _Place | None = None
         self._told = False
         self._half = 0
+        self._added: tuple[Tensor | None] | None = None
         self._pending: Tokens | None = None
         self._done: set[int] = set()
         self._forwards = 0
@@ -173,6 +175,36 @@ class EmbeddingNoise:
             )
         self._half = index
 
+    @contextmanager
+    def adding(self, perturbation_BLD: Tensor | None) -> Iterator[None]:
+        """In the training passes inside, add this tensor to the embeddings and not the noise; None: nothing.
+
+        For methods that find the perturbation themselves or need a clean pass. Gradients flow to the tensor. What
+        it holds at padding is added, too.
+        """
+        if not self._handles:
+            raise ValueError("nothing is attached: `adding` is for inside `with`")
+        before, self._added = self._added, (perturbation_BLD,)
+        try:
+            yield
+        finally:
+            self._added = before
+
+    def draw(self) -> Tensor:
+        """The (first) noise of the batch that `at` described, (B, L, D) in float32 or wider; zero at padding.
+
+        For the start of a perturbation that is then given to `adding`; each call repeats the same numbers.
+        """
+        place = self._place
+        if place is None or place.tokens is None:
+            raise ValueError("`draw` needs `at` with attention_mask before it")
+        embedding: Any = self._embedding
+        weight, tokens = embedding.weight, place.tokens
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        zeros_BLD = torch.zeros(*tokens.real_BL.shape, embedding.embedding_dim, dtype=dtype, device=weight.device)
+        generators = noise_generators(self.seed, place.step, place.identities(len(tokens.lengths)), weight.device)
+        return apply_noise(zeros_BLD[None], tokens, self.noise, generators, self.alpha, (0,))[0].clone()
+
     @property
     def alpha(self) -> float:
         """Strength in force after the schedule (for "dropout" the rate)."""
@@ -193,7 +225,7 @@ class EmbeddingNoise:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Read the batch from the model call; for a pair in one pass, double it."""
         self._pending = None
-        if not _is_training(module):
+        if not _is_training(module) or self._added is not None:
             return None
         call = named_arguments(args, kwargs)
         if not self._told and self._half == 0:
@@ -218,6 +250,8 @@ class EmbeddingNoise:
         del args
         if not _is_training(module):
             return None
+        if self._added is not None:
+            return self._add(output, *self._added)
         place, tokens = self._take()
         halves, (rows, length) = self._halves, tokens.real_BL.shape
         if output.shape[:2] != (len(halves) * rows, length):
@@ -231,6 +265,19 @@ class EmbeddingNoise:
         if self.measure:
             self.last = realised_noise(before_HBLD, after_HBLD, tokens)
         return after_HBLD.flatten(0, 1)
+
+    def _add(self, before_BLD: Tensor, perturbation_BLD: Tensor | None) -> Tensor:
+        self._forwards += 1
+        if perturbation_BLD is None:
+            return before_BLD
+        if perturbation_BLD.shape != before_BLD.shape:
+            raise ValueError(
+                f"perturbation of shape {tuple(perturbation_BLD.shape)}: the embedding gave {tuple(before_BLD.shape)}"
+            )
+        after_BLD = before_BLD + perturbation_BLD.to(before_BLD.dtype)
+        if self.measure and self._place is not None and self._place.tokens is not None:
+            self.last = realised_noise(before_BLD[None], after_BLD[None], self._place.tokens)
+        return after_BLD
 
     def _take(self) -> tuple[_Place, Tokens]:
         """The place and layout of the forward pass under way, which end with this call of the embedding."""
