@@ -1,0 +1,94 @@
+"""What generation is asked for and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Backend = Literal["auto", "engine", "transformers"]
+FinishReason = Literal["stop", "length"]
+Progress = Callable[[int, int], None]  # (tokens generated so far, rows finished since the last call)
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How answers are decoded: greedily, with the papers' repetition penalty.
+
+    `max_new_tokens` bounds the answer and `max_length` prompt and answer together, both in tokens; where both are
+    given the tighter one holds (transformers' `generate` would ignore `max_length`). `repetition_penalty` is
+    the one of 1909.05858 as transformers applies it, over prompt and answer; 1.0 is none. `batch_size` is the largest
+    number of rows decoded together; fewer are used where their key-value cache would pass `cache_gib` (GiB).
+
+    Raises ValueError, naming key and value, for a value out of range.
+    Source: NEFTune (2310.05914) appendix A: greedy, penalty 1.2, 2,048 tokens in all.
+    """
+
+    max_new_tokens: int | None = None
+    max_length: int | None = 2048
+    repetition_penalty: float = 1.2
+    backend: Backend = "auto"
+    batch_size: int = 64
+    cache_gib: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens is None and self.max_length is None:
+            raise ValueError("max_new_tokens and max_length are both None: give at least one")
+        for key in ("max_new_tokens", "max_length", "batch_size"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ValueError(f"{key}={value} must be at least 1")
+        for key in ("repetition_penalty", "cache_gib"):
+            value = getattr(self, key)
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{key}={value} must be a positive, finite number")
+        if self.backend not in ("auto", "engine", "transformers"):
+            raise ValueError(f"backend={self.backend!r} must be auto, engine or transformers")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer: its token ids without prompt and end token, why it ended, and which backend made it."""
+
+    token_ids: list[int]
+    finish_reason: FinishReason
+    backend: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt in work: its place in the caller's list, its ids, and how many tokens it may still get."""
+
+    index: int
+    prompt: list[int]
+    budget: int
+
+    @property
+    def cached_tokens(self) -> int:
+        """Positions it can need in the key-value cache: the last generated token is never fed back."""
+        return len(self.prompt) + self.budget - 1
+
+
+def plan_requests(
+    prompts: Sequence[Sequence[int]], settings: GenerationSettings, max_positions: int | None
+) -> list[Request]:
+    """Give every prompt its token budget and sort them, longest prompt first (the largest memory comes first).
+
+    `max_positions` is the longest sequence that the model has positions for (None: no limit).
+    Raises ValueError for an empty prompt and, naming all of them at once, for prompts that leave no room to answer.
+    """
+    totals = [limit for limit in (settings.max_length, max_positions) if limit is not None]
+    total = min(totals) if totals else None
+    empty = [index for index, prompt in enumerate(prompts) if not len(prompt)]
+    if empty:
+        raise ValueError(f"prompts {empty} are empty: generation needs at least one token to start from")
+    if total is not None:
+        over = [f"{index} ({len(prompt)} tokens)" for index, prompt in enumerate(prompts) if len(prompt) >= total]
+        if over:
+            limits = f"max_length={settings.max_length}, the model's positions={max_positions}"
+            raise ValueError(f"prompts {', '.join(over)} leave no room for an answer within {limits}")
+    requests = []
+    for index, prompt in enumerate(prompts):
+        rooms = [settings.max_new_tokens, None if total is None else total - len(prompt)]
+        requests.append(Request(index, list(prompt), min(room for room in rooms if room is not None)))
+    return sorted(requests, key=lambda request: (-len(request.prompt), request.index))
