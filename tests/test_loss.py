@@ -17,7 +17,7 @@ from harness.batching import Batch, micro_batches
 from harness.loss import LogitTransform, ResponseLoss, document_losses, response_loss
 from harness.precision import bf16_supported
 
-PACKED = ["llama", "qwen2", "gemma", "gpt_neox", "opt", "mistral", "granite", "cohere"]
+PACKED = ["llama", "qwen2", "gemma", "gpt_neox", "opt", "mistral", "mixtral", "granite", "cohere"]
 
 
 @pytest.fixture(autouse=True)
