@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SOURCES := harness analysis tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help run sweep test test-slow check format tables notebooks bench clean
+.PHONY: help run sweep test test-slow check format tables notebooks alpaca-eval bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,11 @@ format: $(STAMP) ## format and fix the code
 
 tables: $(STAMP) ## every table of the runs in runs/
 	$(BIN)/python -m analysis table ablation runs
+
+alpaca-eval: ## the environment of the real alpaca_eval package, for judge=alpaca_eval
+	$(PYTHON) -m venv .venv-alpaca-eval
+	.venv-alpaca-eval/bin/python -m pip install --quiet --disable-pip-version-check \
+		alpaca-eval==0.6.6 "pandas<3" "datasets<4" "setuptools<81" "scikit-learn<1.8"
 
 bench: $(STAMP) ## the quick benchmarks: a table of ratios
 	$(BIN)/python -m benchmarks

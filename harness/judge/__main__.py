@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from harness.judge import score
+from harness.judge import audit, score
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.judge", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     score.add_parser(commands)
+    audit.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:
         parsed.function(parsed)

@@ -1,29 +1,48 @@
 """The judge `reference`: no model, no network. The builtin tasks' own checkers; for free text a named proxy.
 
-Output 1 is the reference answer. A reference answer of a builtin task is right by construction, so a right answer of
-the model draws (1.5) and a wrong one loses (1): the win rate is half the accuracy. For free text the preference is
-1 + F1/2 with F1 the overlap of words with the reference answer: an identical text draws. It measures closeness
-to one reference, not quality, and its annotator name says so.
+Each answer is scored against the evaluation set's own answer, and the preference is 1.5 + (score_2 - score_1) / 2.
+Score of a builtin task: 1 if its checker accepts the answer, else 0. The reference answer is right by
+construction, so against it a right answer draws (1.5), a wrong one loses (1), and the win rate is half the accuracy.
+Score of free text: F1 of the words shared with the reference answer, which measures closeness to one text, not
+quality; the annotator's name says so.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator, Sequence
 
-from harness.data import EvalItem
+from harness.judge.base import Batch, Comparison, Identity, NoBudget, Verdict
 
 CHECKER = "reference:checker"
 PROXY = "reference:word_f1_proxy"
 
 
-def preference(item: EvalItem, answer: str) -> tuple[float, str]:
-    """AlpacaEval preference of an answer over the reference (1 loses, 1.5 draws), and the annotator's name."""
-    if item.checkable:
-        from harness import builtin
+class ReferenceJudge(NoBudget):
+    """Checkers where every item has one, the proxy otherwise: one annotator per evaluation set."""
 
-        return (1.5 if builtin.check(item.family, item.reference, answer) else 1.0), CHECKER
-    return 1.0 + word_f1(answer, item.reference) / 2, PROXY
+    orders: tuple[bool, ...] | None = (False,)
+    free = True
+
+    def __init__(self, checkable: bool) -> None:
+        self.identity = Identity("reference", fixed_id=CHECKER if checkable else PROXY)
+
+    def verdicts(self, comparisons: Sequence[Comparison]) -> Iterator[Batch]:
+        """Yield every verdict at once."""
+        yield [(position, self._verdict(comparison)) for position, comparison in enumerate(comparisons)]
+
+    def _verdict(self, comparison: Comparison) -> Verdict:
+        if self.identity.id == CHECKER:
+            first, second = (_is_right(comparison, text) for text in (comparison.output_1, comparison.output_2))
+            return Verdict(from_scores(first, second), correct=second)
+        first_f1 = word_f1(comparison.output_1, comparison.gold)
+        return Verdict(from_scores(first_f1, word_f1(comparison.output_2, comparison.gold)))
+
+
+def from_scores(score_1: float, score_2: float) -> float:
+    """AlpacaEval preference out of two scores in [0, 1]: 1.5 where they are equal."""
+    return 1.5 + (score_2 - score_1) / 2
 
 
 def word_f1(answer: str, reference: str) -> float:
@@ -33,6 +52,12 @@ def word_f1(answer: str, reference: str) -> float:
     if not words or not expected:
         return float(words == expected)
     return 2 * common / (sum(words.values()) + sum(expected.values()))
+
+
+def _is_right(comparison: Comparison, answer: str) -> bool:
+    from harness import builtin
+
+    return builtin.check(comparison.family, comparison.gold, answer)
 
 
 def _words(text: str) -> Counter[str]:

@@ -1,68 +1,107 @@
-"""The stage `judge`: every answer against its reference, as an AlpacaEval annotations.json, and the win rates."""
+"""The stage `judge`: every answer against the baseline's, as an AlpacaEval annotations.json, and the win rates."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
+import os
+from collections.abc import Sequence
+from pathlib import Path
 
 from harness.context import Run, StageResult
 from harness.data import EvalItem, load_eval_items
-from harness.judge.reference import CHECKER, preference
-from harness.metrics import win_rate
-from harness.record import read_json, write_json
+from harness.judge.annotations import Row, read_annotations, read_model_outputs, write_annotations
+from harness.judge.ask import ask
+from harness.judge.base import Comparison, Judge, Verdict
+from harness.judge.baseline import baseline_rows
+from harness.judge.figures import check_length_control, judge_figures, text_figures
+from harness.judge.registry import load_judge
+from harness.record import RunFolder, read_json
+
+CURRENT = "annotations.json"
 
 
 def run(run: Run) -> StageResult:
-    """Write annotations.json.
+    """Write annotations.json; the file of an earlier judge stays beside it under that judge's name.
 
     Raises:
-        ValueError: model_outputs.json is missing or answers other instructions than the evaluation set's.
+        ValueError: model_outputs.json or the baseline is missing or answers other instructions than the
+            evaluation set's; the judge refused or broke off.
     """
+    config = run.config.judge
     items = load_eval_items(run.config.eval_set)
-    outputs = _outputs_of(run, items)
-    with run.progress("judge", len(items), "answer") as progress:
-        rows = []
-        for item, output in zip(items, outputs, strict=True):
-            rows.append(annotation(item, output))
-            progress.update()
-    write_json(run.folder / "annotations.json", rows)
-    return StageResult(figures(rows))
+    outputs = _outputs_of(run.folder)
+    pairs = baseline_rows(run.config, items, outputs)
+    check_length_control(config, [row["instruction"] for row in pairs])
+    judge = load_judge(config, all(item.checkable for item in items), run.folder.path)
+    comparisons = [_comparison(row, item) for row, item in zip(pairs, items, strict=True)]
+    with run.progress("judge", len(comparisons) * len(judge.orders or (False,)), "verdict") as progress:
+        verdicts = ask(judge, comparisons, store_path(run), progress.update)
+    rows = [annotation(row, verdict, judge) for row, verdict in zip(pairs, verdicts, strict=True)]
+    _keep_earlier(run.folder, rows, items[0].generator)
+    write_annotations(run.folder / CURRENT, rows)
+    texts = [row["output_2"] for row in rows]
+    figures = judge_figures(rows, config) | text_figures(texts, _finish_reasons(run.folder), run.config.dataset.name)
+    return StageResult(figures, labels=_labels(judge, rows, verdicts, run.folder))
 
 
-def annotation(item: EvalItem, output: dict[str, Any]) -> dict[str, Any]:
-    """One row of annotations.json: output_1 is the reference, output_2 the model's answer."""
-    started = time.perf_counter()
-    value, annotator = preference(item, output["output"])
+def annotation(row: Row, verdict: Verdict, judge: Judge) -> Row:
+    """One row of annotations.json; `correct` only where a checker judged."""
+    correct = {} if verdict.correct is None else {"correct": verdict.correct}
     return {
-        "instruction": item.text,
-        "output_1": item.reference,
-        "generator_1": item.generator,
-        "dataset": item.family,
-        "output_2": output["output"],
-        "generator_2": output["generator"],
-        "annotator": annotator,
-        "preference": value,
-        "price_per_example": 0.0,
-        "time_per_example": round(time.perf_counter() - started, 6),
+        **row,
+        "annotator": judge.identity.id,
+        "preference": verdict.preference,
+        "price_per_example": verdict.usd,
+        "time_per_example": round(verdict.seconds, 6),
+        "raw_completion": verdict.raw or None,
+        **correct,
     }
 
 
-def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """AlpacaEval's leaderboard numbers, and the accuracy (percent) where a checker judged."""
-    numbers = win_rate([row["preference"] for row in rows], [len(row["output_2"]) for row in rows])
-    checked = [row["preference"] == 1.5 for row in rows if row["annotator"] == CHECKER]
-    accuracy = {"accuracy": 100.0 * sum(checked) / len(checked)} if checked else {}
-    return {f"judge/{name}": value for name, value in {**numbers, **accuracy}.items()}
+def store_path(run: Run) -> Path:
+    """The verdict store: judge.store, else one file for all runs of an output folder."""
+    default = Path(run.config.output_dir) / "verdicts.sqlite"
+    return Path(run.config.judge.store or default).expanduser()
 
 
-def _outputs_of(run: Run, items: list[EvalItem]) -> list[dict[str, Any]]:
-    path = run.folder / "model_outputs.json"
+def _comparison(row: Row, item: EvalItem) -> Comparison:
+    answers = (row["output_1"], row["output_2"])
+    return Comparison(item.text, *answers, gold=item.reference, family=item.family, checkable=item.checkable)
+
+
+def _labels(judge: Judge, rows: Sequence[Row], verdicts: Sequence[Verdict], folder: RunFolder) -> dict[str, str]:
+    """Who judged, for summary.json; several model snapshots behind one name are said in the log, too."""
+    served = sorted({verdict.served for verdict in verdicts if verdict.served})
+    if len(served) > 1:
+        folder.log(f"judge: several model snapshots answered under one name: {', '.join(served)}; pin judge.model")
+    model = ", ".join(served) or judge.identity.model
+    named = {"judge_model": model} if model else {}
+    return {"judge_id": judge.identity.id, **named, "judge_baseline": rows[0]["generator_1"]}
+
+
+def _keep_earlier(folder: RunFolder, rows: Sequence[Row], reference: str) -> None:
+    """Rename the annotations of another judge or baseline; the current ones live in annotations.json alone."""
+    ours = kept_name(rows[0], reference)
+    if (folder / CURRENT).exists():
+        theirs = kept_name(read_annotations(folder / CURRENT)[0], reference)
+        if theirs != ours:
+            os.replace(folder / CURRENT, folder / theirs)
+    (folder / ours).unlink(missing_ok=True)
+
+
+def kept_name(row: Row, reference: str) -> str:
+    """annotations.<judge_id>.json, with the baseline's name where that is not the evaluation set's own answers."""
+    against = "" if row["generator_1"] == reference else f".against-{row['generator_1']}"
+    plain = f"{row['annotator']}{against}".replace("/", "-").replace(":", "-")
+    return f"annotations.{plain}.json"
+
+
+def _outputs_of(folder: RunFolder) -> list[Row]:
+    path = folder / "model_outputs.json"
     if not path.exists():
         raise ValueError(f"{path}: no outputs to judge; run the stage generate")
-    outputs = read_json(path)
-    for number, (item, output) in enumerate(zip(items, outputs, strict=False), start=1):
-        if output["instruction"] != item.text:
-            raise ValueError(f"{path}: row {number} answers another instruction: {output['instruction'][:60]!r}")
-    if len(outputs) != len(items):
-        raise ValueError(f"{path}: {len(outputs)} outputs for {len(items)} instructions")
-    return list(outputs)
+    return read_model_outputs(path)
+
+
+def _finish_reasons(folder: RunFolder) -> list[str] | None:
+    path = folder / "completions.json"
+    return [row["finish_reason"] for row in read_json(path)] if path.exists() else None

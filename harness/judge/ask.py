@@ -1,0 +1,110 @@
+"""Ask a judge about many pairs: what is stored is not asked again, what arrives is saved at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.judge.annotations import order_is_switched
+from harness.judge.base import Comparison, Judge, Verdict
+from harness.judge.store import VerdictStore
+
+HOPELESS = 20
+"""So many unparsed verdicts, and no parsed one, and asking on makes no sense."""
+
+SAME = Verdict(1.5, raw="identical outputs")
+
+
+def ask(
+    judge: Judge, pairs: Sequence[Comparison], store: Path, advance: Callable[..., None] = lambda *_, **__: None
+) -> list[Verdict]:
+    """One verdict per pair, in the order of `pairs`.
+
+    A pair asked in both orders gets the mean of the two preferences, and none if one reply could not be parsed: a
+    single order would bring the judge's position bias back. Identical outputs draw unasked, as in alpaca_eval.
+
+    Args:
+        judge: the judge; a free one is asked about everything and leaves the store alone.
+        pairs: comparisons, not yet switched.
+        store: file of the verdict store.
+        advance: called as advance(pairs settled, usd=..., unparsed=...) for a progress bar.
+
+    Raises:
+        ValueError or OSError: the judge refused or broke off, or none of the (first) replies could be parsed.
+    """
+    if judge.free:
+        verdicts = dict(verdict for batch in judge.verdicts(pairs) for verdict in batch)
+        advance(len(pairs))
+        return [verdicts[position] for position in range(len(pairs))]
+    questions = [(number, question) for number, pair in enumerate(pairs) for question in _questions(judge, pair)]
+    answers = _answers(judge, [question for _, question in questions], store, advance)
+    if answers and all(verdict.preference is None for verdict in answers):
+        raise _unparsed(judge, answers)
+    per_pair: dict[int, list[Verdict]] = {}
+    for (number, _), verdict in zip(questions, answers, strict=True):
+        per_pair.setdefault(number, []).append(verdict)
+    return [merge(per_pair[number]) if number in per_pair else SAME for number in range(len(pairs))]
+
+
+def merge(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdicts on one pair in each order asked, as one."""
+    if len(verdicts) == 1:
+        return verdicts[0]
+    known = [verdict.preference for verdict in verdicts if verdict.preference is not None]
+    return Verdict(
+        sum(known) / len(known) if len(known) == len(verdicts) else None,
+        " | ".join(verdict.raw for verdict in verdicts),
+        sum(verdict.usd for verdict in verdicts),
+        sum(verdict.seconds for verdict in verdicts),
+        sum(verdict.calls for verdict in verdicts),
+        ", ".join(sorted({verdict.served for verdict in verdicts if verdict.served})),
+    )
+
+
+def _questions(judge: Judge, pair: Comparison) -> Iterator[Comparison]:
+    if pair.output_1 == pair.output_2:
+        return
+    orders = (order_is_switched(pair.instruction),) if judge.orders is None else judge.orders
+    for switched in orders:
+        yield replace(pair, switched=switched)
+
+
+def _answers(judge: Judge, questions: list[Comparison], path: Path, advance: Callable[..., None]) -> list[Verdict]:
+    """A verdict per question, from the store or from the judge."""
+    with VerdictStore(path) as store:
+        verdicts = store.load(judge.identity, questions)
+        advance(len(verdicts))
+        pending = [position for position in range(len(questions)) if position not in verdicts]
+        if pending:
+            asked = [questions[position] for position in pending]
+            judge.check_budget(asked, *store.spent(judge.identity))
+            store.register(judge.identity)
+            for position, verdict in _fresh(judge, asked, store, advance):
+                verdicts[pending[position]] = verdict
+    return [verdicts[position] for position in range(len(questions))]
+
+
+def _fresh(
+    judge: Judge, questions: list[Comparison], store: VerdictStore, advance: Callable[..., None]
+) -> Iterator[tuple[int, Verdict]]:
+    usd, count, unparsed = 0.0, 0, 0
+    arriving: Any = judge.verdicts(questions)
+    with closing(arriving):
+        for batch in arriving:
+            store.save(judge.identity, [(questions[position], verdict) for position, verdict in batch])
+            usd, count = usd + sum(verdict.usd for _, verdict in batch), count + len(batch)
+            unparsed += sum(verdict.preference is None for _, verdict in batch)
+            advance(len(batch), usd=f"{usd:.4f}", unparsed=str(unparsed))
+            if unparsed == count >= HOPELESS:
+                raise _unparsed(judge, [verdict for _, verdict in batch], count)
+            yield from batch
+
+
+def _unparsed(judge: Judge, verdicts: Sequence[Verdict], count: int | None = None) -> ValueError:
+    return ValueError(
+        f"judge {judge.identity.name}: none of the first {count or len(verdicts)} replies could be parsed, the last is "
+        f"{verdicts[-1].raw[:200]!r}; check the judge's model, prompt, labels and parse"
+    )

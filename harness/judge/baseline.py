@@ -1,0 +1,101 @@
+"""Whose answers a run is judged against: the evaluation set's, a file's, or another run's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from harness.config import Config, parse
+from harness.data import EvalItem
+from harness.identity import stage_fingerprint
+from harness.judge.annotations import Row, pair_outputs, read_model_outputs
+from harness.record import RunFolder
+
+REFERENCE = "reference"
+NONE_SAME_SEED = "none_same_seed"
+
+
+def baseline_rows(config: Config, items: Sequence[EvalItem], outputs: Sequence[Row]) -> list[Row]:
+    """Rows to be judged, in the order of the items: output_1 the baseline's, output_2 the model's answer.
+
+    Raises:
+        ValueError: the outputs or the baseline's answer other instructions than the evaluation set's, or the
+            baseline is missing or not finished.
+    """
+    asked = [
+        {"instruction": item.text, "dataset": item.family, "output": item.reference, "generator": item.generator}
+        for item in items
+    ]
+    reference = asked if config.judge.baseline == REFERENCE else _answers_of(config, asked)
+    rows, report = pair_outputs(outputs, reference)
+    if not report.complete:
+        raise ValueError("model_outputs.json answers other instructions than eval_set's: " + report.describe("outputs"))
+    return rows
+
+
+def _answers_of(config: Config, asked: Sequence[Row]) -> list[Row]:
+    path = baseline_file(config)
+    rows, report = pair_outputs(read_model_outputs(path), asked)
+    if report.only_right:
+        raise ValueError(f"judge.baseline: {path} does not answer every instruction: " + report.describe("baseline"))
+    return [
+        {
+            "instruction": row["instruction"],
+            "dataset": row["dataset"],
+            "output": row["output_2"],
+            "generator": row["generator_2"],
+        }
+        for row in rows
+    ]
+
+
+def baseline_file(config: Config) -> Path:
+    """The file of outputs that judge.baseline names.
+
+    Raises:
+        ValueError: there is no such run or file, or the run has not finished generating.
+    """
+    name, root = config.judge.baseline, Path(config.output_dir).expanduser()
+    if name == NONE_SAME_SEED:
+        return _outputs_of(_run_without_noise(config, root), name)
+    if (root / name / "config.yaml").is_file():
+        return _outputs_of(root / name, name)
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    raise ValueError(
+        f"judge.baseline={name}: expected {REFERENCE}, {NONE_SAME_SEED}, a run in {root}, or a file of outputs"
+    )
+
+
+def _outputs_of(folder: Path, name: str) -> Path:
+    generated = RunFolder(folder).stages().get("generate", {})
+    if not generated:
+        raise ValueError(f"judge.baseline={name}: the run {folder.name} has not finished generating; run it first")
+    return folder / "model_outputs.json"
+
+
+def _run_without_noise(config: Config, root: Path) -> Path:
+    """The run whose settings differ from ours in noise and alpha only, and which has no noise."""
+    wanted = stage_fingerprint(config, "generate")
+    for path in sorted(root.glob("*/config.yaml")):
+        text = path.read_text(encoding="utf-8")
+        if "distribution: none" in text and _fingerprint_with_our_noise(text, config) == wanted:
+            return path.parent
+    raise ValueError(
+        f"judge.baseline={NONE_SAME_SEED}: no run in {root} has noise=none, seed={config.seed} and otherwise the same "
+        "settings; run it first"
+    )
+
+
+def _fingerprint_with_our_noise(text: str, config: Config) -> str | None:
+    """None for a run of an earlier schema or of data that are gone: it cannot be shown to be the same."""
+    try:
+        theirs = parse(yaml.safe_load(text))
+        if theirs.noise.distribution != "none":
+            return None
+        return stage_fingerprint(theirs.model_copy(update={"noise": config.noise, "alpha": config.alpha}), "generate")
+    except ValueError:
+        return None

@@ -1,0 +1,45 @@
+"""The judge that the settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.config import JudgeConfig
+from harness.judge.base import Judge
+
+
+def load_judge(config: JudgeConfig, checkable: bool, folder: Path) -> Judge:
+    """Make the judge; models are loaded at its first verdict.
+
+    Args:
+        config: the checked settings.
+        checkable: whether every instruction is a builtin task.
+        folder: where a judge may keep files of its own (the run folder).
+
+    Raises:
+        ValueError: a model, key or environment that it needs is missing.
+    """
+    # Each import stands in its branch: a judge's libraries need not be installed for another's sake.
+    if config.kind == "openai":
+        from harness.judge.openai import OpenAIJudge
+
+        return OpenAIJudge(config)
+    if config.kind == "alpaca_eval":
+        from harness.judge.alpaca_eval import AlpacaEvalJudge
+
+        return AlpacaEvalJudge(config, folder)
+    if config.kind == "local_lm":
+        from harness.judge.local_lm import LocalLMJudge
+
+        return LocalLMJudge(config)
+    if config.kind == "similarity":
+        from harness.judge.similarity import SimilarityJudge
+
+        return SimilarityJudge(config)
+    if config.kind == "reward":
+        from harness.judge.reward import RewardJudge
+
+        return RewardJudge(config)
+    from harness.judge.reference import ReferenceJudge
+
+    return ReferenceJudge(checkable)

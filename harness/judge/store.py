@@ -1,0 +1,119 @@
+"""Every verdict that a judge ever gave, in one SQLite file that the runs of a sweep share.
+
+A row is keyed by the judge's identity, the instruction, both answers and the order shown, so that another judge,
+prompt or decoding never meets old verdicts and a pair is never paid twice. Verdicts are committed as they arrive:
+what was saved survives a crash. The file keeps SQLite's rollback journal (WAL would not work over a network file
+system).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.judge.base import Comparison, Identity, Verdict, content_hash
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS judges (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, model TEXT NOT NULL, prompt_hash TEXT NOT NULL, decoding TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS verdicts (
+    judge TEXT NOT NULL, comparison TEXT NOT NULL,
+    preference REAL, raw TEXT NOT NULL, usd REAL NOT NULL, seconds REAL NOT NULL, calls INTEGER NOT NULL,
+    served TEXT NOT NULL, saved_at REAL NOT NULL,
+    PRIMARY KEY (judge, comparison)
+) STRICT, WITHOUT ROWID;
+"""
+_BUSY_SECONDS = 60.0
+
+
+class Spent(NamedTuple):
+    """What a judge has cost so far, unparsed replies included."""
+
+    calls: int
+    usd: float
+
+
+class VerdictStore:
+    """Use as a context manager; several processes may have the same file open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise ValueError(f"judge.store={path}: not a store of verdicts: {error}") from error
+
+    def __enter__(self) -> VerdictStore:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._connection.close()
+
+    def register(self, judge: Identity) -> None:
+        """Note who hides behind a judge's id."""
+        row = (judge.id, judge.name, judge.model, judge.prompt_hash, judge.canonical_decoding)
+        with self._transaction():
+            self._connection.execute("INSERT OR IGNORE INTO judges VALUES (?, ?, ?, ?, ?)", row)
+
+    def load(self, judge: Identity, comparisons: Iterable[Comparison]) -> dict[int, Verdict]:
+        """The stored verdicts by position; a comparison whose reply could not be parsed counts as not stored."""
+        query = (
+            "SELECT preference, raw, usd, seconds, calls, served FROM verdicts "
+            "WHERE judge = ? AND comparison = ? AND preference IS NOT NULL"
+        )
+        found: dict[int, Verdict] = {}
+        with closing(self._connection.cursor()) as cursor:
+            for position, comparison in enumerate(comparisons):
+                row = cursor.execute(query, (judge.id, comparison_key(comparison))).fetchone()
+                if row is not None:
+                    found[position] = Verdict(*row)
+        return found
+
+    def save(self, judge: Identity, verdicts: Iterable[tuple[Comparison, Verdict]]) -> None:
+        """Keep verdicts, all in one transaction; what earlier, unparsed replies to a comparison cost is added to it."""
+        rows = [
+            (judge.id, comparison_key(comparison), *_columns(verdict), time.time()) for comparison, verdict in verdicts
+        ]
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "preference = coalesce(excluded.preference, preference), raw = excluded.raw, served = excluded.served, "
+                "usd = usd + excluded.usd, seconds = seconds + excluded.seconds, calls = calls + excluded.calls, "
+                "saved_at = excluded.saved_at",
+                rows,
+            )
+
+    def spent(self, judge: Identity) -> Spent:
+        """Calls and USD of one judge over all runs that share this file."""
+        query = "SELECT coalesce(sum(calls), 0), coalesce(sum(usd), 0.0) FROM verdicts WHERE judge = ?"
+        return Spent(*self._connection.execute(query, (judge.id,)).fetchone())
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Take the write lock at once: two processes then wait for each other instead of failing half way."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+
+def _columns(verdict: Verdict) -> tuple[float | int | str | None, ...]:
+    numbers = (verdict.usd, verdict.seconds, verdict.calls)
+    return (verdict.preference, verdict.raw, *numbers, verdict.served)
+
+
+def comparison_key(comparison: Comparison) -> str:
+    """SHA-256 over the instruction, both answers, the gold answer and the order shown (hex)."""
+    order = "switched" if comparison.switched else "plain"
+    return content_hash(comparison.instruction, comparison.output_1, comparison.output_2, comparison.gold, order)
