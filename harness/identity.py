@@ -22,9 +22,13 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
 _NO_RESULT = {
     "train": {"name", "log_every", "checkpoint_every", "keep_model"},
     "generate": {"name"},
-    "judge": {"name"},
+    "judge": {
+        *("name", "store", "concurrency", "retries", "timeout_s", "unparsed_retries", "api_key_env", "python"),
+        *("max_calls", "max_usd", "usd_per_million_input", "usd_per_million_output"),
+    },
 }
-_PATHS = ("model", "dataset", "eval_set")
+# Files count by their content.
+_FILES = {"model": ("path",), "dataset": ("path",), "eval_set": ("path",), "judge": ("difficulty", "gamed", "baseline")}
 _SAMPLE_BYTES = 1 << 20
 
 
@@ -46,10 +50,16 @@ def stage_fingerprint(config: Config, stage: str) -> str:
     for section, keys in _NO_RESULT.items():
         if section in kept:
             kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
-    for section in _PATHS:
-        if section in kept and kept[section].get("path"):
-            kept[section]["path"] = path_fingerprint(kept[section]["path"])
+    for section, keys_of_files in _FILES.items():
+        for key in keys_of_files if section in kept else ():
+            if kept[section][key] and _is_file(section, kept[section][key]):
+                kept[section][key] = path_fingerprint(kept[section][key])
     return hashlib.sha256(_canonical(kept).encode()).hexdigest()
+
+
+def _is_file(section: str, path: str) -> bool:
+    """judge.baseline may name a run instead; the other paths must exist, and `path_fingerprint` says so."""
+    return section != "judge" or Path(path).expanduser().is_file()
 
 
 def _canonical(value: Any) -> str:

@@ -83,12 +83,15 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
         ValueError: the first problem found in any job, naming file, row, key and value.
     """
     from harness.data import check_inputs
+    from harness.judge.registry import check_judge
 
     jobs: dict[str, Job] = {}
     requested = 0
     for number, config in enumerate(configs):
         requested += 1
         check_inputs(config)
+        if "judge" in config.stages:
+            check_judge(config.judge)
         identity = run_id(config)
         if identity not in jobs:
             pending = pending_stages(config, folder_of(config))

@@ -87,13 +87,16 @@ def test_architectures_that_cannot_be_packed_are_told_apart(name: str) -> None:
     assert not supports_packing(tiny_model(name))
 
 
-def test_the_check_sees_documents_that_mix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one segment where there are two the figures must give it away: structure alone would pass."""
+@pytest.mark.parametrize("strength", [1.0, 1e-4])
+def test_the_check_sees_documents_that_mix(strength: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even a little: structure alone would pass, and so would a bound wide enough for rounding."""
     from transformers import AttentionInterface
 
     def mixing(*args, segment_lengths, **kwargs):
+        apart, _ = segment_attention(*args, segment_lengths=segment_lengths, **kwargs)
         whole = tuple((sum(lengths),) for lengths in segment_lengths)
-        return segment_attention(*args, segment_lengths=whole, **kwargs)
+        mixed, _ = segment_attention(*args, segment_lengths=whole, **kwargs)
+        return apart + strength * (mixed - apart), None
 
     monkeypatch.setitem(AttentionInterface._global_mapping, SEGMENTS, mixing)
     assert not supports_packing(tiny_model("llama"))

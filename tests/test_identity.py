@@ -71,3 +71,13 @@ def test_missing_paths_are_named():
         resolve_path("/no/such")
     with pytest.raises(ValueError, match=r"package no_such_package is not installed"):
         resolve_path("package:no_such_package/file")
+
+
+def test_what_a_judge_costs_is_not_what_it_says(compose):
+    one, two, other = (
+        compose("judge=endpoint", "judge.model=m", "judge.base_url=http://127.0.0.1:9/v1", *keys)
+        for keys in ([], ["judge.concurrency=2"], ["judge.order=alpaca_eval"])
+    )
+    fingerprints = [stage_fingerprint(config, "judge") for config in (one, two, other)]
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+    assert run_id(one) == run_id(other)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from harness.config import JudgeConfig
 from harness.judge.annotations import Row
+from harness.judge.registry import check_judge
 from harness.metrics import (
     corpus_diversity,
     corpus_measures,
@@ -77,9 +77,7 @@ def check_length_control(config: JudgeConfig, instructions: Sequence[str]) -> No
     """
     if config.difficulty is None or config.gamed is None:
         return
-    for key, path in (("difficulty", config.difficulty), ("gamed", config.gamed)):
-        if not Path(path).is_file():
-            raise ValueError(f"judge.{key}={path}: no such file")
+    check_judge(config)
     if importlib.util.find_spec("sklearn") is None:
         raise ValueError("judge.difficulty: the length-controlled win rate needs the extra `judge` (scikit-learn)")
     load_difficulty(config.difficulty, instructions)

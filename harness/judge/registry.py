@@ -43,3 +43,15 @@ def load_judge(config: JudgeConfig, checkable: bool, folder: Path) -> Judge:
     from harness.judge.reference import ReferenceJudge
 
     return ReferenceJudge(checkable)
+
+
+def check_judge(config: JudgeConfig) -> None:
+    """What can be known before a run starts: keys in the environment, installed packages, folders and files.
+
+    Raises:
+        ValueError: names what is missing. Whether an endpoint answers, only the first call shows.
+    """
+    load_judge(config, False, Path("."))
+    for key, path in (("difficulty", config.difficulty), ("gamed", config.gamed)):
+        if path is not None and not Path(path).is_file():
+            raise ValueError(f"judge.{key}={path}: no such file")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.config import JudgeConfig
@@ -17,7 +18,8 @@ from harness.judge.base import Batch, Comparison, Identity, NoBudget, Verdict
 from harness.judge.local_model import load, snapshot
 from harness.judge.reference import from_scores
 
-_BATCH = 16  # comparisons, three texts each
+_BATCH = 16  # comparisons stored together, up to three texts each
+_TOGETHER = 8  # texts in one forward pass
 
 
 class SimilarityJudge(NoBudget):
@@ -42,16 +44,24 @@ class SimilarityJudge(NoBudget):
         for start in range(0, len(comparisons), _BATCH):
             started, batch = time.monotonic(), comparisons[start : start + _BATCH]
             texts = [text for each in batch for text in (each.gold, each.output_1, each.output_2)]
-            embeddings_BTD = embed(tokenizer, model, texts).reshape(len(batch), 3, -1)
-            scores_B2 = (embeddings_BTD[:, 1:] @ embeddings_BTD[:, 0, :, None])[..., 0].clamp(0, 1).tolist()
+            embeddings = embed_each(tokenizer, model, texts)
+            verdicts = [_verdict(embeddings, each) for each in batch]
             seconds = (time.monotonic() - started) / len(batch)
-            yield [
-                (
-                    start + row,
-                    Verdict(from_scores(*scores), f"cosines {scores[0]:.6f}, {scores[1]:.6f}", 0.0, seconds, 1),
-                )
-                for row, scores in enumerate(scores_B2)
-            ]
+            yield [(start + row, replace(verdict, seconds=seconds)) for row, verdict in enumerate(verdicts)]
+
+
+def _verdict(embeddings: dict[str, Any], comparison: Comparison) -> Verdict:
+    gold_D = embeddings[comparison.gold]
+    answers = (comparison.output_1, comparison.output_2)
+    first, second = (min(max(float(embeddings[text] @ gold_D), 0.0), 1.0) for text in answers)
+    return Verdict(from_scores(first, second), f"cosines {first:.6f}, {second:.6f}", calls=1)
+
+
+def embed_each(tokenizer: Any, model: Any, texts: Sequence[str]) -> dict[str, Any]:
+    """Embedding (D,) of each distinct text; those of about one length go together, for padding costs time like text."""
+    distinct = sorted(set(texts), key=len)
+    groups = [distinct[start : start + _TOGETHER] for start in range(0, len(distinct), _TOGETHER)]
+    return {text: row_D for group in groups for text, row_D in zip(group, embed(tokenizer, model, group), strict=True)}
 
 
 def embed(tokenizer: Any, model: Any, texts: Sequence[str]) -> Any:
@@ -59,12 +69,10 @@ def embed(tokenizer: Any, model: Any, texts: Sequence[str]) -> Any:
     import torch
 
     limit = min(tokenizer.model_max_length, model.config.max_position_embeddings)
-    inputs = tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt").to(
-        model.device
-    )
+    tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+    inputs = tokens.to(model.device)
     with torch.inference_mode():
         hidden_NLD = model(**inputs).last_hidden_state
         mask_NL1 = inputs["attention_mask"][..., None].to(hidden_NLD.dtype)
-        return torch.nn.functional.normalize(
-            (hidden_NLD * mask_NL1).sum(1) / mask_NL1.sum(1).clamp(min=1), dim=-1
-        ).double()
+        mean_ND = (hidden_NLD * mask_NL1).sum(1) / mask_NL1.sum(1).clamp(min=1)
+        return torch.nn.functional.normalize(mean_ND, dim=-1).double()
