@@ -8,6 +8,7 @@ Everything is read from the run folders; nothing is typed in by hand.
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,8 +49,9 @@ def _quoted(text: str) -> str:
 
 
 def _machine(run: Path) -> dict[str, Any]:
-    """Commit, command, versions and hardware of a run; not the diff."""
+    """Commit, command (files by name alone), versions and hardware of a run; not the diff."""
     provenance = read_json(run / "provenance.json")
+    provenance["command"] = [re.sub(r"/\S*/", "", word) for word in provenance["command"]]
     dirty = bool(provenance["git"].pop("diff", ""))
     return {**provenance, "git": {**provenance["git"], "uncommitted_changes": dirty}}
 

@@ -44,8 +44,8 @@ def test_no_noise_is_one_run_whatever_alpha(compose):
 
 
 def test_prefix_is_readable(compose):
-    assert run_id(compose("noise=symnoise", "alpha=10", "seed=2")).startswith("tiny-builtin-symnoise-a10-s2-")
-    assert run_id(compose("noise=none")).startswith("tiny-builtin-none-s0-")
+    assert run_id(compose("noise=symnoise", "alpha=10", "seed=2")).startswith("tiny_base-builtin-symnoise-a10-s2-")
+    assert run_id(compose("noise=none")).startswith("tiny_base-builtin-none-s0-")
 
 
 def test_a_path_counts_by_content_not_by_place(tmp_path, compose):
