@@ -26,12 +26,12 @@ from transformers import (
 )
 
 from harness.generation import Completion, GenerationSettings, generate, supports
-from harness.generation.hf import left_pad
+from harness.generation.hf import batches, left_pad
 from harness.generation.penalty import apply_repetition_penalty
-from harness.generation.settings import plan_requests
+from harness.generation.settings import Request, plan_requests
 
 VOCABULARY, PAD = 61, 2
-COMMON = {
+COMMON: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -42,7 +42,7 @@ COMMON = {
     "pad_token_id": PAD,
     "initializer_range": 0.3,  # large: answers that depend on the context, and no near-ties
 }
-LLAMA = {**COMMON, "intermediate_size": 48, "num_key_value_heads": 2}
+LLAMA: dict[str, Any] = {**COMMON, "intermediate_size": 48, "num_key_value_heads": 2}
 LLAMA3_ROPE = {
     "rope_type": "llama3",
     "rope_theta": 10000.0,
@@ -150,6 +150,26 @@ def test_limit_on_prompt_and_answer_together(backend: Any) -> None:
     assert pairs(completions) == one_by_one("llama", budgets)
 
 
+def test_learned_positions_do_not_run_out() -> None:
+    config = GenerationSettings(max_new_tokens=60, backend="transformers")
+    budgets = [min(60, 64 - len(prompt)) for prompt in PROMPTS]  # 64 positions
+    completions = generate(tiny("opt"), PROMPTS, config, [], PAD)
+    assert [len(done.token_ids) for done in completions] == budgets
+    assert pairs(completions) == one_by_one("opt", budgets)
+
+
+def test_batches_by_hand() -> None:
+    requests = [Request(0, [1] * 6, 2), Request(1, [1] * 5, 3), Request(2, [1] * 5, 3), Request(3, [1], 4)]
+
+    def indices(rows: int, positions: int | None) -> list[list[int]]:
+        return [[request.index for request in batch] for batch in batches(requests, rows, positions)]
+
+    assert indices(3, None) == [[0, 1, 2], [3]]
+    assert indices(4, 9) == [[0, 1, 2], [3]]
+    assert indices(4, 8) == [[0], [1, 2], [3]]
+    assert indices(1, 10) == [[0], [1], [2], [3]]
+
+
 @pytest.mark.parametrize("backend", ["engine", "transformers"])
 def test_several_end_tokens(backend: Any) -> None:
     eos = sorted({answer[3] for answer, _ in one_by_one("qwen2", 20)})[:2]
@@ -169,7 +189,7 @@ def test_backends_agree_on_any_prompts(prompts: list[list[int]], slots: int, new
     model = tiny("llama")
     results = []
     for backend in ("engine", "transformers"):
-        config = GenerationSettings(max_new_tokens=new_tokens, batch_size=slots, backend=backend)  # type: ignore[arg-type]
+        config = GenerationSettings(max_new_tokens=new_tokens, batch_size=slots, backend=backend)
         results.append(pairs(generate(model, prompts, config, eos, eos)))
     assert results[0] == results[1]
 

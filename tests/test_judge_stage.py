@@ -25,6 +25,7 @@ from harness.judge.annotations import read_annotations
 from harness.judge.ask import ask, merge
 from harness.judge.base import Batch, Comparison, Identity, NoBudget, Verdict
 from harness.judge.reference import from_scores, word_f1
+from harness.judge.registry import check_judge
 from harness.judge.store import VerdictStore
 from harness.pipeline import _summary
 from harness.plan import folder_of
@@ -242,6 +243,7 @@ def test_a_killed_process_loses_nothing_that_it_saved(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from harness.judge.base import Comparison, Identity, Verdict
+from harness.judge.registry import check_judge
 from harness.judge.store import VerdictStore
 with VerdictStore(Path({str(tmp_path / "v.sqlite")!r})) as store:
     for n in range(5):
@@ -258,6 +260,7 @@ def test_processes_share_a_store(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from harness.judge.base import Comparison, Identity, Verdict
+from harness.judge.registry import check_judge
 from harness.judge.store import VerdictStore
 with VerdictStore(Path(sys.argv[1])) as store:
     for n in range(20):
@@ -365,6 +368,23 @@ def test_word_f1_by_hand() -> None:
 def test_keys_belong_to_kinds(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         JudgeConfig(**{"name": "j", **settings})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["judge=openai"], r"judge.api_key_env=OPENAI_API_KEY: the environment has no such variable"),
+        (["judge=alpaca_eval", "judge.python=no/python"], "run `make alpaca-eval`"),
+        (["judge.difficulty=no.csv", "judge.gamed=no.csv"], r"judge.difficulty=no.csv: no such file"),
+        (["judge=similarity", "judge.model=package:no_such/model"], "the package no_such is not installed"),
+    ],
+)
+def test_what_is_missing_is_known_before_training(
+    overrides: list[str], message: str, compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ValueError, match=message):
+        check_judge(compose(*overrides).judge)
 
 
 @pytest.mark.parametrize(

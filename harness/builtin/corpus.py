@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from harness.builtin import words
-from harness.builtin.core import FAMILIES, LEVELS, joined, split_of
+from harness.builtin.core import FAMILIES, LEVELS, Family, Problem, joined, split_of
 from harness.builtin.items import family_names
 
 
@@ -31,11 +31,58 @@ def keyed_sentences(seed: int) -> Iterator[tuple[str, str]]:
         if rng.random() < _FACT_SHARE:
             yield "", rng.choice(_FACTS)(rng)
             continue
+        if problem := _train_problem(rng, family := rng.choice(families)):
+            yield problem.key, _statement(rng, family, problem)
+
+
+def paragraphs(seed: int) -> Iterator[str]:
+    """Yield without end what `sentences` yields, several statements together, the same for the same seed.
+
+    Of five kinds: about one family, one problem said again in other words, facts, a mixture, a single one.
+    """
+    return (text for _, text in keyed_paragraphs(seed))
+
+
+def keyed_paragraphs(seed: int) -> Iterator[tuple[list[str], str]]:
+    """Yield (content keys of its problems, paragraph)."""
+    rng = Random(f"builtin/paragraphs/{seed}")
+    families = [FAMILIES[name] for name in family_names("train")]
+    mixture = keyed_sentences(rng.getrandbits(32))
+    while True:
+        kind, size = rng.random(), rng.randint(2, 6)
         family = rng.choice(families)
-        problem = family.draw(rng, rng.choice(LEVELS))
-        if split_of(problem.key) == "train":
-            template = rng.choice(family.statements)
-            yield problem.key, template.format(answer=problem.answer, **problem.slots)
+        if kind < 0.5:
+            parts = _about(rng, family, [_train_problem(rng, family) for _ in range(size)])
+        elif kind < 0.65:
+            parts = _again(rng, family, _train_problem(rng, family))
+        elif kind < 0.75:
+            parts = [("", rng.choice(_FACTS)(rng)) for _ in range(size)]
+        else:
+            parts = [next(mixture) for _ in range(size if kind < 0.9 else 1)]
+        if parts:
+            yield [key for key, _ in parts if key], rng.choice(("\n", "\n", " ")).join(t for _, t in parts)
+
+
+def _about(rng: Random, family: Family, problems: list[Problem | None]) -> list[tuple[str, str]]:
+    """(content key, statement) of each problem, half the time all in the same words."""
+    template = rng.choice(family.statements) if rng.random() < 0.5 else None
+    return [(each.key, _statement(rng, family, each, template)) for each in problems if each]
+
+
+def _again(rng: Random, family: Family, problem: Problem | None) -> list[tuple[str, str]]:
+    """One problem in two or three different wordings, where the family has as many."""
+    wordings = rng.sample(family.statements, min(rng.randint(2, 3), len(family.statements)))
+    return [(problem.key, _statement(rng, family, problem, each)) for each in wordings] if problem else []
+
+
+def _train_problem(rng: Random, family: Family) -> Problem | None:
+    problem = family.draw(rng, rng.choice(LEVELS))
+    return problem if split_of(problem.key) == "train" else None
+
+
+def _statement(rng: Random, family: Family, problem: Problem, template: str | None = None) -> str:
+    template = template or rng.choice(family.statements)
+    return template.format(answer=problem.answer, **problem.slots)
 
 
 _FACT_SHARE = 0.35

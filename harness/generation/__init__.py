@@ -17,9 +17,9 @@ from typing import Any
 from harness.generation.decoder import supports
 from harness.generation.engine import generate_with_engine
 from harness.generation.hf import generate_with_transformers
-from harness.generation.settings import Completion, GenerationSettings, Progress, plan_requests
+from harness.generation.settings import Completion, GenerationSettings, ProgressCallback, plan_requests
 
-__all__ = ["Completion", "GenerationSettings", "Progress", "generate", "supports"]
+__all__ = ["Completion", "GenerationSettings", "ProgressCallback", "generate", "supports"]
 
 
 def generate(
@@ -28,7 +28,7 @@ def generate(
     settings: GenerationSettings,
     eos_token_id: int | Sequence[int],
     pad_token_id: int,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[Completion]:
     """Answer every prompt (token ids) greedily; completions come in the order of the prompts.
 

@@ -118,7 +118,7 @@ class LlamaDecoder:
         positions_T = torch.cat([torch.arange(length) for length in lengths]).to(self.device)
 
         def attend(layer: int, queries_THGK: Tensor, keys_THK: Tensor, values_THK: Tensor) -> Tensor:
-            pieces = zip(*(part.split(list(lengths)) for part in (queries_THGK, keys_THK, values_THK)), strict=True)
+            pieces = zip(*(part.split(lengths) for part in (queries_THGK, keys_THK, values_THK)), strict=True)
             contexts = []
             for slot, (queries, keys, values) in enumerate(pieces, start=first_slot):
                 cache.write_prompt(layer, slot, keys, values)

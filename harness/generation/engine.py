@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from harness.generation.cache import rows_within
 from harness.generation.decoder import LlamaDecoder
 from harness.generation.penalty import apply_repetition_penalty
-from harness.generation.settings import Completion, FinishReason, GenerationSettings, Progress, Request
+from harness.generation.settings import Completion, FinishReason, GenerationSettings, ProgressCallback, Request
 
 _PREFILL_TOKENS = 2048  # prompts read together: rows enough for full speed, little memory for their activations
 _REFILL_SHARE = 8  # refill when 1/8 of the slots is free: larger packs against idle slots
@@ -35,7 +35,7 @@ def generate_with_engine(
     requests: Sequence[Request],
     settings: GenerationSettings,
     eos_token_ids: frozenset[int],
-    progress: Progress | None,
+    progress: ProgressCallback | None,
 ) -> dict[int, Completion]:
     """Answer all `requests`, completions by request index; `supports(model)` must hold.
 
@@ -74,7 +74,7 @@ class _Batch:
         self.done: dict[int, Completion] = {}
         self.generated = 0
 
-    def run(self, progress: Progress | None) -> dict[int, Completion]:
+    def run(self, progress: ProgressCallback | None) -> dict[int, Completion]:
         while self.waiting or self.active:
             done_before = len(self.done)
             if self.waiting and (self.slots - len(self.active)) * _REFILL_SHARE >= self.slots:

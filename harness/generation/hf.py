@@ -26,7 +26,7 @@ from transformers import (
 
 from harness.generation.cache import rows_within
 from harness.generation.penalty import apply_repetition_penalty
-from harness.generation.settings import Completion, FinishReason, GenerationSettings, Progress, Request
+from harness.generation.settings import Completion, FinishReason, GenerationSettings, ProgressCallback, Request
 
 
 @torch.no_grad()  # not inference_mode: some models keep buffers that their forward pass makes
@@ -36,7 +36,7 @@ def generate_with_transformers(
     settings: GenerationSettings,
     eos_token_ids: frozenset[int],
     pad_token_id: int,
-    progress: Progress | None,
+    progress: ProgressCallback | None,
 ) -> dict[int, Completion]:
     """Answer all `requests`, completions by request index, with any model that has transformers' `generate`."""
     width = max(len(request.prompt) for request in requests) + max(request.budget for request in requests)
@@ -44,10 +44,31 @@ def generate_with_transformers(
     stop = _RowStop(eos_token_ids, progress)
     done: dict[int, Completion] = {}
     with _plain_generation_config(model):
-        for start in range(0, len(requests), rows):
-            batch = requests[start : start + rows]
+        for batch in batches(requests, rows, _learned_positions(model.config)):
             done |= _generate_batch(model, batch, settings.repetition_penalty, pad_token_id, stop)
     return done
+
+
+def batches(requests: Sequence[Request], rows: int, positions: int | None) -> Iterator[list[Request]]:
+    """Split requests, sorted longest first, into batches of at most `rows`.
+
+    A row that has ended runs on until its batch has, so with a table of `positions` the longest prompt of a batch
+    must have room for the batch's largest budget.
+    """
+    batch: list[Request] = []
+    for request in requests:
+        outgrown = batch and positions is not None and len(batch[0].prompt) + request.budget > positions
+        if outgrown or len(batch) == rows:
+            yield batch
+            batch = []
+        batch.append(request)
+    yield batch
+
+
+def _learned_positions(config: Any) -> int | None:
+    """Size of the table of position embeddings; None for rotary ones, which know no end."""
+    rotary = getattr(config, "rope_parameters", None) is not None
+    return None if rotary else getattr(config, "max_position_embeddings", None)
 
 
 def _generate_batch(
@@ -98,7 +119,7 @@ class _MaskedPenalty(LogitsProcessor):
 class _RowStop(StoppingCriteria):
     """Ends each row at its own end token or its own budget, and remembers where and why."""
 
-    def __init__(self, eos_token_ids: frozenset[int], progress: Progress | None) -> None:
+    def __init__(self, eos_token_ids: frozenset[int], progress: ProgressCallback | None) -> None:
         self._eos = sorted(eos_token_ids)
         self._progress = progress
         self._generated = 0

@@ -8,7 +8,7 @@ from typing import Literal
 
 Backend = Literal["auto", "engine", "transformers"]
 FinishReason = Literal["stop", "length"]
-Progress = Callable[[int, int], None]  # (tokens generated so far, rows finished since the last call)
+ProgressCallback = Callable[[int, int], None]  # (tokens generated so far, rows finished since the last call)
 
 
 @dataclass(frozen=True)
