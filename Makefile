@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := harness analysis tests benchmarks
+SOURCES := harness analysis tests benchmarks experiments
 
 .DEFAULT_GOAL := help
 .PHONY: help run sweep test test-slow check format tables notebooks alpaca-eval bench clean
