@@ -3,6 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUNS ?= runs
 SOURCES := harness analysis tests benchmarks experiments
 
 .DEFAULT_GOAL := help
@@ -14,10 +15,10 @@ help: ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gguf,peft,judge,report]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gguf,peft,judge,report,notebooks]"
 	@touch $@
 
-run: $(STAMP) ## install, then the default sweep: none against symnoise and neftune, and its table
+run: $(STAMP) ## install, then the default sweep of six runs, and its table
 	$(BIN)/python -m harness -m noise=symnoise,neftune alpha=1,5,10
 	$(BIN)/python -m analysis table
 	@echo "Next: $(BIN)/python -m harness --help; runs/<run>/model_outputs.json holds what each model answered"
@@ -40,8 +41,17 @@ format: $(STAMP) ## format and fix the code
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-tables: $(STAMP) ## every table of the runs in runs/
-	$(BIN)/python -m analysis table ablation runs
+tables: $(STAMP) ## the ablation table of RUNS (runs/); python -m analysis table list names the others
+	$(BIN)/python -m analysis table ablation $(RUNS)
+
+notebooks: $(STAMP) ## run analysis/notebooks on RUNS (runs/) into build/notebooks, as .ipynb and .html
+	@mkdir -p build/notebooks
+	for notebook in analysis/notebooks/*.py; do \
+		target=build/notebooks/$$(basename $$notebook .py); \
+		$(BIN)/jupytext --quiet --to ipynb -o $$target.ipynb $$notebook && \
+		RUNS=$(abspath $(RUNS)) PYTHONPATH=$(CURDIR) $(BIN)/jupyter nbconvert --to ipynb --execute --inplace $$target.ipynb && \
+		$(BIN)/jupyter nbconvert --to html $$target.ipynb || exit 1; \
+	done
 
 alpaca-eval: ## the environment of the real alpaca_eval package, for judge=alpaca_eval
 	$(PYTHON) -m venv .venv-alpaca-eval
