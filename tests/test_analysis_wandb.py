@@ -154,7 +154,7 @@ def test_what_the_harness_tracks_is_what_it_wrote(compose: Callable, tmp_path: P
         for name in ("DATA", "CACHE", "CONFIG"):
             patch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
         tracker = Tracker(config, "tracked", RunFolder(root / "tracked"))
-        tracker.finish({**final, "generate/characters": 10.0}, [], "finished")
+        tracker.finish({**final, "generate/characters": 10.0}, {}, "finished")
     disk, copy = load_runs(root), load_runs(root / "wandb")
     for name in ("runs", "configs", "history"):
         assert_frame_equal(getattr(copy, name), getattr(disk, name), obj=name)

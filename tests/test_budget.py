@@ -112,7 +112,13 @@ def test_a_run_logs_what_its_budget_says(budget, batch, steps, documents, compos
     sizes = ("hidden_size=16", "layers=1", "heads=2", "intermediate_size=16")
     config = compose(
         *("noise=symnoise", f"train.budget={budget}", "train.batch_size=4", "train.epochs=2", "train.log_every=1"),
-        *("dataset.size=8", "dataset.heldout=1", "stages=[train]", *(f"model.architecture.{size}" for size in sizes)),
+        *(
+            "model=tiny",
+            "dataset.size=8",
+            "dataset.heldout=1",
+            "stages=[train]",
+            *(f"model.architecture.{size}" for size in sizes),
+        ),
     )
     final = execute(config)["final"]
     rows = folder_of(config).metrics()

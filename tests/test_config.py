@@ -51,7 +51,7 @@ def test_no_noise_drops_alpha(compose):
 
 def test_training_length_is_required(compose):
     with pytest.raises(ValueError, match="train: give epochs or max_steps"):
-        compose("train.max_steps=null")
+        compose("train.epochs=null")
 
 
 def test_every_schema_key_has_a_place_on_the_command_line():

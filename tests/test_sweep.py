@@ -61,7 +61,7 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path):
     [
         ["noise=symnoise", "alpha=3", "seed=4"],
         ["model=smollm2_135m", "train=finetune", "train.lr=1e-3"],
-        ["~experiment", "alpha=1"],
+        ["~train.name", "alpha=1"],
     ],
     ids=" ".join,
 )
