@@ -1,0 +1,99 @@
+"""The schema of `judge`; each kind of judge has keys of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from harness.config.base import Count, CountOrZero, Name, NonNegative, Positive, Section
+
+JudgeKind = Literal["reference", "openai", "alpaca_eval", "local_lm", "similarity", "reward"]
+_CALLS = {"concurrency", "retries", "timeout_s", "unparsed_retries"}
+_LIMITS = {"max_calls", "max_usd", "usd_per_million_input", "usd_per_million_output"}
+# kind -> keys it needs, keys it may have
+_JUDGE_KEYS: dict[JudgeKind, tuple[set[str], set[str]]] = {
+    "reference": (set(), set()),
+    "openai": (
+        {"model", "base_url", "prompt", "labels", "parse", "order", "logprobs", *_CALLS},
+        {"temperature", "max_tokens", "extra_body", "api_key_env", *_LIMITS},
+    ),
+    "alpaca_eval": ({"annotators_config", "python"}, {"base_url", "api_key_env", "max_calls"}),
+    "local_lm": ({"model", "prompt", "labels", "order"}, {"revision"}),
+    "similarity": ({"model"}, {"revision"}),
+    "reward": ({"model"}, {"revision"}),
+}
+
+
+class JudgeConfig(Section):
+    """Who compares two answers, with what settings, against whose answers; each kind has keys of its own."""
+
+    name: Name
+    kind: JudgeKind = "reference"
+    baseline: str = Field("reference", description="reference | none_same_seed | a run_id | a file of outputs")
+    store: str | None = Field(None, description="file of all verdicts; null: <output_dir>/verdicts.sqlite")
+    difficulty: str | None = Field(None, description="AlpacaEval's instruction_difficulty.csv, for the LC win rate")
+    gamed: str | None = Field(None, description="AlpacaEval's df_gamed.csv, for the LC win rate")
+    # The keys below belong to some kinds only (see _JUDGE_KEYS); elsewhere they must stay null.
+    model: str | None = Field(None, description="an endpoint's model id; else a folder, package:NAME/FOLDER or Hub id")
+    revision: str | None = Field(None, description="of a Hub model")
+    prompt: str | None = Field(None, description="holds {instruction}, {output_1}, {output_2}; 1 is shown first")
+    labels: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="the judge's names for the answer shown first and second"
+    )
+    parse: str | None = Field(None, description="regular expression whose group 1 is the label in a reply")
+    order: Literal["alpaca_eval", "both"] | None = Field(None, description="one order per row by a rule, or both")
+    logprobs: bool | None = Field(None, description="ask for token probabilities; replies without them are parsed")
+    temperature: NonNegative | None = Field(None, description="null: not sent")
+    max_tokens: Count | None = Field(None, description="of a reply; null: not sent")
+    extra_body: dict[str, Any] | None = Field(None, description="further keys of the request, as the server wants them")
+    base_url: str | None = Field(None, description="of an OpenAI-compatible server, up to and with /v1")
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=60)] | None = Field(
+        None, description="name of the environment variable that holds the key; null: no key is sent"
+    )
+    concurrency: Count | None = Field(None, description="calls in flight")
+    retries: CountOrZero | None = Field(
+        None, description="of a call on 408, 409, 429, 5xx, time-out, broken connection"
+    )
+    timeout_s: Positive | None = Field(None, description="of one call")
+    unparsed_retries: CountOrZero | None = Field(None, description="new calls for a reply that cannot be parsed")
+    max_calls: Count | None = Field(None, description="calls that all runs of one store may make with this judge")
+    max_usd: Positive | None = Field(None, description="USD that all runs of one store may spend with this judge")
+    usd_per_million_input: NonNegative | None = Field(None, description="price of prompt tokens")
+    usd_per_million_output: NonNegative | None = Field(None, description="price of reply tokens")
+    annotators_config: str | None = Field(None, description="alpaca_eval's name or file of an annotator")
+    python: str | None = Field(None, description="interpreter of the environment that holds alpaca_eval")
+
+    @model_validator(mode="after")
+    def _keys_of_the_kind(self) -> JudgeConfig:
+        required, optional = _JUDGE_KEYS[self.kind]
+        common = {"name", "kind", "baseline", "store", "difficulty", "gamed"}
+        given = {key for key, value in self if value is not None}
+        for key in sorted(given - common - required - optional):
+            raise ValueError(f"judge.{key} is no key of judge.kind={self.kind}")
+        for key in sorted(required - given):
+            raise ValueError(f"judge.{key} is missing; judge.kind={self.kind} needs it")
+        if (self.difficulty is None) != (self.gamed is None):
+            raise ValueError("give both judge.difficulty and judge.gamed, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _prompt_and_url(self) -> JudgeConfig:
+        for name in ("{instruction}", "{output_1}", "{output_2}") if self.prompt is not None else ():
+            if name not in (self.prompt or ""):
+                raise ValueError(f"judge.prompt does not hold {name}")
+        if self.labels is not None and self.labels[0] == self.labels[1]:
+            raise ValueError(f"judge.labels={self.labels}: expected two different labels")
+        if self.parse is not None and _groups(self.parse) != 1:
+            raise ValueError(f"judge.parse={self.parse!r}: expected a regular expression with one group")
+        if self.base_url is not None and not re.fullmatch(r"https?://[^@?#\s]+", self.base_url):
+            raise ValueError("judge.base_url: expected http(s)://HOST[:PORT]/v1 without user, password or query")
+        return self
+
+
+def _groups(pattern: str) -> int:
+    try:
+        return re.compile(pattern).groups
+    except re.error:
+        return -1

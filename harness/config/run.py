@@ -1,0 +1,112 @@
+"""The schema of one run, its sections put together, and what reads and explains it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from harness.budget import Budget, check_divisible
+from harness.config.base import Name, Section
+from harness.config.data import DatasetConfig, EvalSetConfig
+from harness.config.generate import GenerateConfig
+from harness.config.judge import JudgeConfig
+from harness.config.model import ModelConfig
+from harness.config.noise import NoiseConfig
+from harness.config.train import TrainConfig
+
+STAGES = ("train", "generate", "judge")
+Stage = Literal["train", "generate", "judge"]
+
+
+class TrackingConfig(Section):
+    """Weights & Biases; `group` is filled in by the sweep."""
+
+    name: Name
+    mode: Literal["offline", "online", "disabled"]
+    project: Name = "noise-harness"
+    entity: str | None = None
+    group: str | None = None
+
+
+class ControlConfig(Section):
+    """Switches of the command itself, not of the run."""
+
+    dry_run: bool = Field(False, description="print the plan and stop")
+    run_id: str | None = Field(None, description="set by the sweep: the identity that was planned and checked")
+    position: str | None = Field(None, description="set by the sweep: place in the queue")
+
+
+class Config(Section):
+    """One run, complete."""
+
+    model: ModelConfig
+    dataset: DatasetConfig
+    eval_set: EvalSetConfig
+    noise: NoiseConfig
+    train: TrainConfig
+    generate: GenerateConfig
+    judge: JudgeConfig
+    tracking: TrackingConfig
+    harness: ControlConfig
+    alpha: Annotated[float, Field(ge=0, le=10_000)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    stages: Annotated[list[Stage], Field(min_length=1)]
+    output_dir: str
+    experiment: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_what_nothing_uses(cls, data: Any) -> Any:
+        """Drop alpha without noise and the budget of a single pass, so that noise=none in a grid of both is one run."""
+        noise, train = (data.get("noise"), data.get("train")) if isinstance(data, dict) else (None, None)
+        if not isinstance(noise, dict):
+            return data
+        dropped: dict[str, Any] = {}
+        if noise.get("distribution") in ("none", "dropout") and isinstance(data.get("alpha"), int | float):
+            dropped["alpha"] = 0.0
+        once = noise.get("method", "noise") == "noise" and noise.get("pair", "none") == "none"
+        if once and isinstance(train, dict) and train.get("budget") in get_args(Budget):
+            dropped["train"] = {**train, "budget": "equal_steps"}
+        return {**data, **dropped}
+
+    @model_validator(mode="after")
+    def _budget_divides(self) -> Config:
+        check_divisible(self.train.batch_size, self.noise.cost.forwards, self.train.budget)
+        return self
+
+
+def parse(composed: dict[str, Any]) -> Config:
+    """Check a composed config.
+
+    Raises:
+        ValueError: one line per violated rule, each naming key, value and what is allowed.
+    """
+    try:
+        return Config.model_validate(composed)
+    except ValidationError as error:
+        raise ValueError("; ".join(_one_line(item) for item in error.errors())) from None
+
+
+def defaults(section: type[BaseModel] = Config) -> dict[str, Any]:
+    """Every key of the schema with its default; "???" (OmegaConf's mandatory value) where there is none."""
+    found: dict[str, Any] = {}
+    for name, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            found[name] = defaults(info.annotation)
+        else:
+            found[name] = "???" if info.is_required() else info.default
+    return found
+
+
+def _one_line(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if item["type"] == "extra_forbidden":
+        return f"{key}: there is no such key"
+    if item["type"] == "missing":
+        return f"{key}: is missing"
+    if isinstance(item["input"], dict):
+        return f"{key}: {message}" if key else message
+    return f"{key}={item['input']!r}: {message}"
