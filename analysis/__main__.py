@@ -1,4 +1,4 @@
-"""python -m analysis: tables of runs, comparisons and progress, from a folder of runs or from Weights & Biases."""
+"""python -m analysis: tables of runs, comparisons, progress, from a folder of runs or from Weights & Biases."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="how far a sweep is, and why runs have no result")
     status.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
     _finish(status, _status)
+    dashboard = commands.add_parser("dashboard", help="a saved workspace on W&B: panels by noise and alpha")
+    dashboard.add_argument("project", metavar="ENTITY/PROJECT")
+    dashboard.add_argument("--source", metavar="SOURCE", help="runs that decide the panels (default: the project's)")
+    dashboard.add_argument("--spec", action="store_true", help="print the specification (JSON) and save nothing")
+    dashboard.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of the terminal")
+    dashboard.set_defaults(command=_dashboard)
     return parser
 
 
@@ -93,6 +99,17 @@ def _status(arguments: argparse.Namespace) -> str:
     from analysis.status import status
 
     return render([status(arguments.source)], arguments.format)
+
+
+def _dashboard(arguments: argparse.Namespace) -> str:
+    from analysis.runs import load_runs
+
+    try:
+        from analysis.dashboard import save, specification, workspace
+    except ImportError as error:
+        raise ValueError(f"dashboard: {error}; pip install 'noise-harness[dashboard]' brings it") from error
+    found = workspace(arguments.project, load_runs(arguments.source or arguments.project))
+    return specification(found) if arguments.spec else f"{save(found)}\n"
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.columns import WIN_RATE, metric, with_companions
+from analysis.columns import metric, with_companions
 from analysis.layout import Layout
 from analysis.measures import Measures
-from analysis.notes import choice_note, interval_note, power_notes, published_note
+from analysis.notes import choice_note, comparisons, interval_note, power_notes, published_note, uncontrolled_note
 from analysis.published import of_tables
 from analysis.rows import Cell, Row, groups_of, published_labels, rows_of
 from analysis.runs import Runs
@@ -80,8 +80,9 @@ def _table(frame: Frame) -> Table:
     title = f"{layout.title} ({frame.part.title})" if frame.part.shared else layout.title
     said = [
         interval_note(rows),
-        *power_notes(compared),
+        *power_notes(_tested(frame, compared)),
         choice_note(frame.rows),
+        uncontrolled_note(columns),
         published_note(layout, frame.published),
     ]
     notes = [*layout.notes, *(note for note in said if note)]
@@ -133,9 +134,7 @@ def _runs_text(cell: Cell) -> str:
 def _estimate(frame: Frame, name: str, cell: Cell) -> Value:
     if not cell.by_seed:
         return None
-    if cell.choice and name == WIN_RATE:
-        return cell.choice.held_out
-    return frame.measures.estimate(name, cell.run_ids)
+    return frame.measures.estimate(name, cell.run_ids, cell.half)
 
 
 # Comparison with the baseline
@@ -155,7 +154,7 @@ def _baseline_cell(frame: Frame, row: Row, group: str) -> Cell | None:
 def _pairs(frame: Frame, row: Row, group: str) -> tuple[list[str], list[str]] | None:
     """Run ids of this cell and of its baseline by common seed; None where there is nothing to compare."""
     ours, base = row.cell(group), _baseline_cell(frame, row, group)
-    if row.labels.get("noise") in (frame.layout.baseline, None) or ours.choice or base is None:
+    if row.labels.get("noise") in (frame.layout.baseline, None) or base is None:
         return None
     seeds = [seed for seed in ours.by_seed if seed in base.by_seed]
     return ([ours.by_seed[seed] for seed in seeds], [base.by_seed[seed] for seed in seeds]) if seeds else None
@@ -163,12 +162,12 @@ def _pairs(frame: Frame, row: Row, group: str) -> tuple[list[str], list[str]] | 
 
 def _difference(frame: Frame, name: str, row: Row, group: str) -> Value:
     pairs = _pairs(frame, row, group)
-    return frame.measures.difference(name, *pairs) if pairs else ""
+    return frame.measures.difference(name, *pairs, row.cell(group).half) if pairs else ""
 
 
 def _relative(frame: Frame, name: str, row: Row, group: str) -> Value:
     pairs = _pairs(frame, row, group)
-    return frame.measures.relative(name, *pairs) if pairs else ""
+    return frame.measures.relative(name, *pairs, row.cell(group).half) if pairs else ""
 
 
 def _difference_columns(frame: Frame, name: str, group: str, compared: Compared) -> Iterator[Filled]:
@@ -178,10 +177,20 @@ def _difference_columns(frame: Frame, name: str, group: str, compared: Compared)
     unit = "points" if known.unit == "%" else known.unit
     header = f"{known.header} - {frame.layout.baseline}"
     yield Column(header, unit, known.decimals, signed=True, group=group), found
-    yield Column("p (Holm)", smallest=0.001, group=group), _adjusted(compared)[name, group]
+    tested = _tested(frame, compared)
+    yield Column("p (Holm)", smallest=0.001, group=group), _adjusted(tested)[name, group]
     if frame.layout.detectable:
-        sizes: list[Value] = [stats.detectable(v) if isinstance(v, Estimate) else "" for v in found]
+        level = stats.LEVEL / max(1, comparisons(tested))
+        sizes: list[Value] = [stats.detectable(v, level=level) if isinstance(v, Estimate) else "" for v in found]
         yield Column("detectable", unit, known.decimals, group=group), sizes
+
+
+def _tested(frame: Frame, compared: Compared) -> Compared:
+    """The comparisons that a test may be made of: not those of an alpha that the same instructions chose."""
+    return {
+        (name, group): ["" if row.cell(group).is_best else v for row, v in zip(frame.rows, values, strict=True)]
+        for (name, group), values in compared.items()
+    }
 
 
 def _adjusted(compared: Compared) -> Compared:

@@ -24,12 +24,13 @@ CONTROLLED = "judge/length_controlled_winrate"
 LENGTH = "generate/characters"
 # A raw win rate rewards length: wherever one of these is shown, all three are.
 TOGETHER = (WIN_RATE, CONTROLLED, LENGTH)
+_WIN_RATES = (WIN_RATE, CONTROLLED, "judge/discrete_win_rate")
 
 _KNOWN = (
     Metric(WIN_RATE, "win rate", "%", 1, "higher"),
     Metric(CONTROLLED, "length-controlled", "%", 1, "higher"),
     Metric(LENGTH, "length", "characters", 1),
-    Metric("judge/discrete_win_rate", "discrete win rate", "%", 1, "higher"),
+    Metric(_WIN_RATES[2], "discrete win rate", "%", 1, "higher"),
     Metric("judge/accuracy", "accuracy", "%", 1, "higher"),
     Metric("train/loss", "train loss", "nats", 3, "lower"),
     Metric("heldout/loss", "held-out loss", "nats", 3, "lower"),
@@ -62,9 +63,9 @@ def metric(name: str) -> Metric:
 
 def with_companions(names: tuple[str, ...]) -> tuple[str, ...]:
     """The metrics with raw win rate, length-controlled win rate and mean length side by side, or none of them."""
-    if not set(names) & set(TOGETHER[:2]):
+    if not any(name in _WIN_RATES or name.startswith(f"{WIN_RATE}/") for name in names):
         return names
-    first = next(i for i, name in enumerate(names) if name in TOGETHER)
+    first = next((i for i, name in enumerate(names) if name in TOGETHER), 0)
     rest = [name for name in names if name not in TOGETHER]
     before = sum(1 for name in names[:first] if name not in TOGETHER)
     return (*rest[:before], *TOGETHER, *rest[before:])

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import stats
-from analysis.columns import WIN_RATE
+from analysis.columns import LENGTH, WIN_RATE
 from analysis.derived import DERIVED
 from analysis.runs import Runs
 from analysis.stats import Array, Estimate
@@ -43,35 +43,43 @@ class Measures:
         pairs = zip(values_S, run_ids, strict=True)
         return np.array([self._derive(name, run_id) if np.isnan(value) else value for value, run_id in pairs])
 
-    def wins(self, run_ids: Sequence[str]) -> pd.DataFrame:
-        """Wins in percent, instructions down, these runs across; instructions without a verdict in one are out."""
-        return 100 * self.runs.wins.reindex(columns=list(run_ids)).dropna()
+    def wins(self, run_ids: Sequence[str], half: bool = False) -> pd.DataFrame:
+        """Wins in percent, instructions down, these runs across; instructions without a verdict in one are out.
 
-    def estimate(self, name: str, run_ids: Sequence[str]) -> Estimate | float:
+        half: only the instructions that no alpha is chosen on.
+        """
+        wins = 100 * self.runs.wins.reindex(columns=list(run_ids)).dropna()
+        return wins[~_choosing(wins)] if half else wins
+
+    def estimate(self, name: str, run_ids: Sequence[str], half: bool = False) -> Estimate | float:
         """Mean over the runs; NaN if one of them lacks the metric.
 
         The interval of a win rate counts seeds and instructions, any other seeds alone. The mean is that of the
-        recorded numbers, whatever verdicts are missing.
+        recorded numbers, whatever verdicts are missing. half: win rate and length of the instructions that no alpha
+        is chosen on.
         """
+        if half and name == LENGTH:
+            return stats.mean_over_seeds(self._lengths_of_half(run_ids))
         values_S = self.of_runs(name, run_ids)
         if np.isnan(values_S).any():
             return _NAN
-        wins_SI = self.wins(run_ids).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
+        wins_SI = self.wins(run_ids, half).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
         if not wins_SI.size:
             return stats.mean_over_seeds(values_S)
-        return stats.moved_to(stats.mean_over_seeds_and_instructions(wins_SI), float(values_S.mean()))
+        found = stats.mean_over_seeds_and_instructions(wins_SI)
+        return found if half else stats.moved_to(found, float(values_S.mean()))
 
-    def difference(self, name: str, ours: Sequence[str], theirs: Sequence[str]) -> Estimate | float:
+    def difference(self, name: str, ours: Sequence[str], theirs: Sequence[str], half: bool = False) -> Estimate | float:
         """Mean of ours - theirs, paired: entry i of both is the same seed; for win rates by instruction, too."""
-        wins = self.wins([*ours, *theirs]).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
+        wins = self.wins([*ours, *theirs], half).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
         if wins.size:
             return stats.mean_over_seeds_and_instructions(wins[: len(ours)] - wins[len(ours) :])
         values_S = self.of_runs(name, ours) - self.of_runs(name, theirs)
         return _NAN if np.isnan(values_S).any() else stats.mean_over_seeds(values_S)
 
-    def relative(self, name: str, ours: Sequence[str], theirs: Sequence[str]) -> Estimate | float:
+    def relative(self, name: str, ours: Sequence[str], theirs: Sequence[str], half: bool = False) -> Estimate | float:
         """Change in percent of the baseline's number, paired as in `difference`."""
-        wins = self.wins([*ours, *theirs]).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
+        wins = self.wins([*ours, *theirs], half).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
         if wins.size:
             return stats.relative_change(wins[: len(ours)], wins[len(ours) :])
         ours_S, theirs_S = self.of_runs(name, ours), self.of_runs(name, theirs)
@@ -81,12 +89,18 @@ class Measures:
         """Alpha by one half of the instructions, win rate by the other; None without verdicts on both halves."""
         everything = [run_id for run_ids in runs_of_alpha.values() for run_id in run_ids]
         wins = self.wins(everything)
-        choosing_I: NDArray[np.bool_] = stats.choosing_half([str(key[0]) for key in wins.index])
+        choosing_I = _choosing(wins)
         if wins.empty or choosing_I.all() or not choosing_I.any():
             return None
         return stats.choose_alpha(
             {alpha: wins[run_ids].to_numpy().T for alpha, run_ids in runs_of_alpha.items()}, choosing_I
         )
+
+    def _lengths_of_half(self, run_ids: Sequence[str]) -> Array:
+        """Mean characters per run (S,) of the answers to the instructions that no alpha is chosen on."""
+        frames = [self._rows_of("preferences")[run_id] for run_id in run_ids]
+        halves = [~stats.choosing_half(frame["instruction"].tolist()) for frame in frames]
+        return np.array([frame["length"][half].mean() for frame, half in zip(frames, halves, strict=True)])
 
     def _derive(self, name: str, run_id: str) -> float:
         if name not in DERIVED:
@@ -101,3 +115,8 @@ class Measures:
             groups = getattr(self.runs, frame).groupby("run_id")
             self._by_run[frame] = {str(run_id): rows for run_id, rows in groups}
         return self._by_run[frame]
+
+
+def _choosing(wins: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows of `Measures.wins` belong to the half of the instructions that alpha is chosen on."""
+    return stats.choosing_half([str(key[0]) for key in wins.index])

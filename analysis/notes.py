@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.columns import metric
+from analysis.columns import CONTROLLED, metric
 from analysis.layout import Layout
-from analysis.rows import CHOSEN, Row
+from analysis.rows import BEST, CHOSEN, Row
 from analysis.stats import Estimate
-from analysis.tables import Value
+from analysis.tables import Column, Value
 
 
 def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
@@ -25,38 +25,66 @@ def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
     if not counted:
         return "± half of a 95% t interval over seeds"
     items = _span(counted[0], counted[-1], 0)
-    if all(value.runs == 1 for value in known):
-        return f"± half of a 95% t interval over {items} instructions of one run"
-    return f"± half of a 95% t interval over seeds, for win rates over seeds and {items} instructions"
+    runs = {value.runs for value in known}
+    if runs == {1}:
+        return f"± half of a 95% t interval over {items} instructions of one run: not over seeds"
+    single = "; where there is one run, over its instructions alone" if 1 in runs else ""
+    return f"± half of a 95% t interval over seeds, for win rates over seeds and {items} instructions{single}"
 
 
 def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str]:
-    """For each compared metric the difference that would have been found: what a null result means."""
-    notes = []
+    """For each compared metric the difference that would have been found: what a null result means.
+
+    At the level of the strictest step of Holm's correction, because the p-values beside it are corrected.
+    """
+    notes, tests = [], comparisons(compared)
+    corrected = f" after Holm's correction for {tests} comparisons" if tests > 1 else ""
     for name in dict.fromkeys(name for name, _ in compared):
         values = [value for (other, _), column in compared.items() if other == name for value in column]
-        found = [stats.detectable(value) for value in values if isinstance(value, Estimate)]
+        level = stats.LEVEL / max(1, tests)
+        found = [stats.detectable(value, level=level) for value in values if isinstance(value, Estimate)]
         sizes = [size for size in found if not np.isnan(size)]
         if sizes:
             known = metric(name)
             unit = "points" if known.unit == "%" else known.unit
             span = _span(min(sizes), max(sizes), known.decimals or 0)
-            notes.append(f"a true difference in {known.header} is found with 80% power from {span} {unit} on")
+            notes.append(
+                f"a true difference in {known.header} is found with 80% power{corrected} from {span} {unit} on"
+            )
     return notes
 
 
+def comparisons(compared: Mapping[tuple[str, str], Sequence[Value]]) -> int:
+    """How many tests a table makes: the number that Holm corrects for."""
+    values = [value for column in compared.values() for value in column if isinstance(value, Estimate)]
+    return sum(not np.isnan(stats.p_value(value)) for value in values)
+
+
 def choice_note(rows: Sequence[Row]) -> str:
-    """The alphas that were chosen, beside the papers' way of choosing on all instructions."""
+    """The alphas that were chosen, and what choosing them on the reported instructions does."""
     said = []
     for row in rows:
         for group, cell in row.cells.items():
-            if cell.choice:
+            if cell.choice and not cell.is_best:
                 names = [label for label in (*row.labels.values(), group) if label not in (CHOSEN, "")]
-                on_test = f"on all instructions: {cell.choice.on_test:g}, {cell.choice.on_test_mean:.1f}%"
-                said.append(f"{' '.join(names)}: {cell.choice.alpha:g} ({on_test})")
+                said.append(f"{' '.join(names)}: {cell.choice.alpha:g} ({BEST}: {cell.choice.on_test:g})")
     if not said:
         return ""
-    return "chosen: alpha by one half of the instructions, win rate by the other; " + "; ".join(said)
+    return (
+        f"{CHOSEN}: alpha with the highest win rate on one half of the instructions; win rate and length are those of "
+        "the other half, other columns those of all. "
+        f"{BEST}: the highest win rate on all instructions, which is also reported, as in the papers; "
+        f"biased upwards, so it has no p. {'; '.join(said)}"
+    )
+
+
+def uncontrolled_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
+    """How to get a length-controlled win rate, where no run of the table has one."""
+    header = metric(CONTROLLED).header
+    found = [value for column, values in columns for value in values if column.header == header]
+    if not found or any(isinstance(value, Estimate) for value in found):
+        return ""
+    return f"{header}: needs judge.difficulty and judge.gamed, files of AlpacaEval"
 
 
 def published_note(layout: Layout, published: pd.DataFrame) -> str:

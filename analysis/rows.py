@@ -13,20 +13,29 @@ from analysis.settings import Part
 from analysis.stats import AlphaChoice
 from analysis.tables import sort_label, sort_labels
 
-CHOSEN = "chosen"
+# Labels in the place of an alpha: chosen on one half of the instructions and reported on the other; and the papers'
+# way, the best on the very instructions that are reported.
+CHOSEN, BEST = "chosen", "best on test"
 
 
 @dataclass(frozen=True)
 class Cell:
     """The runs of one row and group: finished ones by seed, the others counted.
 
-    choice: how the alpha of these runs was chosen, for a row that chose it.
+    choice: how the alpha of these runs was chosen, for a row that chose it. is_best: chosen on the instructions that
+    it is reported on, so that no test of it is valid.
     """
 
     by_seed: dict[str, str] = field(default_factory=dict)
     diverged: int = 0
     failed: int = 0
     choice: AlphaChoice | None = None
+    is_best: bool = False
+
+    @property
+    def half(self) -> bool:
+        """Numbers come from the half of the instructions that did not choose alpha."""
+        return self.choice is not None and not self.is_best
 
     @property
     def run_ids(self) -> list[str]:
@@ -52,7 +61,7 @@ class Row:
 
 
 def rows_of(layout: Layout, part: Part, published: pd.DataFrame, measures: Measures) -> list[Row]:
-    """Our rows, rows with a chosen alpha, rows that only the papers have, sorted by label."""
+    """Our rows, rows whose alpha was chosen, rows that only the papers have, sorted by label."""
     rows = list(_our_rows(layout, part.settings))
     if layout.choose_alpha and "alpha" in layout.rows:
         rows += list(_chosen_rows(layout.rows, rows, measures))
@@ -73,7 +82,7 @@ def groups_of(layout: Layout, part: Part, published: pd.DataFrame) -> list[str]:
 def published_labels(layout: Layout, published: pd.DataFrame, rows: Sequence[Row]) -> list[dict[str, str]]:
     """For each published number the labels of the row that it belongs beside.
 
-    Where a paper gives no alpha for a noise, that is our row with the chosen alpha, or the only one there is.
+    Where a paper gives no alpha for a noise, it is the best on its test set: our row of the same kind, or the only one.
     """
     keys = [key for key in layout.rows if key in published]
     found = [{key: str(record[key]) for key in keys} for record in published.to_dict("records")]
@@ -81,7 +90,7 @@ def published_labels(layout: Layout, published: pd.DataFrame, rows: Sequence[Row
         if labels.get("alpha") == "" and labels.get("noise") not in ("none", ""):
             others = {key: label for key, label in labels.items() if key != "alpha"}
             ours = [row.labels["alpha"] for row in rows if row.matches(others)]
-            labels["alpha"] = ours[0] if len(ours) == 1 else CHOSEN
+            labels["alpha"] = ours[0] if len(ours) == 1 else BEST
     return found
 
 
@@ -107,14 +116,18 @@ def _chosen_rows(keys: Sequence[str], rows: Iterable[Row], measures: Measures) -
         families.setdefault(tuple(label for key, label in row.labels.items() if key != "alpha"), []).append(row)
     for family in families.values():
         if len(family) > 1:
-            groups = {group for row in family for group in row.cells}
-            cells = {group: _chosen_cell(family, group, measures) for group in groups}
-            labels = {key: CHOSEN if key == "alpha" else family[0].labels[key] for key in keys}
-            yield Row(labels, cells)
+            groups = sorted({group for row in family for group in row.cells})
+            cells = {group: _chosen_cells(family, group, measures) for group in groups}
+            for place, label in enumerate((CHOSEN, BEST)):
+                labels = {key: label if key == "alpha" else family[0].labels[key] for key in keys}
+                yield Row(labels, {group: both[place] for group, both in cells.items()})
 
 
-def _chosen_cell(family: Sequence[Row], group: str, measures: Measures) -> Cell:
-    """The cell of the alpha that does best on the choosing half; empty without verdicts."""
+def _chosen_cells(family: Sequence[Row], group: str, measures: Measures) -> tuple[Cell, Cell]:
+    """Cells of the alpha that does best on the choosing half, and of the best on all; empty without verdicts."""
     candidates = {float(row.labels["alpha"]): row.cell(group) for row in family if row.cell(group).by_seed}
     choice = measures.choose_alpha({alpha: cell.run_ids for alpha, cell in candidates.items()})
-    return Cell(candidates[choice.alpha].by_seed, choice=choice) if choice else EMPTY
+    if choice is None:
+        return EMPTY, EMPTY
+    honest, best = candidates[choice.alpha].by_seed, candidates[choice.on_test].by_seed
+    return Cell(honest, choice=choice), Cell(best, choice=choice, is_best=True)

@@ -16,6 +16,8 @@ from analysis import student
 
 Array = NDArray[np.float64]
 _NAN = float("nan")
+# Probability of a false alarm: of a single test, and of all of a table together after Holm's correction.
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def holm(p_values: Array) -> Array:
     return adjusted
 
 
-def detectable(estimate: Estimate, power: float = 0.8, level: float = 0.05) -> float:
+def detectable(estimate: Estimate, power: float = 0.8, level: float = LEVEL) -> float:
     """The true difference that a two-sided t test at `level` finds with probability `power`, in the mean's unit.
 
     The usual approximation: standard error times the sum of both quantiles. A null result says nothing about

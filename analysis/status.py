@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from analysis.runs import load_runs
 from analysis.source import RunRecord
@@ -29,7 +30,32 @@ def status(source: str = "runs", now: float | None = None) -> Table:
     table = Table("status", f"{len(records)} runs in {source}: {said}", ["run"], columns)
     for run in sorted(records, key=lambda run: (_ORDER.index(run.status), run.run_id)):
         table.rows.append(([run.run_id], _cells(run, time.time() if now is None else now)))
+    folders = [run for run in records if (Path(run.origin) / "config.yaml").is_file()]
+    groups = {str((run.config.get("tracking") or {}).get("group")): run for run in sorted(folders, key=_started_at)}
+    table.notes += [note for group, newest in groups.items() if (note := _queue_note(group, newest, folders))]
     return table
+
+
+def _started_at(run: RunRecord) -> float:
+    return (Path(run.origin) / "config.yaml").stat().st_mtime
+
+
+def _queue_note(group: str, newest: RunRecord, folders: Sequence[RunRecord]) -> str:
+    """How many runs of a sweep wait behind the newest one, and for how long; a run carries its place in the queue.
+
+    Times are those of the sweep's finished runs, one after another: several at once need less.
+    """
+    place, _, total = str((newest.config.get("harness") or {}).get("position") or "").partition("/")
+    waiting = int(total) - int(place) if total else 0
+    if not waiting:
+        return ""
+    members = [run for run in folders if (run.config.get("tracking") or {}).get("group") == group]
+    said = f"{group}: {waiting} of {total} not started"
+    spent = [sum(stage["seconds"] for stage in RunFolder(Path(run.origin)).stages().values()) for run in members]
+    spent = [seconds for run, seconds in zip(members, spent, strict=True) if run.status == "finished"]
+    if not spent or all(run.status != "running" for run in members):
+        return said
+    return f"{said}; about {span(waiting * fmean(spent))} at the pace of its finished runs"
 
 
 def _cells(run: RunRecord, now: float) -> list[Value]:
@@ -64,9 +90,14 @@ def _steps(run: RunRecord, row: dict[str, float]) -> str:
 
 
 def age(seconds: float) -> str:
+    """How long ago something was."""
+    return f"{span(seconds)} ago"
+
+
+def span(seconds: float) -> str:
     """A time span in its two largest units."""
     whole = max(0, int(seconds))
     for size, unit, smaller_size, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
-            return f"{whole // size} {unit} {whole % size // smaller_size} {smaller} ago"
-    return f"{whole} s ago"
+            return f"{whole // size} {unit} {whole % size // smaller_size} {smaller}"
+    return f"{whole} s"

@@ -32,7 +32,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     printed = capsys.readouterr().out
-    assert all(command in printed for command in ("table", "compare", "status"))
+    assert all(command in printed for command in ("table", "compare", "status", "dashboard"))
 
 
 @pytest.mark.usefixtures("runs")
@@ -127,6 +127,19 @@ def test_status_says_how_far_and_why_not(runs: Path) -> None:
     assert str(found[running.name][2]).startswith("1 min 3")
     assert found["tiny-neftune-a5-s1"][3] == "ValueError: row 3 has no output"
     assert found["tiny-symnoise-a5-s0"][1] == "3 of 3 stages"
+
+
+def test_status_says_how_many_runs_wait(tmp_path: Path) -> None:
+    """Runs carry their place in the sweep's queue; one that starts over is the newest, whatever its place."""
+    for place, status_of in ((1, "finished"), (2, "finished"), (3, "incomplete")):
+        config = config_of("neftune", seed=place, harness__position=f"{place}/8")
+        folder = write_run(tmp_path, config, status=status_of)
+        os.utime(folder / "config.yaml", (1000 + place, 1000 + place))
+    assert status(str(tmp_path)).notes == ["sweep: 5 of 8 not started"]
+    with RunFolder(folder).locked():
+        assert status(str(tmp_path)).notes == ["sweep: 5 of 8 not started; about 15 s at the pace of its finished runs"]
+    write_run(tmp_path, config_of("neftune", seed=9, harness__position="2/2"), status="incomplete")
+    assert status(str(tmp_path)).notes == []
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ class WandbServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.runs: dict[str, StoredRun] = {}
+        self.views: list[dict[str, Any]] = []
         self.operations: list[str] = []
 
     @property
@@ -231,7 +232,13 @@ def _file(server: WandbServer, run: StoredRun, path: str) -> dict[str, Any]:
     }
 
 
+def _save_view(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    server.views.append(variables)
+    return {"upsertView": {"view": {"id": "v", "name": variables["name"]}, "inserted": True}}
+
+
 _OPERATIONS = {
+    "UpsertView2": _save_view,
     "RunFiles": _list_files,
     "HistoryPage": _history_page,
     "RunParquetHistory": _parquet,

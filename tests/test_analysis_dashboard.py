@@ -1,0 +1,100 @@
+"""The W&B workspace: what its specification holds, and that the real client saves it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_folders import config_of, write_run
+from wandb_server import wandb_server
+
+from analysis import load_runs
+from analysis.__main__ import main
+
+# wandb-workspaces 0.4 still uses pydantic's older names for its own validators.
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")
+HISTORY = [{"step": 1, "train/loss": 2.0, "train/grad_norm": 1.0}]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """none and neftune under two judges, two seeds of one cell, one copy, one diverged run."""
+    root = tmp_path / "runs"
+    final = {"heldout/loss": 1.0, "judge/win_rate/vicuna": 3.0, "probe/curvature": 0.2}
+    for noise, alpha, seed in (("none", 0, 0), ("neftune", 5, 0), ("neftune", 5, 1), ("neftune", 10, 0)):
+        write_run(root, config_of(noise, alpha, seed), final, history=HISTORY)
+    write_run(root, config_of("none", judge__name="gpt4"), final, history=HISTORY, name="other-judge")
+    write_run(root, config_of("neftune", 5, 1), final, history=HISTORY, name="a-copy")
+    write_run(root, config_of("symnoise", 5), final, history=HISTORY, status="diverged")
+    return root
+
+
+def section_of(sweep: Path) -> dict[str, Any]:
+    from analysis.dashboard import specification, workspace
+
+    return json.loads(specification(workspace("team/study", load_runs(sweep))))["section"]
+
+
+def test_panels_are_there_for_what_the_runs_have(sweep: Path) -> None:
+    sections = {each["name"]: each["panels"] for each in section_of(sweep)["panelBankConfig"]["sections"]}
+    assert list(sections) == ["Results", "Against alpha", "Training", "Win rate by category", "Probes"]
+    bars = [panel["config"] for panel in sections["Results"] if panel["viewType"] == "Bar Chart"]
+    assert [each["metrics"] for each in bars] == [
+        ["final/judge/win_rate"], ["final/generate/characters"], ["final/heldout/loss"],
+    ]  # fmt: skip
+    against_length = sections["Results"][-1]["config"]
+    assert against_length["xAxis"] == "summary:final/generate/characters"
+    assert {panel["config"]["xAxis"] for panel in sections["Against alpha"]} == {"config:run.value.alpha"}
+    assert [panel["config"]["metrics"] for panel in sections["Training"]] == [["train/grad_norm"], ["train/loss"]]
+    assert [panel["config"]["chartTitle"] for panel in sections["Win rate by category"]] == ["vicuna"]
+
+
+def test_a_group_holds_nothing_but_seeds_of_finished_runs(sweep: Path) -> None:
+    runset = section_of(sweep)["runSets"][0]
+    keys = [key["name"] for key in runset["grouping"]]
+    assert keys == ["run.value.noise.name", "run.value.alpha", "run.value.judge.name"]
+    assert {key["section"] for key in runset["grouping"]} == {"config"}
+    filters = [(each["key"]["name"], each["op"], each["value"]) for each in runset["filters"]["filters"]]
+    kept = load_runs(sweep)
+    [copy] = kept.excluded.loc[kept.excluded["status"] == "duplicate", "run_id"]
+    assert filters == [("state", "=", "finished"), ("name", "NIN", [copy])]
+
+
+def test_panels_follow_the_grouping_of_the_runs(sweep: Path) -> None:
+    for section in section_of(sweep)["panelBankConfig"]["sections"]:
+        assert section["localPanelSettings"]["useRunsTableGroupingInPanels"]
+
+
+def test_the_command_prints_a_specification_without_a_network(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dashboard", "team/study", "--source", str(sweep), "--spec"]) == 0
+    assert "panelBankConfig" in json.loads(capsys.readouterr().out)["section"]
+
+
+def test_the_command_saves_through_the_real_client(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.delenv("WANDB_MODE", raising=False)
+        assert main(["dashboard", "team/study", "--source", str(sweep)]) == 0
+    [view] = server.views
+    assert (view["entityName"], view["projectName"], view["type"]) == ("team", "study", "project-view")
+    assert "panelBankConfig" in json.loads(view["spec"])["section"]
+    assert capsys.readouterr().out.strip().startswith(f"{server.url}/team/study?nw=")
+
+
+@pytest.mark.parametrize(("project", "message"), [("study", "expected entity/project"), ("a/b/c", "entity/project")])
+def test_a_project_is_named_in_full(
+    sweep: Path, capsys: pytest.CaptureFixture[str], project: str, message: str
+) -> None:
+    assert main(["dashboard", project, "--source", str(sweep), "--spec"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_without_finished_runs_there_are_no_panels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path, config_of("none"), status="failed")
+    assert main(["dashboard", "team/study", "--source", str(tmp_path), "--spec"]) == 2
+    assert "no finished run" in capsys.readouterr().err
