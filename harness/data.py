@@ -28,7 +28,7 @@ class Example:
 class EvalItem:
     """One instruction to answer. `family` is AlpacaEval's `dataset`; `reference` the answer to compare with.
 
-    `checkable`: a builtin task, whose answers are right or wrong.
+    `checkable`: a builtin task, whose answers are right or wrong. `groups`: those in which its accuracy counts, too.
     """
 
     instruction: str
@@ -37,6 +37,7 @@ class EvalItem:
     reference: str
     generator: str
     checkable: bool = False
+    groups: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -108,11 +109,14 @@ def _builtin_examples(config: DatasetConfig) -> list[Example]:
 def _builtin_items(config: EvalSetConfig) -> list[EvalItem]:
     from harness import builtin
 
-    items = [
-        *builtin.generate("heldout", config.heldout, config.seed),
-        *builtin.generate("unseen", config.unseen, config.seed),
+    sizes: dict[builtin.Split, int] = {"heldout": config.heldout, "unseen": config.unseen}
+    return [
+        EvalItem(
+            item.instruction, item.input, item.family, item.output, "gold", True, (split, f"level_{item.difficulty}")
+        )
+        for split, size in sizes.items()
+        for item in builtin.generate(split, size, config.seed)
     ]
-    return [EvalItem(item.instruction, item.input, item.family, item.output, "gold", checkable=True) for item in items]
 
 
 def _alpaca_examples(path: Path) -> list[Example]:

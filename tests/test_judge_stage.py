@@ -88,6 +88,8 @@ def test_checker_verdicts_accuracy_and_labels(compose: Compose) -> None:
     assert {row["annotator"] for row in rows} == {"reference:checker"}
     assert result.figures["judge/win_rate"] == 25.0
     assert result.figures["judge/accuracy"] == 50.0
+    by_split = [result.figures[f"judge/accuracy/{split}"] for split in ("heldout", "unseen")]
+    assert 4 * by_split[0] + 2 * by_split[1] == pytest.approx(6 * 50.0)
     assert result.figures["judge/n_total"] == 6
     assert result.labels == {"judge_id": "reference:checker", "judge_baseline": "gold"}
     family = rows[0]["dataset"]

@@ -2,7 +2,7 @@
 
     generate("train", size=5000, seed=0)      # items to fine-tune on
     generate("heldout", size=300, seed=0)     # the same families, problems that training never contains
-    generate("unseen", size=100, seed=0)      # two families that training never contains
+    generate("unseen", size=100, seed=0)      # four families that training never contains
     check(item.family, item.output, answer)   # mark a model's answer
 
 To add a family, write one decorated function in a themed file; core.py explains the parts.

@@ -5,6 +5,7 @@ They have no statements, so that the corpus does not show them either.
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 from harness.builtin.core import Problem, family, joined, problem
@@ -53,3 +54,50 @@ def longest_word(rng: Random, level: int) -> Problem:
     if len(longest) == len(second):
         return longest_word(rng, level)
     return problem(f"longest_word:{joined(sorted(words))}", longest, words=joined(words, ", "))
+
+
+@family(
+    "count_words",
+    kind="number",
+    unseen=True,
+    instructions=(
+        "How many words are in this list: {words}?",
+        "Count the words {words}.",
+        "How many words does the list {words} have?",
+        "Count these words.\n\n{words}",
+        "How many words are there?\n\n{words}",
+        "Give the number of words in the list.\n\n{words}",
+        "Say how many words follow.\n\n{words}",
+    ),
+)
+def count_words(rng: Random, level: int) -> Problem:
+    words = rng.sample(WORDS, rng.randint(2 * level, 2 * level + 2))
+    return problem(f"count_words:{joined(sorted(words))}", len(words), words=joined(words, ", "))
+
+
+@family(
+    "begins_with",
+    kind="list",
+    unseen=True,
+    instructions=(
+        "Which of these words begin with {letter}: {words}?",
+        "Find the words that begin with {letter} in {words}.",
+        "List the words with {letter} as their first letter: {words}.",
+        "Which words start with the letter {letter}?\n\n{words}",
+        "Give all words that begin with {letter}, in the same order.\n\n{words}",
+        "Take the words that start with {letter} out of the list.\n\n{words}",
+        "Pick every word that has {letter} as its first letter.\n\n{words}",
+    ),
+)
+def begins_with(rng: Random, level: int) -> Problem:
+    letter = rng.choice(_COMMON_INITIALS)
+    wanted = rng.sample([word for word in WORDS if word[0] == letter], 1 + (level > 1))
+    others = rng.sample([word for word in WORDS if word[0] != letter], level + 1)
+    words = [*wanted, *others]
+    rng.shuffle(words)
+    answer = joined((word for word in words if word in wanted), ", ")
+    return problem(f"begins_with:{letter}:{joined(sorted(words))}", answer, letter=letter, words=joined(words, ", "))
+
+
+# Letters that at least four of the words begin with.
+_COMMON_INITIALS = tuple(sorted(letter for letter, count in Counter(word[0] for word in WORDS).items() if count >= 4))

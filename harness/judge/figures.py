@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,15 @@ def judge_figures(rows: Sequence[Row], config: JudgeConfig) -> dict[str, float]:
         controlled = length_controlled_win_rate(rows, config.difficulty, config.gamed)
         numbers |= {key: controlled[key] for key in _LENGTH_CONTROLLED}
     return {f"judge/{name}": value for name, value in numbers.items() if _is_finite(value)}
+
+
+def accuracy_figures(rows: Sequence[Row], groups: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Accuracy (percent) within each group of instructions, such as split and level, where a checker judged."""
+    correct: dict[str, list[bool]] = defaultdict(list)
+    for row, names in zip(rows, groups, strict=True):
+        for name in names if "correct" in row else ():
+            correct[name].append(row["correct"])
+    return {f"judge/accuracy/{name}": 100.0 * sum(marks) / len(marks) for name, marks in sorted(correct.items())}
 
 
 def text_figures(texts: Sequence[str], finish_reasons: Sequence[str] | None, dataset: str) -> dict[str, float]:

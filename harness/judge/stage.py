@@ -12,7 +12,7 @@ from harness.judge.annotations import Row, read_annotations, read_model_outputs,
 from harness.judge.ask import ask
 from harness.judge.base import Comparison, Judge, Verdict
 from harness.judge.baseline import baseline_rows
-from harness.judge.figures import check_length_control, judge_figures, text_figures
+from harness.judge.figures import accuracy_figures, check_length_control, judge_figures, text_figures
 from harness.judge.registry import load_judge
 from harness.record import RunFolder, read_json
 
@@ -39,7 +39,8 @@ def run(run: Run) -> StageResult:
     _keep_earlier(run.folder, rows, items[0].generator)
     write_annotations(run.folder / CURRENT, rows)
     texts = [row["output_2"] for row in rows]
-    figures = judge_figures(rows, config) | text_figures(texts, _finish_reasons(run.folder), run.config.dataset.name)
+    figures = judge_figures(rows, config) | accuracy_figures(rows, [item.groups for item in items])
+    figures |= text_figures(texts, _finish_reasons(run.folder), run.config.dataset.name)
     return StageResult(figures, labels=_labels(judge, rows, verdicts, run.folder))
 
 
