@@ -7,7 +7,7 @@ RUNS ?= runs
 SOURCES := harness analysis tests benchmarks experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help run sweep test test-slow check format tables notebooks alpaca-eval bench clean
+.PHONY: help run sweep test test-slow check format tables notebooks docs base-model alpaca-eval bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,12 @@ notebooks: $(STAMP) ## run analysis/notebooks on RUNS (runs/) into build/noteboo
 		RUNS=$(abspath $(RUNS)) PYTHONPATH=$(CURDIR) $(BIN)/jupyter nbconvert --to ipynb --execute --inplace $$target.ipynb && \
 		$(BIN)/jupyter nbconvert --to html $$target.ipynb || exit 1; \
 	done
+
+docs: $(STAMP) ## the documentation site into site/, links checked (no network)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
+
+base-model: $(STAMP) ## pretrain tiny_base anew into runs/tiny_base (about an hour of one core; GPU if present; resumable)
+	$(BIN)/python -m harness.builtin.pretrain --folder runs/tiny_base
 
 alpaca-eval: ## the environment of the real alpaca_eval package, for judge=alpaca_eval
 	$(PYTHON) -m venv .venv-alpaca-eval

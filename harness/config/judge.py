@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from harness.config.base import Count, CountOrZero, Name, NonNegative, Positive, Section
 
-JudgeKind = Literal["reference", "openai", "alpaca_eval", "local_lm", "similarity", "reward"]
+JudgeKind = Literal["reference", "openai", "alpaca_eval", "local_lm", "similarity", "reward", "python"]
 _CALLS = {"concurrency", "retries", "timeout_s", "unparsed_retries"}
 _LIMITS = {"max_calls", "max_usd", "usd_per_million_input", "usd_per_million_output"}
 # kind -> keys it needs, keys it may have
@@ -23,6 +23,7 @@ _JUDGE_KEYS: dict[JudgeKind, tuple[set[str], set[str]]] = {
     "local_lm": ({"model", "prompt", "labels", "order"}, {"revision"}),
     "similarity": ({"model"}, {"revision"}),
     "reward": ({"model"}, {"revision"}),
+    "python": ({"target"}, {"model", "revision", "prompt", "labels", "order", "extra_body"}),
 }
 
 
@@ -62,6 +63,9 @@ class JudgeConfig(Section):
     max_usd: Positive | None = Field(None, description="USD that all runs of one store may spend with this judge")
     usd_per_million_input: NonNegative | None = Field(None, description="price of prompt tokens")
     usd_per_million_output: NonNegative | None = Field(None, description="price of reply tokens")
+    target: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = Field(
+        None, description="MODULE:CLASS of a judge of your own, made from this section (docs/how-to/add-a-judge.md)"
+    )
     annotators_config: str | None = Field(None, description="alpaca_eval's name or file of an annotator")
     python: str | None = Field(None, description="interpreter of the environment that holds alpaca_eval")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from harness.config import JudgeConfig
@@ -40,9 +41,24 @@ def load_judge(config: JudgeConfig, checkable: bool, folder: Path) -> Judge:
         from harness.judge.reward import RewardJudge
 
         return RewardJudge(config)
+    if config.kind == "python":
+        return _of_the_user(config)
     from harness.judge.reference import ReferenceJudge
 
     return ReferenceJudge(checkable)
+
+
+def _of_the_user(config: JudgeConfig) -> Judge:
+    assert config.target is not None
+    module, _, name = config.target.partition(":")
+    try:
+        made: Judge = getattr(importlib.import_module(module), name)(config)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"judge.target={config.target}: {error}; the module must be on PYTHONPATH") from error
+    missing = [part for part in ("identity", "orders", "free", "check_budget", "verdicts") if not hasattr(made, part)]
+    if missing:
+        raise ValueError(f"judge.target={config.target}: a judge needs {', '.join(missing)} (harness.judge.base.Judge)")
+    return made
 
 
 def check_judge(config: JudgeConfig) -> None:
