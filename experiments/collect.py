@@ -11,6 +11,7 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,41 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="the experiment's folder")
     parser.add_argument("--samples", type=int, default=6, help="instructions to show with every run's answer")
     arguments = parser.parse_args()
-    runs = sorted(path for path in arguments.runs.iterdir() if (path / "done").exists())
+    try:
+        collect(arguments.runs, arguments.folder, ["ablation"], arguments.samples)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def collect(source: Path, folder: Path, tables: Sequence[str | dict[str, str]], answers: int) -> None:
+    """Write table.md (several tables: table-<name>.md), runs.csv, samples.md and machine.json into `folder`.
+
+    Args:
+        source: run folders.
+        tables: names of `python -m analysis table`, or for the table custom its options by name.
+        answers: how many instructions to show with every run's answer.
+
+    Raises:
+        ValueError: no finished run.
+    """
+    runs = sorted(path for path in source.iterdir() if (path / "done").exists())
     if not runs:
-        parser.error(f"{arguments.runs}: no finished runs")
-    for name, form in (("table.md", "markdown"), ("runs.csv", "csv")):
-        command = [sys.executable, "-m", "analysis", "table", "ablation", str(arguments.runs), "--format", form]
-        subprocess.run([*command, "-o", str(arguments.folder / name)], check=True)
-    write_text(arguments.folder / "samples.md", samples(runs, arguments.samples))
-    write_json(arguments.folder / "machine.json", _machine(runs[0]))
+        raise ValueError(f"{source}: no finished runs")
+    for number, table in enumerate(tables):
+        options = {"name": table} if isinstance(table, str) else dict(table)
+        name, title = options.pop("name"), options.pop("file", f"table-{number + 1}" if len(tables) > 1 else "table")
+        flags = [f"--{key}={value}" for key, value in options.items()]
+        _table(name, source, folder / f"{title}.md", "markdown", *flags)
+        if number == 0:
+            _table(name, source, folder / "runs.csv", "csv", *flags)
+    if answers and all((run / "model_outputs.json").exists() for run in runs):
+        write_text(folder / "samples.md", samples(runs, answers))
+    write_json(folder / "machine.json", _machine(runs[0]))
+
+
+def _table(name: str, source: Path, target: Path, form: str, *flags: str) -> None:
+    command = [sys.executable, "-m", "analysis", "table", name, str(source), *flags, "--format", form]
+    subprocess.run([*command, "-o", str(target)], check=True)
 
 
 def samples(runs: list[Path], count: int) -> str:

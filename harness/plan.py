@@ -37,12 +37,12 @@ class Plan:
     def to_run(self) -> list[Job]:
         return [job for job in self.jobs if job.pending]
 
-    def describe(self) -> str:
-        """The headline and one line per run."""
+    def describe(self, whole: bool = False) -> str:
+        """The headline and one line per run; of a long plan both ends, unless the `whole` is asked for."""
         distinct, left = len(self.jobs), len(self.to_run)
         headline = f"{self.requested} jobs, {distinct} distinct, {distinct - left} done, {left} to run"
         lines = [f"  {job.run_id}  {', '.join(job.pending) or 'done'}" for job in self.jobs]
-        if len(lines) > 40:
+        if len(lines) > 40 and not whole:
             lines = [*lines[:20], f"  ... {len(lines) - 40} more ...", *lines[-20:]]
         return "\n".join([headline, *lines])
 

@@ -57,3 +57,10 @@ def test_training_length_is_required(compose):
 def test_every_schema_key_has_a_place_on_the_command_line():
     assert defaults()["train"]["weight_decay"] == 0.0
     assert defaults()["alpha"] == "???"
+
+
+def test_the_length_true_is_a_word_not_a_truth_value(compose):
+    """On a command line `noise.length=true` arrives as a boolean."""
+    assert compose("noise=neftune_hf", "noise.length=true").noise.length == "true"
+    with pytest.raises(ValueError, match=r"noise\.length=False: input should be 'true', 'padded' or 'row'"):
+        compose("noise.length=false")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from harness.budget import Cost
 from harness.config.base import Count, Name, NonNegative, Positive, Section
@@ -94,6 +94,12 @@ class NoiseConfig(Section):
     vat: VATConfig | None = None
     smart: SMARTConfig | None = None
     sam: SAMConfig | None = None
+
+    @field_validator("length", mode="before")
+    @classmethod
+    def _the_word_true(cls, value: Any) -> Any:
+        """`noise.length=true` on the command line is read as a truth value; the word is meant."""
+        return "true" if value is True else value
 
     @property
     def settings(self) -> Any:

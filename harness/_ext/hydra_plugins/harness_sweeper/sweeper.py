@@ -39,8 +39,9 @@ class HarnessSweeper(BasicSweeper):
         jobs = self._expand(arguments)
         composer = Composer(self.hydra_context.config_loader, self.config)
         plan = make_plan((config_from(composer.compose(job)) for job in jobs), jobs)
-        print(plan.describe(), file=sys.stderr)
-        if not plan.to_run or plan.to_run[0].config.harness.dry_run:
+        dry = bool(plan.jobs) and plan.jobs[0].config.harness.dry_run
+        print(plan.describe(whole=dry), file=sys.stderr)
+        if dry or not plan.to_run:
             return []
         group = "sweep-" + hashlib.sha256(" ".join(sorted(job.run_id for job in plan.jobs)).encode()).hexdigest()[:8]
         launched = [
