@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import statistics
@@ -11,8 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from harness.config import Config
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,6 +48,34 @@ def commit() -> str:
     return asked.stdout.strip() or "none"
 
 
+def composed(*overrides: str) -> Config:
+    """The settings that `python -m harness OVERRIDES` would run with."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+
+    from harness.cli import conf_dir, enable_plugins
+    from harness.config import defaults
+    from harness.plan import config_from
+
+    enable_plugins()
+    ConfigStore.instance().store(name="schema", node=defaults())
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return config_from(compose("config", list(overrides)))
+
+
+def append_line(path: Path, line: dict[str, Any]) -> None:
+    """Add a raw measurement to a file of JSON lines, with the time and the machine."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps({"at": now, "machine": machine(), **line}) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The raw measurements of such a file; none where there is no file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
 def installed(package: str) -> str | None:
     """Version of a package, None where it is not installed."""
     try:
@@ -71,13 +104,22 @@ def interleaved(functions: dict[str, Callable[[], object]], repeats: int, warmup
 
 
 def matmul_rate(dtype: torch.dtype, rows: int = 1152, inner: int = 576, columns: int = 1536) -> float:
-    """FLOP/s of this machine for a linear layer forward and backward, the best of 20: the ceiling of training."""
-    x, weight, gradient = (torch.randn(shape).to(dtype) for shape in ((rows, inner), (columns, inner), (rows, columns)))
+    """FLOP/s of this machine for a linear layer forward and backward, the best of 20: the ceiling of training.
+
+    The shapes are those of SmolLM2-135M's MLP on a CPU's micro-batch; a GPU, where there is one, gets larger ones.
+    """
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        rows, inner, columns = 8192, 4096, 4096
+    shapes = ((rows, inner), (columns, inner), (rows, columns))
+    x, weight, gradient = (torch.randn(shape, device="cuda" if on_gpu else "cpu").to(dtype) for shape in shapes)
 
     def layer() -> None:
         x @ weight.T
         gradient @ weight
         gradient.T @ x
+        if on_gpu:
+            torch.cuda.synchronize()
 
     seconds = interleaved({"layer": layer}, repeats=20)["layer"]
     return 6 * rows * inner * columns / min(seconds)

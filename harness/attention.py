@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
-# The name under which transformers finds `segment_attention`. A kernel for variable lengths on another device
-# (flash attention, FlexAttention) has its place behind the same name: all it needs are the lengths.
+from harness.varlen import choose_kernel, varlen_attention
+
+# The name under which transformers finds `segment_attention`; harness/varlen.py has its kernels for GPUs.
 SEGMENTS = "segments"
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
@@ -77,6 +78,10 @@ def segment_attention(
         raise ValueError(
             f"segment_lengths add up to {totals}, queries are (rows, heads, tokens, features) {query.shape}"
         )
+    kernel = choose_kernel(query.device, query.dtype, dropout)
+    if kernel != "per_document":
+        documents = tuple(length for lengths in segment_lengths for length in lengths)
+        return varlen_attention(kernel, query, key, value, documents, sliding_window, scaling, dropout), None
     options = {"scale": scaling, "dropout_p": dropout, "enable_gqa": key.shape[1] != query.shape[1]}
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
         # The CPU's flash attention goes backward in bfloat16 at half the speed of float32.

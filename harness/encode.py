@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from harness.batching import Document
-from harness.data import EvalItem, Example
+from harness.config import DatasetConfig, ModelConfig
+from harness.data import EvalItem, Example, load_examples
+from harness.model import load_tokenizer
 from harness.prompts import alpaca
 
 IGNORE = -100
@@ -22,6 +25,17 @@ class Encoded:
     documents: list[Document]
     truncated: int
     resplit: int
+
+
+@lru_cache(maxsize=4)
+def encode_dataset(dataset: DatasetConfig, model: ModelConfig) -> tuple[Encoded, Encoded]:
+    """The training and the held-out examples for this model; the runs of a sweep share them, so they are read-only."""
+    train, heldout = load_examples(dataset)
+    tokenizer = load_tokenizer(model)
+    return (
+        encode_examples(train, tokenizer, dataset.max_length),
+        encode_examples(heldout, tokenizer, dataset.max_length),
+    )
 
 
 def encode_examples(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Encoded:
@@ -60,6 +74,8 @@ def _document(index: int, token_ids: list[int], prompt_length: int) -> Document:
     input_ids = np.asarray(token_ids, dtype=np.int64)
     labels = input_ids.copy()
     labels[:prompt_length] = IGNORE
+    for array in (input_ids, labels):
+        array.setflags(write=False)
     return Document(index, input_ids, labels)
 
 

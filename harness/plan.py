@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.config import Config, parse
+from harness.config import Config, GenerateConfig, parse
 from harness.identity import run_id, stage_fingerprint
 from harness.record import RunFolder
 
@@ -76,6 +77,19 @@ def pending_stages(config: Config, folder: RunFolder) -> list[str]:
     return pending if recorded else [*pending, "record"]
 
 
+def check_backend(config: GenerateConfig) -> None:
+    """Whether the backend is there, without importing it.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    if config.backend == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise ValueError(
+            "generate.backend=vllm: the package vllm is not installed "
+            "(pip install 'noise-harness[vllm]' on a machine with a GPU); backend=auto needs nothing"
+        )
+
+
 def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | None = None) -> Plan:
     """Check every job's files, drop duplicates, find what is done.
 
@@ -90,6 +104,8 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
     for number, config in enumerate(configs):
         requested += 1
         check_inputs(config)
+        if "generate" in config.stages:
+            check_backend(config.generate)
         if "judge" in config.stages:
             check_judge(config.judge)
         identity = run_id(config)

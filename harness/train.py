@@ -22,8 +22,7 @@ from harness.budget import ModelSize, plan, squared_lengths
 from harness.checkpoint import load_checkpoint, save_checkpoint
 from harness.config import Config, TrainConfig
 from harness.context import Run, StageResult
-from harness.data import load_examples
-from harness.encode import encode_examples
+from harness.encode import encode_dataset
 from harness.identity import stage_fingerprint
 from harness.loss import ResponseLoss
 from harness.meter import Meter
@@ -52,9 +51,7 @@ def run(run: Run) -> StageResult:
     """Fine-tune and write model/; status "diverged" where loss or gradient is no number any more."""
     config, settings = run.config, run.config.train
     tokenizer = load_tokenizer(config.model)
-    train, heldout = (
-        encode_examples(examples, tokenizer, config.dataset.max_length) for examples in load_examples(config.dataset)
-    )
+    train, heldout = encode_dataset(config.dataset, config.model)
     run.folder.log(f"data: {len(train.documents)} examples, {train.truncated} cut, {train.resplit} split at the border")
     model = load_model(config.model, config.seed)
     layout = _layout(settings, model, run)

@@ -262,7 +262,7 @@ def test_prompts_without_room_are_one_error_that_names_them() -> None:
         ({"repetition_penalty": 0.0}, "repetition_penalty=0.0"),
         ({"repetition_penalty": float("nan")}, "repetition_penalty=nan"),
         ({"cache_gib": float("inf")}, "cache_gib=inf"),
-        ({"backend": "vllm"}, "backend='vllm'"),
+        ({"backend": "llama.cpp"}, "backend='llama.cpp'"),
     ],
 )
 def test_settings_out_of_range(values: dict[str, Any], message: str) -> None:

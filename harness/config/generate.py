@@ -17,4 +17,7 @@ class GenerateConfig(Section):
     max_length: Count = Field(2048, description="tokens of prompt and answer together (the papers' limit)")
     repetition_penalty: Positive = 1.2
     batch_size: Count = 32
-    backend: Literal["auto", "engine", "transformers"] = "auto"
+    backend: Literal["auto", "engine", "transformers", "vllm"] = Field(
+        "auto",
+        description="auto: the engine where it knows the model, else transformers; vllm: a GPU and the extra vllm",
+    )

@@ -2,10 +2,10 @@
 
     generate(model, prompts, settings, eos_token_id, pad_token_id, progress) -> one Completion per prompt
 
-In fp32 both backends give the text of `model.generate(ids, do_sample=False, repetition_penalty=p)` on one prompt
-at a time. Ties are the exception: rows computed together round differently in the last bits, so two best tokens
+In fp32 both of these give the text of `model.generate(ids, do_sample=False, repetition_penalty=p)` on one prompt at
+a time. Ties are the exception: rows computed together round differently in the last bits, so two best tokens
 whose logits agree to about 1e-5 can swap. In bf16, whose last bit is near 1%, that is frequent, and the text of
-either backend depends on the batch size.
+either backend depends on the batch size. backend="vllm" is an extra for GPUs (vllm.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from harness.generation.decoder import supports
 from harness.generation.engine import generate_with_engine
 from harness.generation.hf import generate_with_transformers
 from harness.generation.settings import Completion, GenerationSettings, ProgressCallback, plan_requests
+from harness.generation.vllm import generate_with_vllm
 
 __all__ = ["Completion", "GenerationSettings", "ProgressCallback", "generate", "supports"]
 
@@ -46,11 +47,13 @@ def generate(
     if not requests:
         return []
     eos = frozenset([eos_token_id] if isinstance(eos_token_id, int) else eos_token_id)
-    use_engine = settings.backend != "transformers" and supports(model)
+    use_engine = settings.backend in ("auto", "engine") and supports(model)
     if settings.backend == "engine" and not use_engine:
         raise ValueError(f"backend=engine does not support {type(model).__name__}: use auto or transformers")
     with _evaluation_mode(model):
-        if use_engine:
+        if settings.backend == "vllm":
+            done = generate_with_vllm(model, requests, settings, eos, progress)
+        elif use_engine:
             done = generate_with_engine(model, requests, settings, eos, progress)
         else:
             done = generate_with_transformers(model, requests, settings, eos, pad_token_id, progress)

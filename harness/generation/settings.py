@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Backend = Literal["auto", "engine", "transformers"]
+Backend = Literal["auto", "engine", "transformers", "vllm"]
 FinishReason = Literal["stop", "length"]
 ProgressCallback = Callable[[int, int], None]  # (tokens generated so far, rows finished since the last call)
 
@@ -42,8 +42,8 @@ class GenerationSettings:
             value = getattr(self, key)
             if not 0 < value < float("inf"):
                 raise ValueError(f"{key}={value} must be a positive, finite number")
-        if self.backend not in ("auto", "engine", "transformers"):
-            raise ValueError(f"backend={self.backend!r} must be auto, engine or transformers")
+        if self.backend not in get_args(Backend):
+            raise ValueError(f"backend={self.backend!r} must be one of {', '.join(get_args(Backend))}")
 
 
 @dataclass(frozen=True)

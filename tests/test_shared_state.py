@@ -1,0 +1,62 @@
+"""Runs of one process share data and imports, and nothing that training changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_pipeline import ROOT, SMALL
+
+from harness.config import DatasetConfig, ModelConfig
+from harness.encode import encode_dataset
+from harness.model import load_model, weights_hash
+
+TINY_BASE = ModelConfig(name="tiny_base", path=str(ROOT / "harness/assets/tiny_base"))
+BUILTIN = DatasetConfig(name="builtin", size=8, heldout=2)
+
+
+def test_a_model_is_loaded_anew_whatever_was_done_to_the_one_before() -> None:
+    first = load_model(TINY_BASE, seed=0)
+    before = weights_hash(first)
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.add_(1.0)
+    assert weights_hash(first) != before
+    assert weights_hash(load_model(TINY_BASE, seed=0)) == before
+
+
+def test_tokenised_data_is_shared_and_cannot_be_written() -> None:
+    train, heldout = encode_dataset(BUILTIN, TINY_BASE)
+    assert encode_dataset(BUILTIN, TINY_BASE)[0] is train
+    assert (len(train.documents), len(heldout.documents)) == (8, 2)
+    for array in (train.documents[0].input_ids, train.documents[0].labels):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    assert isinstance(train.documents[0].input_ids, np.ndarray)
+
+
+def test_the_second_run_of_a_sweep_is_the_run_it_would_be_alone(tmp_path: Path) -> None:
+    settings = [each for each in SMALL if not each.startswith("model")]
+    settings += ["noise=symnoise", "train.max_steps=3", "tracking=disabled"]
+    _harness("-m", *settings, "alpha=50,5", "output_dir=sweep", cwd=tmp_path)
+    _harness(*settings, "alpha=5", "output_dir=alone", cwd=tmp_path)
+    (alone,) = (tmp_path / "alone").glob("tiny_base-*")
+    for file in ("metrics.jsonl", "model_outputs.json"):
+        assert _without_times(tmp_path / "sweep" / alone.name / file) == _without_times(alone / file)
+
+
+def _harness(*arguments: str, cwd: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=cwd, env=environment, timeout=300, check=True)
+
+
+def _without_times(path: Path) -> list[dict[str, object]]:
+    text = path.read_text()
+    rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
+    return [{key: value for key, value in row.items() if "second" not in key} for row in rows]
