@@ -21,8 +21,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmarks._common import both_orders, machine, spread, table
+from benchmarks._common import ROOT, both_orders, machine, spread, table
+from harness.config import EvalSetConfig
+from harness.data import load_eval_items
 from harness.generation import Completion, GenerationSettings, generate
+from harness.prompts import alpaca
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 ONE_BY_ONE = "generate, one by one"
@@ -167,19 +170,32 @@ def read_setting(arguments: argparse.Namespace) -> Setting:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model: Any = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=getattr(torch, arguments.dtype))
     model.to(device).eval()
-    rows = json.loads(Path(arguments.data).read_text(encoding="utf-8"))
-    chosen = rows[:: len(rows) // arguments.prompts][: arguments.prompts]
-    chats = [[{"role": "user", "content": row["instruction"]}] for row in chosen]
-    texts = [tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) for chat in chats]
+    texts = [_prompt(tokenizer, each) for each in _instructions(arguments.data, arguments.prompts)]
     prompts = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
     sample = range(0, len(prompts), max(1, len(prompts) // max(1, arguments.one_by_one)))
     return Setting(model.eval(), prompts, tokenizer.eos_token_id, arguments.new_tokens, sample, CLOCKS[arguments.clock])
 
 
+def _instructions(file: str | None, count: int) -> list[str]:
+    """Evenly spread over the file's rows; without a file the builtin tasks' instructions."""
+    if file is None:
+        return [item.text for item in load_eval_items(EvalSetConfig(name="builtin", heldout=count))]
+    rows = json.loads(Path(file).read_text(encoding="utf-8"))
+    return [row["instruction"] for row in rows[:: len(rows) // count][:count]]
+
+
+def _prompt(tokenizer: Any, instruction: str) -> str:
+    """In the model's chat template, or in Alpaca's where it has none."""
+    if tokenizer.chat_template is None:
+        return alpaca(instruction, "")
+    chat = [{"role": "user", "content": instruction}]
+    return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder of a Llama-like model with a chat template")
-    parser.add_argument("--data", required=True, help="JSON rows with an instruction each")
+    parser.add_argument("--model", default=str(ROOT / "harness/assets/tiny_base"), help="folder of a Llama-like model")
+    parser.add_argument("--data", help="JSON rows with an instruction each; default: the builtin tasks")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--one-by-one", type=int, default=8, help="prompts that one by one answers; 0: leave it out")
     parser.add_argument("--new-tokens", type=int, default=256)
