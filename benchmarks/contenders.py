@@ -25,6 +25,7 @@ from harness.batching import IGNORE_INDEX, Document, micro_batches
 from harness.context import Run
 from harness.data import Example
 from harness.encode import encode_examples
+from harness.linear import fast_linear
 from harness.loss import ResponseLoss
 from harness.record import RunFolder
 from harness.schedule import batch_at
@@ -170,7 +171,7 @@ def harness_loop(setting: Setting, precision: str, overrides: tuple[str, ...] = 
     with tempfile.TemporaryDirectory() as folder:
         run = Run(config, "benchmark", RunFolder(Path(folder)), cast(Any, _Steps(clock)))
         objective = ResponseLoss(model)
-        with packed_attention(model):
+        with packed_attention(model), fast_linear(model):
             fit(run, objective, _as_drawn(documents, config.seed), "packed")
     return clock.result()
 

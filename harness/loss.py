@@ -15,9 +15,11 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.batching import IGNORE_INDEX, Batch
+from harness.linear import linear, product
 
 # Logits that exist at one time: 64 MB in float32. Matrix products of fewer rows would run below full speed.
 _CHUNK_LOGITS = 2**24
+_SLICE = 4096
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
             rows = _rows_at_a_time(weight_VD)
             for start in range(0, len(targets_N), rows):
                 hidden, targets = hidden_ND[start : start + rows], targets_N[start : start + rows, None]
-                logits = transform(functional.linear(hidden, weight_VD, bias_V).to(wide))
+                logits = transform(linear(hidden, weight_VD, bias_V).to(wide))
                 log_probabilities = functional.log_softmax(logits, dim=1)
                 loss -= log_probabilities.gather(1, targets).sum()
                 if not any(ctx.needs_input_grad):
@@ -228,11 +230,11 @@ def _accumulate(
         of_bias += gradient_NV.sum(0)
     gradient_NV = gradient_NV.to(weight_VD.dtype)
     if of_hidden is not None:
-        of_hidden[start : start + len(hidden_ND)] = gradient_NV @ weight_VD
-    if of_weight is not None and of_weight.dtype == weight_VD.dtype:
-        of_weight.addmm_(gradient_NV.T, hidden_ND)
-    elif of_weight is not None:
-        of_weight += gradient_NV.T @ hidden_ND
+        of_hidden[start : start + len(hidden_ND)] = product(gradient_NV, weight_VD.T)
+    if of_weight is not None:
+        # A slice of the vocabulary at a time: its product stays in the cache until it is added.
+        for part, gradient in zip(of_weight.split(_SLICE), gradient_NV.split(_SLICE, dim=1), strict=True):
+            part += product(gradient.T, hidden_ND.T)
 
 
 def _rows_at_a_time(weight_VD: Tensor) -> int:

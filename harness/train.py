@@ -24,6 +24,7 @@ from harness.config import Config, TrainConfig
 from harness.context import Run, StageResult
 from harness.encode import encode_dataset
 from harness.identity import stage_fingerprint
+from harness.linear import fast_linear
 from harness.loss import ResponseLoss
 from harness.meter import Meter
 from harness.model import load_model, load_tokenizer, save_model
@@ -56,7 +57,7 @@ def run(run: Run) -> StageResult:
     model = load_model(config.model, config.seed)
     layout = _layout(settings, model, run)
     objective = ResponseLoss(model)
-    with packed_attention(model) if layout == "packed" else nullcontext():
+    with packed_attention(model) if layout == "packed" else nullcontext(), fast_linear(model):
         figures, status = fit(run, objective, train.documents, layout)
         if status == "finished" and heldout.documents:
             figures["heldout/loss"] = mean_loss(objective, heldout.documents, settings.micro_batch_tokens, layout)

@@ -1,0 +1,112 @@
+"""Matrix products of training through oneDNN, on CPUs where torch's own go through a slow path of MKL.
+
+In float32 torch hands matrix products to MKL, which uses AVX-512 on Intel's processors only: on AMD's, oneDNN (which
+torch brings along) is more than twice as fast. The products are the same up to rounding in the last bits.
+
+N rows, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@contextmanager
+def fast_linear(model: nn.Module) -> Iterator[None]:
+    """While inside, the plain linear layers of the model use `linear`; nothing changes where `onednn_is_faster` is not.
+
+    The choice depends on the processor alone, never on a measurement, so that a repeated run has the same bits.
+    """
+    layers = [module for module in model.modules() if type(module) is nn.Linear] if onednn_is_faster() else []
+    layers = [layer for layer in layers if "forward" not in vars(layer)]
+    for layer in layers:
+        layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _forward(layer: nn.Linear, x: Tensor) -> Tensor:
+    return linear(x, layer.weight, layer.bias)
+
+
+def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.linear`, and its gradients of any order, by the faster of both libraries.
+
+    Args:
+        x: (..., I).
+    """
+    if not (x.dtype == weight_OI.dtype == torch.float32 and _may_use_onednn(x)):
+        return functional.linear(x, weight_OI, bias_O)
+    y: Tensor = _ProductNT.apply(x.flatten(0, -2), weight_OI)
+    y = y.unflatten(0, x.shape[:-1])
+    return y if bias_O is None else y + bias_O
+
+
+def product(a_NI: Tensor, b_OI: Tensor) -> Tensor:
+    """a b', (N, O), outside autograd."""
+    plain = not (a_NI.dtype == b_OI.dtype == torch.float32 and _may_use_onednn(a_NI))
+    return a_NI @ b_OI.T if plain else _product(a_NI, b_OI)
+
+
+def _may_use_onednn(x: Tensor) -> bool:
+    here = x.device.type == "cpu" and x.numel() > 0 and x.dim() > 1
+    return here and not torch.is_autocast_enabled("cpu") and onednn_is_faster()
+
+
+class _ProductNT(torch.autograd.Function):
+    """a b'; both gradients are products of the same form, so it can be differentiated again and again."""
+
+    @staticmethod
+    def forward(ctx: Any, a_NI: Tensor, b_OI: Tensor) -> Tensor:
+        ctx.save_for_backward(a_NI, b_OI)
+        return _product(a_NI, b_OI)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a_NI, b_OI = ctx.saved_tensors
+        of_a, of_b = ctx.needs_input_grad
+        return (
+            _ProductNT.apply(gradient_NO, b_OI.T) if of_a else None,
+            _ProductNT.apply(gradient_NO.T, a_NI.T) if of_b else None,
+        )
+
+
+def _product(a_NI: Tensor, b_OI: Tensor) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(a_NI, b_OI, None, "none", [], "")
+    return result
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """A processor with AVX-512 that is not Intel's, a torch built with MKL, and oneDNN's operation works as expected.
+
+    The operation is torch's own (its compiler uses it), but undocumented: it may vanish or change.
+    """
+    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+        return False
+    if "AVX512" not in torch.backends.cpu.get_cpu_capability() or _vendor() in (None, "GenuineIntel"):
+        return False
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    a_NI, b_IO = (torch.arange(each).view(shape).float() for each, shape in ((40, (8, 5)), (15, (5, 3))))
+    try:
+        return torch.equal(_product(a_NI, b_IO.T), a_NI @ b_IO)  # whole numbers: exact
+    except (RuntimeError, TypeError):  # another signature, or a processor that oneDNN refuses
+        return False
+
+
+def _vendor() -> str | None:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("vendor_id")), None)
