@@ -173,7 +173,7 @@ def test_no_more_logits_than_a_chunk_exist_at_a_time(monkeypatch: pytest.MonkeyP
         rows.append(len(hidden))
         return linear(hidden, *rest)
 
-    monkeypatch.setattr(functional, "linear", watched)
+    monkeypatch.setattr("harness.loss.linear", watched)
     hidden = torch.randn(1, 20, 8, requires_grad=True)
     targets = torch.randint(0, 97, (1, 20)).masked_fill(torch.arange(20) < 10, -100)
     response_loss(hidden, targets, nn.Linear(8, 97))[0].backward()
