@@ -242,12 +242,13 @@ CONTENDERS: dict[str, Callable[[Setting], Result]] = {
     "HF Trainer fp32": lambda setting: hf_trainer(setting, False),
     "TRL fp32, default (checkpointing)": lambda setting: trl(setting, False, False, True),
     "TRL fp32, no checkpointing": lambda setting: trl(setting, False, False, False),
-    "TRL fp32, packing": lambda setting: trl(setting, False, True, False),
+    "TRL fp32, packing, default (checkpointing)": lambda setting: trl(setting, False, True, True),
+    "TRL fp32, packing, no checkpointing": lambda setting: trl(setting, False, True, False),
     "padded loop fp32": lambda setting: padded_loop(setting, False),
     "harness bf16": lambda setting: harness_loop(setting, "bf16"),
     "HF Trainer bf16": lambda setting: hf_trainer(setting, True),
     "TRL bf16, no checkpointing": lambda setting: trl(setting, True, False, False),
-    "TRL bf16, packing": lambda setting: trl(setting, True, True, False),
+    "TRL bf16, packing, no checkpointing": lambda setting: trl(setting, True, True, False),
     "padded loop bf16": lambda setting: padded_loop(setting, True),
 }
 

@@ -24,8 +24,14 @@ from harness.varlen import Kernel, choose_kernel, varlen_attention
 
 LENGTHS = (5, 300, 1, 77, 512, 129)
 TRAINING = {
-    "fp32": ("harness fp32", "HF Trainer fp32", "TRL fp32, no checkpointing", "TRL fp32, packing"),
-    "bf16": ("harness bf16", "HF Trainer bf16", "TRL bf16, no checkpointing", "TRL bf16, packing", "padded loop bf16"),
+    "fp32": ("harness fp32", "HF Trainer fp32", "TRL fp32, no checkpointing", "TRL fp32, packing, no checkpointing"),
+    "bf16": (
+        "harness bf16",
+        "HF Trainer bf16",
+        "TRL bf16, no checkpointing",
+        "TRL bf16, packing, no checkpointing",
+        "padded loop bf16",
+    ),
 }
 
 

@@ -65,11 +65,12 @@ def varlen_attention(
     """
     rows = query.shape[0]
     if kernel == "flex":
-        attended_1NHE = _flex(*map(_in_one_row, (query, key, value)), lengths, sliding_window, scaling)
+        q, k, v = (_in_one_row(each) for each in (query, key, value))
+        attended_1NHE = _flex(q, k, v, lengths, sliding_window, scaling)
         return attended_1NHE[0].unflatten(0, (rows, -1))
-    packed = [each.transpose(1, 2).flatten(0, 1) for each in (query, key, value)]
+    q, k, v = (each.transpose(1, 2).flatten(0, 1) for each in (query, key, value))
     attend = _flash_attn if kernel == "flash_attn" else _torch_varlen
-    return attend(*packed, lengths, sliding_window, scaling, dropout).unflatten(0, (rows, -1))
+    return attend(q, k, v, lengths, sliding_window, scaling, dropout).unflatten(0, (rows, -1))
 
 
 def _in_one_row(tensor_BHTE: Tensor) -> Tensor:
@@ -145,4 +146,5 @@ def _flex_attention(device_type: str) -> Callable[..., Any]:
     """Compiled on a GPU, for every length at once; elsewhere as it is, which is slow and for tests."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention, dynamic=True) if device_type == "cuda" else flex_attention
+    attend: Callable[..., Any] = flex_attention
+    return torch.compile(attend, dynamic=True) if device_type == "cuda" else attend
