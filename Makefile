@@ -45,13 +45,7 @@ tables: $(STAMP) ## the ablation table of RUNS (runs/); python -m analysis table
 	$(BIN)/python -m analysis table ablation $(RUNS)
 
 notebooks: $(STAMP) ## run analysis/notebooks on RUNS (runs/) into build/notebooks, as .ipynb and .html
-	@mkdir -p build/notebooks
-	for notebook in analysis/notebooks/*.py; do \
-		target=build/notebooks/$$(basename $$notebook .py); \
-		$(BIN)/jupytext --quiet --to ipynb -o $$target.ipynb $$notebook && \
-		RUNS=$(abspath $(RUNS)) PYTHONPATH=$(CURDIR) $(BIN)/jupyter nbconvert --to ipynb --execute --inplace $$target.ipynb && \
-		$(BIN)/jupyter nbconvert --to html $$target.ipynb || exit 1; \
-	done
+	$(BIN)/python -m analysis notebooks $(RUNS) -o build/notebooks
 
 docs: $(STAMP) ## the documentation site into site/, links checked (no network)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site

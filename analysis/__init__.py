@@ -1,5 +1,7 @@
 """Read runs back, from disk or Weights & Biases, and turn them into tables with honest uncertainty."""
 
+from analysis.checklist import checklist
 from analysis.runs import Runs, load_runs
+from analysis.show import Shown, custom, table
 
-__all__ = ["Runs", "load_runs"]
+__all__ = ["Runs", "Shown", "checklist", "custom", "load_runs", "table"]

@@ -56,6 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     dashboard.add_argument("--spec", action="store_true", help="print the specification (JSON) and save nothing")
     dashboard.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of the terminal")
     dashboard.set_defaults(command=_dashboard)
+    notebooks = commands.add_parser("notebooks", help="run the notebooks on a source, into .ipynb and .html")
+    notebooks.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
+    notebooks.add_argument("-o", dest="folder", default="notebooks", metavar="FOLDER", help="default: notebooks")
+    notebooks.add_argument("--only", metavar="NAMES", help="comma-separated names")
+    notebooks.set_defaults(command=_notebooks, output=None)
     return parser
 
 
@@ -110,6 +115,15 @@ def _dashboard(arguments: argparse.Namespace) -> str:
         raise ValueError(f"dashboard: {error}; pip install 'noise-harness[dashboard]' brings it") from error
     found = workspace(arguments.project, load_runs(arguments.source or arguments.project))
     return specification(found) if arguments.spec else f"{save(found)}\n"
+
+
+def _notebooks(arguments: argparse.Namespace) -> str:
+    try:
+        from analysis.execute import execute
+    except ImportError as error:
+        raise ValueError(f"notebooks: {error}; pip install 'noise-harness[notebooks]' brings it") from error
+    chosen = arguments.only.split(",") if arguments.only else ()
+    return "".join(f"wrote {page}\n" for page in execute(arguments.source, Path(arguments.folder), chosen))
 
 
 if __name__ == "__main__":

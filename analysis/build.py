@@ -14,16 +14,28 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.columns import metric, with_companions
+from analysis.columns import WIN_RATE, metric, with_companions
 from analysis.layout import Layout
 from analysis.measures import Measures
-from analysis.notes import choice_note, comparisons, interval_note, power_notes, published_note, uncontrolled_note
+from analysis.notes import (
+    choice_note,
+    comparisons,
+    interval_note,
+    pairing_note,
+    power_notes,
+    published_note,
+    relative_note,
+    uncontrolled_note,
+)
 from analysis.published import of_tables
 from analysis.rows import Cell, Row, groups_of, published_labels, rows_of
 from analysis.runs import Runs
 from analysis.settings import BASELINE, BUDGET, Part, settings_of, split
 from analysis.stats import Estimate
 from analysis.tables import Column, Published, Table, Value
+
+# Beside a probe's figure: bounds over the examples of one run, and another mean of them.
+_OF_ONE_RUN = ("/low", "/high", "/per_token", "/per_token_low", "/per_token_high")
 
 Filled = tuple[Column, list[Value]]
 Compared = dict[tuple[str, str], list[Value]]
@@ -53,7 +65,10 @@ def build(runs: Runs, layout: Layout) -> list[Table]:
     if runs.runs.empty:
         raise ValueError(f"no finished run to put into a table; found: {left_out or 'none at all'}")
     measures = Measures(runs)
-    tables = [_table(_frame(layout, part, measures)) for part in split(settings_of(runs), layout.shown)]
+    parts = split(settings_of(runs), layout.shown)
+    with_runs = [part for part in parts if part.finished]
+    tables = [_table(_frame(layout, part, measures)) for part in with_runs]
+    tables[-1].notes += [f"nothing finished with {part.title}" for part in parts if not part.finished]
     if left_out:
         tables[-1].notes.append(f"left out: {left_out}; `python -m analysis status` says why")
     return tables
@@ -69,17 +84,20 @@ def _frame(layout: Layout, part: Part, measures: Measures) -> Frame:
 
 
 def _table(frame: Frame) -> Table:
-    layout = frame.layout
+    layout, shown = frame.layout, _metrics_of(frame)
     compared = {
         (name, group): [_difference(frame, name, row, group) for row in frame.rows]
         for group in frame.groups
         for name in layout.differences
+        if name in shown
     }
     columns = [column for group in frame.groups for column in _group_columns(frame, group, compared)]
     rows = [(list(row.labels.values()), [values[i] for _, values in columns]) for i, row in enumerate(frame.rows)]
     title = f"{layout.title} ({frame.part.title})" if frame.part.shared else layout.title
     said = [
         interval_note(rows),
+        relative_note(layout),
+        pairing_note(frame.rows, layout.baseline) if compared else "",
         *power_notes(_tested(frame, compared)),
         choice_note(frame.rows),
         uncontrolled_note(columns),
@@ -102,9 +120,9 @@ def _group_columns(frame: Frame, group: str, compared: Compared) -> Iterator[Fil
         theirs = _published_values(frame, name, group)
         if any(value != "" for value in theirs):
             yield replace(_column(name, group), header=f"{metric(name).header}, published", better="neither"), theirs
-    for name in layout.differences:
+    for name in (name for name in layout.differences if (name, group) in compared):
         yield from _difference_columns(frame, name, group, compared)
-    for name in layout.relative:
+    for name in (name for name in layout.relative if name in _metrics_of(frame)):
         header = f"{metric(name).header}, change to {layout.baseline}"
         column = replace(_column(name, group), header=header, unit="%", decimals=1, signed=True, better="neither")
         yield column, [_relative(frame, name, row, group) for row in frame.rows]
@@ -114,6 +132,7 @@ def _metrics_of(frame: Frame) -> tuple[str, ...]:
     """The layout's metrics; of the optional ones those that a run of this table recorded."""
     run_ids = [run_id for row in frame.rows for cell in row.cells.values() for run_id in cell.run_ids]
     known = frame.measures.known(run_ids)
+    known = [name for name in known if not name.endswith(_OF_ONE_RUN)]
     found = [name for pattern in frame.layout.optional for name in known if fnmatchcase(name, pattern)]
     return with_companions(tuple(dict.fromkeys([*frame.layout.metrics, *found])))
 
@@ -178,11 +197,18 @@ def _difference_columns(frame: Frame, name: str, group: str, compared: Compared)
     header = f"{known.header} - {frame.layout.baseline}"
     yield Column(header, unit, known.decimals, signed=True, group=group), found
     tested = _tested(frame, compared)
-    yield Column("p (Holm)", smallest=0.001, group=group), _adjusted(tested)[name, group]
+    of = f", {known.header}" if len({other for other, _ in compared}) > 1 else ""
+    yield Column(f"p (Holm){of}", smallest=0.001, group=group), _adjusted(tested)[name, group]
+    if frame.layout.bootstrap and name == WIN_RATE:
+        rows = [(row, _pairs(frame, row, group)) for row in frame.rows]
+        resampled: list[Value] = [
+            frame.measures.bootstrapped(*pairs, row.cell(group).half) if pairs else "" for row, pairs in rows
+        ]
+        yield Column(f"{header}, bootstrap", unit, known.decimals, signed=True, group=group), resampled
     if frame.layout.detectable:
         level = stats.LEVEL / max(1, comparisons(tested))
         sizes: list[Value] = [stats.detectable(v, level=level) if isinstance(v, Estimate) else "" for v in found]
-        yield Column("detectable", unit, known.decimals, group=group), sizes
+        yield Column(f"detectable{of}", unit, known.decimals, group=group), sizes
 
 
 def _tested(frame: Frame, compared: Compared) -> Compared:

@@ -32,6 +32,8 @@ _KNOWN = (
     Metric(LENGTH, "length", "characters", 1),
     Metric(_WIN_RATES[2], "discrete win rate", "%", 1, "higher"),
     Metric("judge/accuracy", "accuracy", "%", 1, "higher"),
+    *(Metric(f"length/win_rate_{each}", f"win rate, {each}", "%", 1) for each in ("shorter", "similar", "longer")),
+    *(Metric(f"length/share_{each}", f"answers, {each}", "%", 1) for each in ("shorter", "similar", "longer")),
     Metric("train/loss", "train loss", "nats", 3, "lower"),
     Metric("heldout/loss", "held-out loss", "nats", 3, "lower"),
     Metric("train/seconds", "training", "s", 1, "lower"),
@@ -42,9 +44,9 @@ _KNOWN = (
     Metric("train/documents", "examples seen", "", 0),
     Metric("train/rows", "rows forwarded", "", 0),
     Metric("train/tokens", "tokens forwarded", "", 0),
-    Metric("train/flops", "training", "FLOP"),
-    Metric("noise/norm", "norm of the noise"),
-    Metric("noise/ratio", "noise to embedding"),
+    Metric("train/flops", "training FLOP"),
+    Metric("noise/norm", "norm of the noise", "", 3),
+    Metric("noise/ratio", "noise to embedding", "", 3),
     Metric("train/tokens_per_second", "training", "tokens/s", 0, "higher"),
     Metric("train/grad_norm", "gradient norm", "", 2),
     Metric("history/max_grad_norm", "largest gradient norm", "", 2, "lower"),
@@ -53,12 +55,28 @@ _KNOWN = (
     Metric("text/log_diversity", "log-diversity", "", 2, "higher"),
     Metric("text/measured", "outputs measured", "", 0),
 )
+_PROBE_UNITS = {
+    **dict.fromkeys(("loss", "gap", "entropy", "difference", "symmetric_kl", "rounding"), "nats"),
+    **dict.fromkeys(("slope", "token_slope", "gradient_norm"), "nats per norm"),
+    **dict.fromkeys(("curvature", "token_curvature", "mean_curvature", "top_eigenvalue"), "nats per norm²"),
+    **{"trace": "nats per norm²", "logit_slope": "logits per norm", "logit_curvature": "logits per norm²"},
+}
 _BY_NAME = {metric.name: metric for metric in _KNOWN}
 
 
 def metric(name: str) -> Metric:
     """The printed form of a metric; one that is not listed is printed under its own name."""
-    return _BY_NAME.get(name) or Metric(name, name)
+    return _BY_NAME.get(name) or _probe(name) or Metric(name, name)
+
+
+def _probe(name: str) -> Metric | None:
+    """probe/MEASURE/DISTRIBUTION/RADIUS, or probe/SPLIT/MEASURE (harness/probe)."""
+    first, *parts = name.split("/")
+    if first != "probe" or len(parts) not in (1, 2, 3):
+        return None
+    measure = parts[1] if len(parts) == 2 else parts[0]
+    details = {1: "", 2: f", {parts[0]}", 3: f", {' '.join(parts[1:])}"}[len(parts)]
+    return Metric(name, measure.replace("_", " ") + details, _PROBE_UNITS.get(measure, ""))
 
 
 def with_companions(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,13 +6,15 @@ from analysis.columns import WIN_RATE
 from analysis.layout import Layout
 
 _DIVERSITY = ("text/repetition_2_paper", "text/log_diversity_paper", "text/log_diversity", "text/measured")
+_LENGTHS = ("shorter", "similar", "longer")
 _UNREAD = "rows and columns are this project's: the paper's own figures for this table could not be re-read"
 
 _LAYOUTS = (
     Layout(
         "ablation",
         "Noise and alpha",
-        optional=("judge/accuracy", "train/loss", "heldout/loss", "train/seconds"),
+        optional=("judge/accuracy", "heldout/loss"),
+        differences=(WIN_RATE, "heldout/loss"),
     ),
     Layout(
         "symnoise_table1",
@@ -94,6 +96,7 @@ _LAYOUTS = (
         "NEFTune Table 12: adversarial training",
         choose_alpha=True,
         published=("neftune_table12",),
+        notes=("the paper's data set and judge for this table could not be re-read",),
     ),
     Layout(
         "qlora",
@@ -117,6 +120,24 @@ _LAYOUTS = (
         choose_alpha=True,
         published=("open_llm",),
     ),
+    Layout(
+        "symnoise_gain",
+        "SymNoise over NEFTune: points and percent",
+        choose_alpha=True,
+        baseline="neftune",
+        relative=(WIN_RATE,),
+        detectable=True,
+        notes=("the improvement of 6.7% in SymNoise's abstract is relative: 64.69 to 69.04, +4.35 points",),
+    ),
+    Layout(
+        "length_bias",
+        "Win rate by length of the answer",
+        metrics=(WIN_RATE, *(f"length/{what}_{each}" for each in _LENGTHS for what in ("share", "win_rate"))),
+        differences=(),
+        notes=(
+            "shorter, similar, longer: characters under 0.8, up to 1.25, or over 1.25 times those of the reference",
+        ),
+    ),
     Layout("leaderboard", "AlpacaEval leaderboard", rows=("model", "noise", "alpha"), published=("leaderboard",)),
     Layout("alpha_grid", "Alpha", spread="dataset", choose_alpha=True, published=("neftune_table6",)),
     Layout(
@@ -139,16 +160,47 @@ _LAYOUTS = (
         metrics=("train/seconds", "history/max_grad_norm"),
         optional=("train/tokens_per_second", "train/flops", "train/peak_*"),
         differences=(),
-        relative=("train/seconds",),
+        relative=("train/seconds", "train/flops"),
         endings=True,
         notes=("times compare only within one machine",),
     ),
-    Layout("probes", "Probes", metrics=("heldout/loss",), optional=("probe/*",), differences=()),
+    Layout(
+        "probes",
+        "Probes: smoothness without noise",
+        metrics=("heldout/loss",),
+        optional=(
+            *("probe/slope/*/5", "probe/curvature/*/5", "probe/symmetric_kl/*/5", "probe/flips/*/5"),
+            *("probe/gradient_norm", "probe/trace", "probe/top_eigenvalue"),
+        ),
+        differences=("probe/slope/rademacher/5", "probe/curvature/rademacher/5", "probe/top_eigenvalue"),
+        notes=("slope is |l(X+e) - l(X-e)| / 2|e|, curvature (l(X+e) + l(X-e) - 2 l(X)) / |e|^2, at |e| = 5",),
+    ),
+    Layout(
+        "probe_radii",
+        "Probes: curvature by radius",
+        metrics=("heldout/loss",),
+        optional=("probe/curvature/rademacher/*", "probe/rounding"),
+        differences=(),
+        notes=("a curvature times |e|^2 that is not well above rounding says nothing",),
+    ),
+    Layout(
+        "overfitting",
+        "Probes: training, held-out and unseen examples without noise",
+        metrics=("heldout/loss",),
+        optional=(
+            *("probe/train/loss", "probe/heldout/loss", "probe/unseen/loss", "probe/gap", "probe/heldout/entropy"),
+            *("probe/heldout/ece", "probe/train/exact_half", "probe/heldout/exact_half"),
+            *("probe/weight_distance", "probe/relative_weight_distance"),
+        ),
+        differences=("probe/train/loss", "probe/heldout/loss", "probe/gap"),
+    ),
     Layout(
         "differences",
         "Differences to no noise: absolute and relative",
         relative=(WIN_RATE,),
         detectable=True,
+        bootstrap=True,
+        notes=("bootstrap: seeds and instructions resampled; too narrow with few seeds, see docs/analysis.md",),
     ),
 )
 LAYOUTS = {layout.name: layout for layout in _LAYOUTS}

@@ -85,6 +85,11 @@ class Measures:
         ours_S, theirs_S = self.of_runs(name, ours), self.of_runs(name, theirs)
         return _NAN if np.isnan(ours_S + theirs_S).any() else stats.ratio_over_seeds(ours_S, theirs_S)
 
+    def bootstrapped(self, ours: Sequence[str], theirs: Sequence[str], half: bool = False) -> Estimate | float:
+        """The difference in win rate, paired as in `difference`, with a hierarchical bootstrap interval."""
+        wins = self.wins([*ours, *theirs], half).to_numpy().T
+        return stats.hierarchical_bootstrap(wins[: len(ours)] - wins[len(ours) :]) if wins.size else _NAN
+
     def choose_alpha(self, runs_of_alpha: dict[float, list[str]]) -> stats.AlphaChoice | None:
         """Alpha by one half of the instructions, win rate by the other; None without verdicts on both halves."""
         everything = [run_id for run_ids in runs_of_alpha.values() for run_id in run_ids]

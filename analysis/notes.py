@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,13 @@ from analysis.layout import Layout
 from analysis.rows import BEST, CHOSEN, Row
 from analysis.stats import Estimate
 from analysis.tables import Column, Value
+
+
+def relative_note(layout: Layout) -> str:
+    """What the brackets of a relative change are."""
+    if not layout.relative:
+        return ""
+    return f"change to {layout.baseline} in percent of its value: [95% t interval on the logarithm of the ratio]"
 
 
 def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
@@ -37,7 +44,7 @@ def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str
 
     At the level of the strictest step of Holm's correction, because the p-values beside it are corrected.
     """
-    notes, tests = [], comparisons(compared)
+    notes, tests = list(_agreement_note(compared)), comparisons(compared)
     corrected = f" after Holm's correction for {tests} comparisons" if tests > 1 else ""
     for name in dict.fromkeys(name for name, _ in compared):
         values = [value for (other, _), column in compared.items() if other == name for value in column]
@@ -52,6 +59,21 @@ def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str
                 f"a true difference in {known.header} is found with 80% power{corrected} from {span} {unit} on"
             )
     return notes
+
+
+def _agreement_note(compared: Mapping[tuple[str, str], Sequence[Value]]) -> Iterator[str]:
+    values = [value for column in compared.values() for value in column if isinstance(value, Estimate)]
+    if any(value.error == 0 for value in values):
+        yield "a difference of a single value for all seeds and instructions has no interval: its scatter is unknown"
+
+
+def pairing_note(rows: Sequence[Row], baseline: str) -> str:
+    """That a difference rests on fewer seeds than the baseline's own cell, where it does."""
+    seeds = {len(cell.by_seed) for row in rows if row.labels.get("noise") == baseline for cell in row.cells.values()}
+    others = {len(cell.by_seed) for row in rows if row.labels.get("noise") != baseline for cell in row.cells.values()}
+    if not seeds or not others - {0} or min(others - {0}) >= max(seeds):
+        return ""
+    return f"differences are of the seeds that a row shares with {baseline}: fewer than {max(seeds)} in some rows"
 
 
 def comparisons(compared: Mapping[tuple[str, str], Sequence[Value]]) -> int:

@@ -124,9 +124,16 @@ def _chosen_rows(keys: Sequence[str], rows: Iterable[Row], measures: Measures) -
 
 
 def _chosen_cells(family: Sequence[Row], group: str, measures: Measures) -> tuple[Cell, Cell]:
-    """Cells of the alpha that does best on the choosing half, and of the best on all; empty without verdicts."""
+    """Cells of the alpha that does best on the choosing half, and of the best on all; empty without verdicts.
+
+    Alphas are compared on the seeds that all of them have: a seed that only some have would favour or harm those.
+    """
     candidates = {float(row.labels["alpha"]): row.cell(group) for row in family if row.cell(group).by_seed}
-    choice = measures.choose_alpha({alpha: cell.run_ids for alpha, cell in candidates.items()})
+    common = set.intersection(*(set(cell.by_seed) for cell in candidates.values())) if candidates else set()
+    if not common:
+        return EMPTY, EMPTY
+    compared = {alpha: [cell.by_seed[seed] for seed in sorted(common)] for alpha, cell in candidates.items()}
+    choice = measures.choose_alpha(compared)
     if choice is None:
         return EMPTY, EMPTY
     honest, best = candidates[choice.alpha].by_seed, candidates[choice.on_test].by_seed

@@ -25,6 +25,11 @@ class Part:
     shared: dict[str, str]
 
     @property
+    def finished(self) -> bool:
+        """At least one run has a result."""
+        return bool((self.settings["status"] == "finished").any())
+
+    @property
     def title(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in self.shared.items())
 

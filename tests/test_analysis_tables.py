@@ -126,7 +126,7 @@ def test_pairs_use_the_common_seeds_alone(tmp_path: Path) -> None:
 
 def test_p_values_are_corrected_over_the_table(tmp_path: Path) -> None:
     sweep(tmp_path, seeds=2)
-    [table] = tables_of(tmp_path)
+    [table] = tables_of(tmp_path, "differences")
     from analysis import stats
 
     single = [stats.p_value(estimate(table, labels, "win rate - none")) for labels, _ in table.rows[1:]]
@@ -280,6 +280,24 @@ def test_a_chosen_alpha_is_reported_and_compared_on_the_half_that_did_not_choose
     assert 0 < cell(table, ["neftune", "chosen"], "p (Holm)", "builtin") <= 1  # type: ignore[operator]
 
 
+def test_alphas_are_compared_on_the_seeds_that_all_have(tmp_path: Path) -> None:
+    """Seed 1 is a lucky one that alpha 10 lacks: on seed 0, which both have, alpha 10 wins more."""
+    items = 20
+    for alpha, seed, won in ((5, 0, 0.2), (5, 1, 1.0), (10, 0, 0.4)):
+        write_run(tmp_path, config_of("neftune", alpha, seed), preferences=[1 + won] * items)
+    [table] = tables_of(tmp_path, "symnoise_fig1")
+    assert estimate(table, ["builtin", "neftune", "chosen"], "win rate").mean == pytest.approx(40)
+    assert any("neftune: 10 (best on test: 10)" in note for note in table.notes)
+
+
+def test_a_difference_says_where_seeds_are_missing(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path, config_of("none", seed=seed))
+    write_run(tmp_path, config_of("neftune", 5, 0))
+    [table] = tables_of(tmp_path)
+    assert any("fewer than 2 in some rows" in note for note in table.notes)
+
+
 def test_the_only_alpha_needs_no_choice(tmp_path: Path) -> None:
     write_run(tmp_path, config_of("symnoise", 5, 0, dataset__name="alpaca"))
     [table] = tables_of(tmp_path, "symnoise_table1")
@@ -293,6 +311,8 @@ def test_every_layout_builds_renders_and_keeps_win_rate_and_length_together(tmp_
     for layout in (*LAYOUTS.values(), custom_layout(None, None, "heldout/loss,judge/win_rate")):
         [table] = build(runs, layout)
         heads = [column.header for column in table.columns]
+        titled = [(column.group, column.title) for column in table.columns]
+        assert len(titled) == len(set(titled)), layout.name
         places = [heads.index(head) for head in together] if "win rate" in heads else []
         assert places == sorted(places), layout.name
         for form in (*FORMATS, "csv"):
@@ -344,9 +364,17 @@ def test_the_largest_gradient_norm_is_read_from_the_history(tmp_path: Path) -> N
 
 
 def test_probe_metrics_come_by_pattern(tmp_path: Path) -> None:
-    write_run(tmp_path, config_of("none"), {"probe/curvature": 0.25, "heldout/loss": 1.0})
+    found = {"probe/curvature/rademacher/5": 0.25, "probe/curvature/rademacher/5/low": 0.1, "probe/top_eigenvalue": 2.0}
+    for seed in (0, 1):
+        write_run(tmp_path, config_of("none", seed=seed), {**found, "heldout/loss": 1.0})
+        better = {**found, "probe/top_eigenvalue": 1.5 - seed}
+        write_run(tmp_path, config_of("symnoise", 5, seed=seed), {**better, "heldout/loss": 1.0})
     [table] = tables_of(tmp_path, "probes")
-    assert estimate(table, ["none", ""], "probe/curvature").mean == 0.25
+    assert estimate(table, ["none", ""], "curvature, rademacher 5").mean == 0.25
+    assert estimate(table, ["symnoise", "5"], "top eigenvalue - none").mean == -1.0
+    assert not any("low" in column.header for column in table.columns)
+    [every] = build(load_runs(tmp_path), custom_layout(None, None, "probe/*"))
+    assert [c.header for c in every.columns[1:]] == ["curvature, rademacher 5", "top eigenvalue"]
 
 
 def test_custom_tables_take_names(tmp_path: Path) -> None:

@@ -1,16 +1,14 @@
 # %% [markdown]
 # # Ablation: noise and alpha
 # Every table here comes from finished runs; failed, diverged and unfinished ones are listed and never averaged in.
+# What the intervals and p-values mean: docs/analysis.md.
 
 # %%
 import os
 
-from IPython.display import HTML, display
+from IPython.display import display
 
-from analysis import load_runs
-from analysis.build import build
-from analysis.layouts import LAYOUTS
-from analysis.render import render
+from analysis import load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -20,17 +18,33 @@ runs = load_runs(SOURCE)
 # ## What was run, and what is left out
 
 # %%
-display(runs.runs)
-display(runs.excluded)
+display(runs.runs[["run_id", "model", "dataset", "noise", "alpha", "seed", "judge"]])
+display(runs.excluded[["run_id", "status", "reason"]])
 
 # %% [markdown]
 # ## The table
+# Differences are paired: the same seed, and for win rates the same instruction.
 
 # %%
-display(HTML(render(build(runs, LAYOUTS["ablation"]), "html")))
+table(runs, "ablation")
+
+# %% [markdown]
+# ## Absolute and relative
+# Points and percent of the baseline's win rate are different numbers. `detectable` is the smallest true difference that
+# such an experiment finds in four of five repetitions: a smaller one may well exist where nothing was found.
+
+# %%
+table(runs, "differences")
 
 # %% [markdown]
 # ## Noise types, raw and with equal variance
 
 # %%
-display(HTML(render(build(runs, LAYOUTS["noise_types"]), "html")))
+table(runs, "noise_types")
+
+# %% [markdown]
+# ## The same compute without the symmetry
+# Two independent draws per example cost what the symmetric pair costs.
+
+# %%
+table(runs, "compute_matched")

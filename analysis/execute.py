@@ -1,0 +1,52 @@
+"""The notebooks of this package, executed on a source of runs: .ipynb and .html, by `python -m analysis notebooks`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+
+NOTEBOOKS = Path(__file__).with_name("notebooks")
+_CELL_SECONDS = 600
+
+
+def names() -> list[str]:
+    """The notebooks there are."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("*.py"))
+
+
+def execute(source: str, folder: Path, chosen: Sequence[str] = ()) -> Iterator[Path]:
+    """Run notebooks (all, if none is chosen) with their SOURCE set, and write each as .ipynb and .html.
+
+    Raises:
+        ValueError: there is no notebook of a name, or one stopped with an error, which is named.
+    """
+    unknown = sorted(set(chosen) - set(names()))
+    if unknown:
+        raise ValueError(f"notebook {unknown[0]!r}: there is no such notebook; choose from {', '.join(names())}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in chosen or names():
+        notebook = jupytext.read(NOTEBOOKS / f"{name}.py")
+        _run(name, notebook, source)
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+        page, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": name}})
+        (folder / f"{name}.html").write_text(page, encoding="utf-8")
+        yield folder / f"{name}.html"
+
+
+def _run(name: str, notebook: Any, source: str) -> None:
+    """Execute in place. The kernel imports this very package, wherever it lies."""
+    where = str(Path(source).resolve()) if Path(source).exists() else source
+    path = os.pathsep.join([str(NOTEBOOKS.parents[1]), os.environ.get("PYTHONPATH", "")])
+    client = NotebookClient(notebook, timeout=_CELL_SECONDS, kernel_name="python3")
+    try:
+        client.execute(env={**os.environ, "RUNS": where, "PYTHONPATH": path})
+    except CellExecutionError as error:
+        raise ValueError(f"notebook {name}: {error.ename}: {error.evalue}") from error

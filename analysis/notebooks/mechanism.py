@@ -1,0 +1,40 @@
+# %% [markdown]
+# # Mechanism: is the model smoother, and does it overfit less?
+# The symmetric pair is said to flatten the loss around the embeddings. The probes measure it without noise, on examples
+# that were held out of training.
+
+# %%
+import os
+
+from analysis import custom, load_runs, table
+
+# A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
+SOURCE = os.environ.get("RUNS", "runs")
+runs = load_runs(SOURCE)
+
+# %% [markdown]
+# ## Smoothness
+
+# %%
+table(runs, "probes")
+
+# %%
+table(runs, "probe_radii")
+
+# %% [markdown]
+# ## Overfitting
+
+# %%
+table(runs, "overfitting")
+
+# %% [markdown]
+# ## What it costs, and whether training stays stable
+
+# %%
+table(runs, "overhead")
+
+# %% [markdown]
+# ## Every probe that was recorded
+
+# %%
+custom(runs, metrics=["heldout/loss", "probe/*"])
