@@ -1,0 +1,86 @@
+"""Win rate by category of instruction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from analysis import stats
+from analysis.columns import WIN_RATE
+from analysis.figures.drawing import Drawing
+from analysis.figures.study import Cell, Study, axis_label, counted
+from analysis.figures.style import INK, PAPER, Look, canvas, legend, looks
+from analysis.stats import Estimate
+
+_MOST_CATEGORIES = 10
+_TINT = 0.55  # pale enough for the hatch to show in grey
+_LEAST_SPAN = 10.0  # percent, so that noise around zero does not fill the axis
+_NAN = float("nan")
+
+
+def category_bars(study: Study) -> Drawing | None:
+    """Bars of each noise for the categories with the most instructions."""
+    cells = [cell for cell in study.chosen if not study.measures.wins(cell.run_ids).empty]
+    category = _categories(study, cells)
+    sizes = category.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    if not cells or len(sizes) < 2:
+        return None
+    shown = [str(name) for name in sizes.index[:_MOST_CATEGORIES]]
+    figure, (axes,) = canvas(height=0.6 + len(shown) * (0.14 + 0.12 * len(cells)))
+    styles, handles, thick = looks(study.noises), {}, 0.8 / len(cells)
+    for place, cell in enumerate(cells):
+        found = [_estimate(study, cell, category, name) for name in shown]
+        at = np.arange(len(shown)) + (place - (len(cells) - 1) / 2) * thick
+        handles[cell.name] = _bars(axes, at, found, thick, styles[cell.noise])
+    axes.set_yticks(range(len(shown)), [f"{name} ({sizes[name]})" for name in shown])
+    axes.invert_yaxis()
+    axes.set_xlim(0, min(100.0, max(_LEAST_SPAN, axes.get_xlim()[1])))
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(axis_label(WIN_RATE))
+    legend(figure, handles)
+    return Drawing("categories", "Win rate by category", figure, _caption(study, cells, sizes))
+
+
+def _bars(axes: Axes, at: NDArray[np.float64], found: list[Estimate], thick: float, look: Look) -> Any:
+    paint: Any = {"facecolor": (look.colour, _TINT), "hatch": look.hatch}
+    if look.colour == INK:
+        paint = {"facecolor": PAPER}
+    means = [each.mean for each in found]
+    spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
+    bars = axes.barh(at, means, thick, edgecolor=INK, linewidth=0.5, **paint)
+    axes.errorbar(means, at, xerr=spread, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.5)
+    return bars
+
+
+def _caption(study: Study, cells: list[Cell], sizes: pd.Series) -> str:
+    said = (
+        f"Win rate by category. {study.conditions}Behind each category its number of instructions; whiskers: 95% t"
+        f" intervals over seeds and the category's instructions. {counted(study, cells).replace('point', 'bar')} in all"
+        " categories together."
+    )
+    if len(study.alphas) > 1:
+        said += " Where a noise has several alphas, the one is shown that wins most on one half of the instructions."
+    if len(sizes) > _MOST_CATEGORIES:
+        rest = sizes.iloc[_MOST_CATEGORIES:]
+        said += f" Not shown: {len(rest)} categories of {rest.min()} to {rest.max()} instructions."
+    return said + study.lost
+
+
+def _categories(study: Study, cells: list[Cell]) -> pd.Series:
+    """Category by (instruction, occurrence), as the index of `Measures.wins`."""
+    frame = study.measures.runs.preferences
+    frame = frame[frame["run_id"].isin([cell.run_ids[0] for cell in cells][:1])]
+    keyed = frame.assign(occurrence=frame.groupby("instruction").cumcount())
+    return keyed.set_index(["instruction", "occurrence"])["dataset"].dropna().astype(str)
+
+
+def _estimate(study: Study, cell: Cell, category: pd.Series, name: str) -> Estimate:
+    wins = study.measures.wins(cell.run_ids)
+    values_SI = wins[category.reindex(wins.index).to_numpy() == name].to_numpy().T
+    if not values_SI.size:
+        return Estimate(_NAN, _NAN, _NAN, _NAN, len(cell.run_ids))
+    return stats.mean_over_seeds_and_instructions(values_SI)

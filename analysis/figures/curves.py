@@ -1,0 +1,106 @@
+"""Metrics against alpha: a line with a band per noise, the baseline as a level line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from analysis.columns import CONTROLLED, LENGTH, WIN_RATE
+from analysis.figures.drawing import Drawing
+from analysis.figures.study import Cell, Study, axis_label, counted, intervals
+from analysis.figures.style import BAND, Look, beside, canvas, legend, looks
+from analysis.settings import BASELINE
+from analysis.stats import Estimate
+
+ALPHA = "noise strength α"
+SIZE = "α: an entry of the noise is of size α/√(L·d), L tokens, d dimensions."
+_METRICS = (WIN_RATE, CONTROLLED, LENGTH, "heldout/loss")
+# The Hessian first, then second differences of the loss; a probe's bounds and its other weightings are no panels.
+_CURVATURE = ("probe/*trace*", "probe/*eigenvalue*", "probe/mean_curvature*", "probe/curvature*", "probe/*curvature*")
+_PARTS_OF_A_FIGURE = ("/low", "/high", "/per_token")
+_MOST_PANELS = 6
+# Alphas that span more than this are shown on a logarithmic axis.
+_WIDE = 30
+
+
+def alpha_curves(study: Study) -> Drawing | None:
+    """Win rate, length and held-out loss against alpha."""
+    names = study.measured(_METRICS)
+    if not study.alphas or not names:
+        return None
+    return _curves(study, "alpha_curves", "Metrics against alpha", names)
+
+
+def curvature(study: Study) -> Drawing | None:
+    """Every curvature probe against alpha."""
+    run_ids = [run_id for cell in study.cells for run_id in cell.run_ids]
+    known = study.measures.known(run_ids)
+    found = [name for pattern in _CURVATURE for name in known if fnmatchcase(name, pattern)]
+    names = [name for name in dict.fromkeys(found) if not name.endswith(_PARTS_OF_A_FIGURE)]
+    if not study.alphas or not names:
+        return None
+    return _curves(study, "curvature", "Curvature against alpha", names)
+
+
+def _curves(study: Study, name: str, title: str, metrics: Sequence[str]) -> Drawing:
+    shown = list(metrics)[:_MOST_PANELS]
+    columns = len(shown) if len(shown) < 4 else 2
+    figure, panels = canvas(-(-len(shown) // columns), columns, height=2.4)
+    for axes in panels[len(shown) :]:
+        axes.set_visible(False)
+    handles: dict[str, Any] = {}
+    for axes, each in zip(panels, shown, strict=False):
+        handles = metric_panel(axes, study, each) | handles
+    legend(figure, {noise: handles[noise] for noise in study.noises if noise in handles})
+    cells = [cell for cell in study.cells if cell.run_ids]
+    caption = (
+        f"{title}. {study.conditions}Lines: means; bands and whiskers: {intervals(cells)}; the level line is"
+        f" training without noise. {SIZE} {counted(study, cells)}.{study.lost}"
+    )
+    if len(metrics) > len(shown):
+        caption += f" Not shown: {len(metrics) - len(shown)} more of the kind, in the table probes."
+    return Drawing(name, title, figure, caption)
+
+
+def metric_panel(axes: Axes, study: Study, name: str) -> dict[str, Any]:
+    """One metric against alpha; returns a legend handle per noise."""
+    styles, handles = looks(study.noises), {}
+    if study.baseline and (level := study.estimate(name, study.baseline)):
+        handles[BASELINE] = axes.axhline(level.mean, color=styles[BASELINE].colour, linestyle=styles[BASELINE].line)
+        if not np.isnan(level.low):
+            axes.axhspan(level.low, level.high, color=styles[BASELINE].colour, alpha=BAND / 2, linewidth=0)
+    with_alpha = [noise for noise in study.noises if study.series(noise)]
+    for noise in with_alpha:
+        points = [(cell, value) for cell in study.series(noise) if (value := study.estimate(name, cell))]
+        if points:
+            place = beside(axes, with_alpha.index(noise), len(with_alpha))
+            handles[noise] = _line(axes, points, styles[noise], place)
+    alpha_axis(axes, study.alphas)
+    axes.set_ylabel(axis_label(name))
+    return handles
+
+
+def _line(axes: Axes, points: Sequence[tuple[Cell, Estimate]], look: Look, place: Any) -> Any:
+    alphas = np.array([cell.alpha for cell, _ in points], dtype=float)
+    mean, low, high = (np.array([getattr(value, key) for _, value in points]) for key in ("mean", "low", "high"))
+    options: Any = {"color": look.colour, "linestyle": look.line, "marker": look.marker, "transform": place}
+    (line,) = axes.plot(alphas, mean, **options)
+    axes.fill_between(alphas, low, high, color=look.colour, alpha=BAND, linewidth=0)
+    axes.vlines(alphas, low, high, color=look.colour, linewidth=0.9, transform=place)
+    return line
+
+
+def alpha_axis(axes: Axes, alphas: Sequence[float]) -> None:
+    """Ticks at the alphas of the runs, on a logarithmic axis if they span orders of magnitude."""
+    positive = [alpha for alpha in alphas if alpha > 0]
+    if positive and max(positive) / min(positive) > _WIDE:
+        axes.set_xscale("symlog", linthresh=min(positive))
+    axes.xaxis.set_major_locator(FixedLocator(list(alphas)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel(ALPHA)

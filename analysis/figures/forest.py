@@ -1,0 +1,88 @@
+"""Differences to training without noise, paired by seed and instruction: a forest plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from analysis import stats
+from analysis.columns import WIN_RATE, metric
+from analysis.figures.drawing import Drawing
+from analysis.figures.study import Cell, Study, counted
+from analysis.figures.style import INK, PAPER, Look, canvas, looks
+from analysis.stats import Estimate
+
+_METRICS = (WIN_RATE, "heldout/loss")
+
+
+@dataclass(frozen=True)
+class _Difference:
+    cell: Cell
+    estimate: Estimate
+    found: bool
+
+
+def forest(study: Study) -> Drawing | None:
+    """A panel per metric, a row per noise and alpha, filled where the difference survives Holm's correction."""
+    compared = _compared(study)
+    if not compared:
+        return None
+    rows = [cell for cell in study.cells if any(each.cell is cell for found in compared.values() for each in found)]
+    figure, panels = canvas(columns=len(compared), height=0.8 + 0.2 * len(rows))
+    styles = looks(study.noises)
+    for axes, (name, found) in zip(panels, compared.items(), strict=True):
+        _panel(axes, rows, name, found, styles)
+    panels[0].set_yticks(range(len(rows)), [cell.name for cell in rows])
+    for axes in panels[1:]:
+        axes.set_yticks(range(len(rows)), [""] * len(rows))
+    title = "Differences to no noise"
+    caption = (
+        f"{title}. {study.conditions}Runs of the same seed, for win rates also answers to the same instruction, are"
+        f" compared in pairs; whiskers: 95% t intervals. Filled: p < {stats.LEVEL} after Holm's correction over"
+        f" {sum(len(found) for found in compared.values())} comparisons; hollow: not. {counted(study, rows)}."
+        f"{study.lost}"
+    )
+    return Drawing("forest", title, figure, caption)
+
+
+def _panel(axes: Axes, rows: list[Cell], name: str, found: list[_Difference], styles: dict[str, Look]) -> None:
+    axes.axvline(0, color=INK, linewidth=0.8)
+    for each in found:
+        look, value, at = styles[each.cell.noise], each.estimate, rows.index(each.cell)
+        if not np.isnan(value.low):
+            axes.plot([value.low, value.high], [at, at], color=look.colour, linewidth=1.1)
+        fill = look.colour if each.found else PAPER
+        axes.plot(value.mean, at, look.marker, color=look.colour, markerfacecolor=fill, markersize=5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    known = metric(name)
+    unit = "percentage points" if known.unit == "%" else known.unit
+    arrow = {"higher": " → better", "lower": " ← better", "neither": ""}[known.better]
+    axes.set_xlabel(f"Δ {known.header} ({unit}){arrow}")
+
+
+def _compared(study: Study) -> dict[str, list[_Difference]]:
+    """Differences by metric; Holm's correction counts those of all metrics."""
+    flat = [(name, cell, value) for name in _METRICS for cell, value in _differences(study, name)]
+    p_values = stats.holm(np.array([stats.p_value(value) for _, _, value in flat]))
+    compared: dict[str, list[_Difference]] = {}
+    for (name, cell, value), p in zip(flat, p_values, strict=True):
+        compared.setdefault(name, []).append(_Difference(cell, value, bool(p < stats.LEVEL)))
+    return compared
+
+
+def _differences(study: Study, name: str) -> Iterator[tuple[Cell, Estimate]]:
+    """Each cell against the baseline's runs of the same seeds."""
+    base = study.baseline
+    for cell in study.cells if base else []:
+        assert base
+        seeds = [seed for seed in cell.by_seed if seed in base.by_seed and cell is not base]
+        ours, theirs = ([side.by_seed[seed] for seed in seeds] for side in (cell, base))
+        value = study.measures.difference(name, ours, theirs) if seeds else None
+        if isinstance(value, Estimate) and not np.isnan(value.mean):
+            yield cell, value

@@ -1,0 +1,72 @@
+"""Every figure by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import matplotlib as mpl
+
+from analysis.figures.bars import category_bars
+from analysis.figures.curves import alpha_curves, curvature
+from analysis.figures.drawing import Drawing
+from analysis.figures.forest import forest
+from analysis.figures.length import length_histograms, win_rate_by_length
+from analysis.figures.losses import losses
+from analysis.figures.study import Study, studies
+from analysis.figures.style import RC
+from analysis.runs import Runs
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a figure is drawn, and what it needs, for the message where it cannot be."""
+
+    draw: Callable[[Study], Drawing | None]
+    needs: str
+
+
+@dataclass(frozen=True)
+class NotDrawn:
+    """A figure that a study has no numbers for."""
+
+    name: str
+    reason: str
+
+
+FIGURES = {
+    "alpha_curves": Kind(alpha_curves, "finished runs of a noise with an alpha"),
+    "forest": Kind(forest, "runs of noise=none, and of another noise with the same seeds"),
+    "win_rate_by_length": Kind(win_rate_by_length, "judged answers"),
+    "length_histograms": Kind(length_histograms, "answers"),
+    "categories": Kind(category_bars, "judged answers of two or more categories"),
+    "losses": Kind(losses, "logged training losses"),
+    "curvature": Kind(curvature, "curvature probes (probe/...) of runs with an alpha"),
+}
+
+
+def draw(runs: Runs, names: Sequence[str] = tuple(FIGURES)) -> Iterator[Drawing | NotDrawn]:
+    """Figures in the order of their names, one for each set of runs that may stand together.
+
+    Raises:
+        ValueError: there is no figure of a name, or no finished run.
+    """
+    unknown = [name for name in names if name not in FIGURES]
+    if unknown:
+        raise ValueError(f"figure {unknown[0]!r}: there is no such figure; choose from {', '.join(FIGURES)}")
+    if runs.runs.empty:
+        raise ValueError(f"no finished run to draw; {len(runs.excluded)} others: `python -m analysis status` says why")
+    found = [study for study in studies(runs) if any(cell.run_ids for cell in study.cells)]
+    for name in names:
+        for number, study in enumerate(found, start=1):
+            yield _draw(name, study, number if len(found) > 1 else None)
+
+
+def _draw(name: str, study: Study, number: int | None) -> Drawing | NotDrawn:
+    full = name if number is None else f"{name}-{number}"
+    with mpl.rc_context(RC):
+        drawing = FIGURES[name].draw(study)
+    if drawing is None:
+        where = f" ({study.part.title})" if number is not None else ""
+        return NotDrawn(full, f"needs {FIGURES[name].needs}{where}")
+    return replace(drawing, name=full)

@@ -1,0 +1,144 @@
+"""The runs behind one figure: all that differ in noise, alpha and seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from analysis.columns import metric
+from analysis.layout import Layout
+from analysis.measures import Measures
+from analysis.published import of_tables
+from analysis.rows import rows_of
+from analysis.runs import Runs
+from analysis.settings import BASELINE, Part, settings_of, split
+from analysis.stats import Estimate
+
+_LAYOUT = Layout("figures", "")
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """Runs of one noise and alpha (None without noise), finished ones by seed; lost: those that diverged or failed."""
+
+    noise: str
+    alpha: float | None
+    by_seed: dict[str, str]
+    lost: int
+
+    @property
+    def run_ids(self) -> list[str]:
+        return list(self.by_seed.values())
+
+    @property
+    def name(self) -> str:
+        return self.noise if self.alpha is None else f"{self.noise}, α={self.alpha:g}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Cells that may stand in one figure; part says what they share."""
+
+    measures: Measures
+    part: Part
+    cells: list[Cell]
+
+    @property
+    def noises(self) -> list[str]:
+        """Names, the baseline first."""
+        return list(dict.fromkeys(cell.noise for cell in self.cells))
+
+    @property
+    def baseline(self) -> Cell | None:
+        return next((cell for cell in self.cells if cell.noise == BASELINE and cell.run_ids), None)
+
+    def series(self, noise: str) -> list[Cell]:
+        """The noise's cells with a finished run and an alpha, by alpha."""
+        return [c for c in self.cells if c.noise == noise and c.alpha is not None and c.run_ids]
+
+    @property
+    def alphas(self) -> list[float]:
+        return sorted({cell.alpha for cell in self.cells if cell.alpha is not None and cell.run_ids})
+
+    def estimate(self, name: str, cell: Cell) -> Estimate | None:
+        """Mean with interval; None where there is no number."""
+        value = self.measures.estimate(name, cell.run_ids) if cell.run_ids else None
+        return value if isinstance(value, Estimate) and not np.isnan(value.mean) else None
+
+    def measured(self, names: Sequence[str]) -> list[str]:
+        """Those of the metrics that at least one cell has."""
+        return [name for name in names if any(self.estimate(name, cell) for cell in self.cells)]
+
+    @cached_property
+    def chosen(self) -> list[Cell]:
+        """One cell per noise: the alpha that wins most on the choosing half of the instructions, else the middle."""
+        found = []
+        for noise in self.noises:
+            cells = [cell for cell in self.cells if cell.noise == noise and cell.run_ids]
+            if cells:
+                found.append(self._choose(cells))
+        return found
+
+    def _choose(self, cells: list[Cell]) -> Cell:
+        by_alpha = {cell.alpha: cell for cell in cells if cell.alpha is not None}
+        if len(by_alpha) < 2:
+            return cells[0]
+        choice = self.measures.choose_alpha({alpha: cell.run_ids for alpha, cell in by_alpha.items()})
+        return by_alpha[choice.alpha] if choice else cells[len(cells) // 2]
+
+    # What captions say
+
+    @property
+    def conditions(self) -> str:
+        """What all runs share, as a sentence; empty if there is nothing to tell apart."""
+        return f"{self.part.title}. " if self.part.title else ""
+
+    @property
+    def lost(self) -> str:
+        """The runs that are in no number, as a sentence."""
+        names = [f"{cell.name}: {cell.lost}" for cell in self.cells if cell.lost]
+        return f" Diverged or failed, in no number: {'; '.join(names)}." if names else ""
+
+
+def studies(runs: Runs) -> Iterator[Study]:
+    """One study for each combination of settings besides noise, alpha and seed."""
+    measures = Measures(runs)
+    for part in split(settings_of(runs), _LAYOUT.shown):
+        yield Study(measures, part, list(_cells(part, measures)))
+
+
+def _cells(part: Part, measures: Measures) -> Iterator[Cell]:
+    for row in rows_of(_LAYOUT, part, of_tables(()), measures):
+        cell, alpha = row.cell(""), row.labels["alpha"]
+        lost = cell.diverged + cell.failed
+        yield Cell(row.labels["noise"], float(alpha) if alpha else None, cell.by_seed, lost)
+
+
+def counted(study: Study, cells: Sequence[Cell]) -> str:
+    """How many runs and instructions stand behind a point: "n = 3 runs per point, 128 instructions each"."""
+    sizes = sorted({len(cell.run_ids) for cell in cells if cell.run_ids})
+    if not sizes:
+        return "n = 0 runs"
+    span = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    said = f"n = {span} run{'s' if span != '1' else ''} per point"
+    wins = [len(study.measures.wins(cell.run_ids)) for cell in cells if cell.run_ids]
+    items = sorted({count for count in wins if count})
+    if items:
+        said += f", {items[0] if len(items) == 1 else f'{items[0]} to {items[-1]}'} instructions each"
+    return said
+
+
+def intervals(cells: Sequence[Cell]) -> str:
+    """What a band or whisker is, in words that are true for these cells."""
+    if all(len(cell.run_ids) < 2 for cell in cells):
+        return "95% t intervals over the instructions of one run (win rates only: other metrics have none)"
+    return "95% t intervals over seeds, for win rates over seeds and instructions"
+
+
+def axis_label(name: str) -> str:
+    """The metric's name with its unit, for an axis."""
+    known = metric(name)
+    return f"{known.header} ({known.unit})" if known.unit else known.header

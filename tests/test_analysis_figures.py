@@ -1,0 +1,201 @@
+"""Figures: the numbers in them are those of the runs, and they can be read without colour."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import pytest
+from run_folders import config_of, write_run
+
+from analysis import load_runs
+from analysis.__main__ import main
+from analysis.figures import FIGURES, Drawing, NotDrawn, draw
+from analysis.figures.style import looks
+
+CELLS = [("none", 0.0), *((noise, alpha) for noise in ("neftune", "symnoise") for alpha in (1.0, 5.0, 100.0))]
+
+
+def sweep(root: Path, seeds: int = 3, items: int = 20, **settings: object) -> None:
+    generator = random.Random(1)
+    for noise, alpha in CELLS:
+        for seed in range(seeds):
+            wins = generator.choices([1.0, 2.0], k=items)
+            lengths = [generator.randint(10, 90) for _ in range(items)]
+            final = {"probe/trace/low": 0.0, "heldout/loss": generator.random(), "probe/trace": generator.random()}
+            history = [{"step": s, "train/loss": 2 - s / 20 + generator.random()} for s in range(2, 22, 2)]
+            write_run(root, config_of(noise, alpha, seed, **settings), final, wins, lengths, history)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep") / "runs"
+    sweep(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def drawings(root: Path) -> dict[str, Drawing]:
+    return {found.name: found for found in draw(load_runs(root)) if isinstance(found, Drawing)}
+
+
+def test_every_figure_of_a_full_study_is_drawn(drawings: dict[str, Drawing]) -> None:
+    assert list(drawings) == list(FIGURES)
+
+
+def lines_of(drawing: Drawing, panel: int) -> dict[str, list[float]]:
+    """Values of each line with a marker, by colour."""
+    lines = drawing.figure.axes[panel].get_lines()
+    return {str(line.get_color()): list(line.get_ydata()) for line in lines if len(line.get_xdata()) == 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "panel", "metric"), [("alpha_curves", 2, "heldout/loss"), ("curvature", 0, "probe/trace")]
+)
+def test_curves_are_means_over_seeds(
+    root: Path, drawings: dict[str, Drawing], name: str, panel: int, metric: str
+) -> None:
+    frame = load_runs(root).runs
+    lines = lines_of(drawings[name], panel)
+    for noise, look in looks(["none", "neftune", "symnoise"]).items():
+        if noise != "none":
+            rows = frame[frame["noise"] == noise]
+            expected = [mean(rows.loc[rows["alpha"] == alpha, metric]) for alpha in (1, 5, 100)]
+            assert lines[look.colour] == pytest.approx(expected)
+
+
+def test_the_bounds_of_a_probe_are_no_panels(drawings: dict[str, Drawing]) -> None:
+    (axes,) = drawings["curvature"].figure.axes
+    assert axes.get_ylabel() == "probe/trace"
+
+
+def test_the_forest_shows_paired_differences(root: Path, drawings: dict[str, Drawing]) -> None:
+    frame = load_runs(root).runs.set_index(["noise", "alpha", "seed"])["heldout/loss"]
+    axes = drawings["forest"].figure.axes[1]
+    points = [float(line.get_xdata()[0]) for line in axes.get_lines() if len(line.get_xdata()) == 1]
+    expected = [
+        mean(frame[noise, alpha, seed] - frame["none", 0, seed] for seed in range(3)) for noise, alpha in CELLS[1:]
+    ]
+    assert points == pytest.approx(expected)
+
+
+def test_bars_are_win_rates_of_the_category(root: Path, drawings: dict[str, Drawing]) -> None:
+    runs = load_runs(root)
+    rows = runs.preferences.merge(runs.runs[["run_id", "noise"]], on="run_id")
+    rows = rows[(rows["noise"] == "none") & (rows["dataset"] == "family0")]
+    bar = drawings["categories"].figure.axes[0].patches[0]
+    assert bar.get_width() == pytest.approx(100 * rows["model_wins"].mean())
+
+
+def test_histograms_hold_every_answer(drawings: dict[str, Drawing]) -> None:
+    (axes,) = drawings["length_histograms"].figure.axes
+    steps = [line for line in axes.get_lines() if line.get_drawstyle() == "steps-post"]
+    assert len(steps) == 3
+    for line in steps:
+        assert sum(line.get_ydata()[:-1]) == pytest.approx(100)
+
+
+def test_every_axis_has_a_name_and_every_caption_a_number(drawings: dict[str, Drawing]) -> None:
+    for drawing in drawings.values():
+        assert "n = 3 runs per" in drawing.caption, drawing.caption
+        assert "20 instructions" in drawing.caption
+        for axes in drawing.figure.axes:
+            assert not axes.get_visible() or axes.get_xlabel()
+    labels = [axes.get_ylabel() for axes in drawings["alpha_curves"].figure.axes]
+    assert labels[:3] == ["win rate (%)", "length (characters)", "held-out loss (nats)"]
+
+
+def test_noises_differ_without_colour() -> None:
+    names = ["none", *(f"noise{i}" for i in range(9)), "neftune", "symnoise"]
+    found = looks(names)
+    assert len({look.marker for look in found.values()}) >= 10
+    assert len({(str(look.line), look.marker) for look in found.values()}) == len(names)
+    assert looks(["neftune", "none"])["neftune"] == found["neftune"], "a noise looks the same in every figure"
+
+
+def test_known_noises_differ_in_grey_by_line_marker_and_hatch() -> None:
+    found = looks(["none", "neftune", "symnoise", "gaussian", "bernoulli"]).values()
+    for key in ("line", "marker"):
+        assert len({str(getattr(look, key)) for look in found}) == 5
+    assert len({(look.hatch, look.colour == found.__iter__().__next__().colour) for look in found}) == 5
+
+
+def test_lost_runs_are_named_and_in_no_number(tmp_path: Path) -> None:
+    sweep(tmp_path, seeds=2)
+    write_run(tmp_path, config_of("neftune", 5, seed=7), {"heldout/loss": 1e6}, status="diverged")
+    write_run(tmp_path, config_of("symnoise", 5, seed=7), status="failed")
+    drawing = next(found for found in draw(load_runs(tmp_path), ["alpha_curves"]))
+    assert isinstance(drawing, Drawing)
+    assert "Diverged or failed, in no number: neftune, α=5: 1; symnoise, α=5: 1." in drawing.caption
+    assert max(max(values) for values in lines_of(drawing, 2).values()) < 10
+
+
+def test_judges_do_not_share_a_figure(tmp_path: Path) -> None:
+    sweep(tmp_path / "a", seeds=1)
+    sweep(tmp_path / "b", seeds=1, judge__name="other")
+    for number, folder in enumerate(sorted(tmp_path.glob("?/*"))):
+        folder.rename(tmp_path / f"{folder.name}-{number}")
+    found = list(draw(load_runs(tmp_path), ["forest"]))
+    assert [each.name for each in found] == ["forest-1", "forest-2"]
+    assert all(isinstance(each, Drawing) for each in found)
+    captions = " ".join(each.caption for each in found if isinstance(each, Drawing))
+    assert sorted(re.findall(r"judge=(\w+)", captions)) == ["other", "reference"]
+
+
+def test_one_run_alone_draws_what_it_can_and_says_what_not(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"))
+    found = {each.name: each for each in draw(load_runs(tmp_path))}
+    assert isinstance(found["forest"], NotDrawn)
+    assert "noise=none, and of another noise" in found["forest"].reason
+    assert isinstance(found["curvature"], NotDrawn)
+    drawn = found["length_histograms"]
+    assert isinstance(drawn, Drawing)
+    assert "n = 1 run per line" in drawn.caption
+
+
+def test_the_command_writes_three_formats_and_captions(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out"
+    assert main(["figures", str(root), "-o", str(target), "--only", "forest,losses"]) == 0
+    assert "wrote" in capsys.readouterr().out
+    assert (target / "forest.pdf").read_bytes().startswith(b"%PDF")
+    assert (target / "forest.png").read_bytes().startswith(b"\x89PNG")
+    ElementTree.parse(target / "losses.svg")
+    captions = (target / "captions.md").read_text(encoding="utf-8")
+    assert captions.startswith("**forest**: Differences to no noise.")
+    first = (target / "forest.svg").read_bytes()
+    assert main(["figures", str(root), "-o", str(target), "--only", "forest"]) == 0
+    assert (target / "forest.svg").read_bytes() == first, "the same runs give the same bytes"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "forrest"], "figure 'forrest': there is no such figure; choose from alpha_curves"),
+        (["-o", "{file}"], "is a file; figures go into a folder"),
+    ],
+)
+def test_mistakes_are_one_line(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    assert main(["figures", str(root), *(argument.format(file=file) for argument in arguments)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_diverged_baseline_leaves_curves(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"), status="failed")
+    write_run(tmp_path, config_of("neftune", 5), {"heldout/loss": 1.0})
+    found = {each.name: each for each in draw(load_runs(tmp_path))}
+    assert isinstance(found["alpha_curves"], Drawing)
+    assert isinstance(found["forest"], NotDrawn)
+    heights = [line.get_ydata()[0] for line in found["alpha_curves"].figure.axes[-1].get_lines()]
+    assert [value for value in heights if not math.isnan(value)] == [1.0]
+    assert not np.isnan(heights).all()
