@@ -9,6 +9,8 @@ from pathlib import Path
 FORMATS = ("text", "markdown", "csv", "latex", "html")
 _SOURCE = "a folder of runs, a folder of offline W&B logs, or entity/project on W&B (default: runs)"
 
+_EXTRA = "pip install 'noise-harness[report]' brings it"
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a user's mistake is one line on stderr and exit code 2."""
@@ -61,6 +63,17 @@ def _parser() -> argparse.ArgumentParser:
     notebooks.add_argument("-o", dest="folder", default="notebooks", metavar="FOLDER", help="default: notebooks")
     notebooks.add_argument("--only", metavar="NAMES", help="comma-separated names")
     notebooks.set_defaults(command=_notebooks, output=None)
+    figures = commands.add_parser("figures", help="the figures of finished runs, as SVG, PDF and PNG with captions")
+    figures.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
+    figures.add_argument("-o", dest="folder", default="figures", metavar="FOLDER", help="where to (default: figures)")
+    figures.add_argument("--only", metavar="NAMES", help="comma-separated names; list prints them")
+    figures.set_defaults(command=_figures, output=None)
+    report = commands.add_parser("report", help="one self-contained HTML page: tables, figures, runs, answers")
+    report.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
+    report.add_argument("-o", dest="page", default="report.html", metavar="FILE", help="default: report.html")
+    report.add_argument("--group", help="only this W&B group (a sweep)")
+    report.add_argument("--max-mb", type=float, default=25.0, metavar="N", help="largest page; default: 25")
+    report.set_defaults(command=_report, output=None)
     return parser
 
 
@@ -124,6 +137,28 @@ def _notebooks(arguments: argparse.Namespace) -> str:
         raise ValueError(f"notebooks: {error}; pip install 'noise-harness[notebooks]' brings it") from error
     chosen = arguments.only.split(",") if arguments.only else ()
     return "".join(f"wrote {page}\n" for page in execute(arguments.source, Path(arguments.folder), chosen))
+
+
+def _figures(arguments: argparse.Namespace) -> str:
+    try:
+        from analysis.figures import FIGURES, write_figures
+    except ImportError as error:
+        raise ValueError(f"figures: {error}; {_EXTRA}") from error
+    from analysis.runs import load_runs
+
+    if arguments.only == "list":
+        return "".join(f"{name:<20}needs {kind.needs}\n" for name, kind in FIGURES.items())
+    names = tuple(arguments.only.split(",")) if arguments.only else tuple(FIGURES)
+    return write_figures(load_runs(arguments.source), arguments.folder, names)
+
+
+def _report(arguments: argparse.Namespace) -> str:
+    try:
+        from analysis.report import write_report
+    except ImportError as error:
+        raise ValueError(f"report: {error}; {_EXTRA}") from error
+    options = {"group": arguments.group} if arguments.group else {}
+    return write_report(arguments.source, arguments.page, arguments.max_mb, **options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,19 @@
+// Starts the page.
+
+function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+byId("theme").addEventListener("click", () => { document.documentElement.dataset.theme = isDark() ? "light" : "dark"; });
+// On paper everything that can be opened is open.
+let openedForPrint = [];
+addEventListener("beforeprint", () => {
+  openedForPrint = [...document.querySelectorAll("details.block:not([open])")];
+  openedForPrint.forEach((details) => { details.open = true; });
+});
+addEventListener("afterprint", () => openedForPrint.forEach((details) => { details.open = false; }));
+
+const ready = startAnswers();
+startList();
+Promise.resolve(ready).then(() => { document.documentElement.dataset.ready = "yes"; });

@@ -1,0 +1,110 @@
+"""What was run: counts, shared settings, where code and machine stood, what to be careful about."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.compare import judge_of
+from analysis.runs import IDENTITY, Runs, content_settings
+from analysis.source import RunRecord
+from analysis.tables import sort_label
+
+_MOST_COMMANDS = 10
+
+
+def facts(runs: Runs) -> list[tuple[str, str]]:
+    """Each identifying setting with its values, and how many finished runs have each."""
+    found = []
+    for name in IDENTITY:
+        values = runs.runs[name].dropna()
+        if name == "alpha":
+            values = values[runs.runs["noise"] != "none"].map(lambda value: f"{value:g}")
+        counts = Counter(str(value) for value in values)
+        if counts:
+            shown = sorted(counts.items(), key=lambda pair: sort_label(pair[0]))
+            found.append((name, ", ".join(f"{value} ({count})" for value, count in shown)))
+    return found
+
+
+def counts(runs: Runs) -> str:
+    """ "24 finished, 1 failed": every run of the source is in one of the numbers."""
+    others = runs.excluded["status"].value_counts()
+    return ", ".join([f"{len(runs.records)} finished", *(f"{count} {name}" for name, count in others.items())])
+
+
+def common_settings(runs: Runs) -> dict[str, str]:
+    """Settings that are the same in every run, finished or not."""
+    flat = [content_settings(run.config) for run in (*runs.records, *runs.left_out)]
+    return {key: str(value) for key, value in flat[0].items() if all(other.get(key) == value for other in flat)}
+
+
+def cautions(runs: Runs) -> list[str]:
+    """What a reader should know before the first number."""
+    said = []
+    judges = Counter(json.dumps(judge_of(run), sort_keys=True, default=str) for run in runs.records)
+    if len(judges) > 1:
+        said.append(f"{len(judges)} judges: win rates of different judges stand in different tables and do not compare")
+    status = Counter(run.status for run in runs.without_result)
+    if status:
+        lost = ", ".join(f"{count} {name}" for name, count in status.items())
+        said.append(f"{lost}: in no mean below; tables count them beside the runs that finished")
+    single = _single_runs(runs)
+    if single:
+        cells = "one setting has a single run" if single == 1 else f"{single} settings have a single run"
+        said.append(f"{cells}: an interval there is over instructions, not over seeds")
+    return said
+
+
+def _single_runs(runs: Runs) -> int:
+    """Settings, but for the seed, that only one finished run has."""
+    settings = [{key: v for key, v in content_settings(run.config).items() if key != "seed"} for run in runs.records]
+    counted = Counter(json.dumps(each, sort_keys=True, default=str) for each in settings)
+    return sum(1 for count in counted.values() if count == 1)
+
+
+def provenance(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
+    """Commits, machines, versions and commands, each with the number of runs; only run folders have them."""
+    found = [read for run in records if (read := _read(Path(run.origin) / "provenance.json"))]
+    if not found:
+        return []
+    rows = [
+        ("commit", _tallied(_commit(each) for each in found)),
+        ("versions", _tallied(_pairs(each.get("versions"), python=each.get("python")) for each in found)),
+        ("hardware", _tallied(_pairs(each.get("hardware")) for each in found)),
+    ]
+    commands = _tallied(" ".join(map(str, each.get("command", [])[1:])) for each in found)
+    if len(commands) > _MOST_COMMANDS:
+        commands = [*commands[:_MOST_COMMANDS], f"and {len(commands) - _MOST_COMMANDS} other commands"]
+    return [*rows, ("arguments", commands)]
+
+
+def _commit(read: dict[str, Any]) -> str:
+    git = read.get("git") or {}
+    return f"{git.get('commit', 'unknown')}{', with uncommitted changes' if git.get('diff') else ''}"
+
+
+def _pairs(values: Any, **more: Any) -> str:
+    named = {**more, **(values if isinstance(values, dict) else {})}
+    return ", ".join(f"{key} {_plain(value)}" for key, value in named.items() if value not in (None, [], ""))
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _tallied(values: Iterable[str]) -> list[str]:
+    counts = Counter(value for value in values if value)
+    return [value if count == sum(counts.values()) else f"{value} ({count} runs)" for value, count in counts.items()]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Provenance is beside the point of the page: a file that cannot be read is as good as none."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}

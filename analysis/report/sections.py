@@ -1,0 +1,98 @@
+"""Tables and figures as pieces of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from markupsafe import Markup
+
+from analysis.build import build
+from analysis.figures import Drawing, NotDrawn, draw
+from analysis.layouts import LAYOUTS
+from analysis.render import render
+from analysis.report.svg import inline
+from analysis.runs import Runs
+from analysis.tables import Table, stacked
+
+_TABLES = ("ablation", "differences", "compute_matched", "noise_types", "overhead", "probes")
+# More tables of one kind than this (a sweep over many other settings) are named, not shown.
+_MOST_PARTS = 6
+_MOST_FIGURES = 4
+
+
+@dataclass(frozen=True)
+class TablePart:
+    """One table as HTML; labels: how many of its columns say what a row is."""
+
+    html: Markup
+    labels: int
+
+
+@dataclass(frozen=True)
+class TableSection:
+    """All tables of one layout; more: how many of them are not shown."""
+
+    name: str
+    title: str
+    parts: list[TablePart]
+    more: int
+
+
+@dataclass(frozen=True)
+class FigurePart:
+    name: str
+    svg: Markup
+    caption: str
+
+
+def table_sections(runs: Runs) -> Iterator[TableSection]:
+    """The tables that this study has numbers for."""
+    for name in _TABLES:
+        if _has_numbers(runs, name):
+            tables = build(runs, LAYOUTS[name])
+            parts = [_part(table) for table in tables[:_MOST_PARTS]]
+            yield TableSection(name, LAYOUTS[name].title, parts, max(0, len(tables) - _MOST_PARTS))
+
+
+def figure_parts(runs: Runs) -> tuple[list[FigurePart], list[NotDrawn]]:
+    """Every figure there are numbers for, and what could not be drawn; too many of one kind are among the latter."""
+    parts: list[FigurePart] = []
+    missing: list[NotDrawn] = []
+    for found in draw(runs):
+        if isinstance(found, NotDrawn):
+            missing.append(found)
+        elif _number(found.name) > _MOST_FIGURES:
+            missing.append(NotDrawn(found.name, "left out of this page; `python -m analysis figures` draws it"))
+        else:
+            parts.append(_figure(found))
+    return parts, missing
+
+
+def _figure(drawing: Drawing) -> FigurePart:
+    return FigurePart(drawing.name, inline(drawing), drawing.caption)
+
+
+def _number(name: str) -> int:
+    """The part that a figure shows: forest-3 is the third."""
+    number = name.rpartition("-")[2]
+    return int(number) if number.isdigit() else 1
+
+
+def _part(table: Table) -> TablePart:
+    return TablePart(Markup(render([table], "html")), len(stacked(table).labels))
+
+
+def _has_numbers(runs: Runs, name: str) -> bool:
+    """The tables that need a certain noise or probe are shown where there is one."""
+    noises = set(runs.runs["noise"])
+    if name == "compute_matched":
+        return LAYOUTS[name].baseline in noises and len(noises) > 1
+    if name == "noise_types":
+        return len(noises) > 1
+    if name == "differences":
+        return {"none"} < noises
+    if name == "probes":
+        return any(fnmatchcase(str(column), "probe/*") for column in runs.runs)
+    return True
