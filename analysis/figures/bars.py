@@ -45,7 +45,7 @@ def category_bars(study: Study) -> Drawing | None:
     return Drawing("categories", "Win rate by category", figure, _caption(study, cells, sizes))
 
 
-def _bars(axes: Axes, at: NDArray[np.float64], found: list[Estimate], thick: float, look: Look) -> Any:
+def _bars(axes: Axes, at: NDArray[Any], found: list[Estimate], thick: float, look: Look) -> Any:
     paint: Any = {"facecolor": (look.colour, _TINT), "hatch": look.hatch}
     if look.colour == INK:
         paint = {"facecolor": PAPER}
