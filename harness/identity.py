@@ -17,11 +17,13 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "train": _TRAIN,
     "generate": (*_TRAIN, "eval_set", "generate"),
     "judge": (*_TRAIN, "eval_set", "generate", "judge"),
+    "probe": (*_TRAIN, "probe"),
 }
 # Keys that change how a result is obtained or kept, but not the result.
 _NO_RESULT = {
     "train": {"name", "log_every", "checkpoint_every", "keep_model"},
     "generate": {"name"},
+    "probe": {"name", "max_tokens", "every"},
     "judge": {
         *("name", "store", "concurrency", "retries", "timeout_s", "unparsed_retries", "api_key_env", "python"),
         *("max_calls", "max_usd", "usd_per_million_input", "usd_per_million_output"),

@@ -23,7 +23,12 @@ from harness.record import RunFolder, read_json, write_json, write_text
 from harness.tracking import Tracker
 
 # Each module has one public function of this shape: run(Run) -> StageResult.
-_MODULES = {"train": "harness.train", "generate": "harness.generate", "judge": "harness.judge.stage"}
+_MODULES = {
+    "train": "harness.train",
+    "generate": "harness.generate",
+    "judge": "harness.judge.stage",
+    "probe": "harness.probe.stage",
+}
 
 
 def execute(config: Config) -> dict[str, Any]:
@@ -78,13 +83,21 @@ def _close(run: Run) -> dict[str, Any]:
     """Write summary.json, hand the final numbers to W&B, and mark the run as done, in this order."""
     summary = _summary(run)
     write_json(run.folder / "summary.json", summary)
-    files = {"generations": run.folder / "model_outputs.json", "annotations": run.folder / "annotations.json"}
-    tables = {name: read_json(path) for name, path in files.items() if path.exists()}
-    run.tracker.finish(summary["final"], tables, summary["status"])
+    run.tracker.finish(summary["final"], _tables(run.folder), summary["status"])
     if not run.config.train.keep_model:
         run.folder.remove_tree("model")
     write_text(run.folder / "done", f"{summary['status']}\n")
     return summary
+
+
+def _tables(folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
+    """What W&B gets as tables: answers, verdicts, and what was measured of each probed example."""
+    files = {"generations": folder / "model_outputs.json", "annotations": folder / "annotations.json"}
+    tables = {name: read_json(path) for name, path in files.items() if path.exists()}
+    if (folder / "probes.json").exists():
+        probes = read_json(folder / "probes.json")
+        tables |= {f"probe_{name}": probes[name] for name in ("smoothness", "predictions") if probes[name]}
+    return tables
 
 
 def _summary(run: Run) -> dict[str, Any]:

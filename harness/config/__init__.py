@@ -23,6 +23,7 @@ from harness.config.noise import (
     SMARTConfig,
     VATConfig,
 )
+from harness.config.probe import ProbeConfig
 from harness.config.run import STAGES, Config, ControlConfig, Stage, TrackingConfig, defaults, parse
 from harness.config.train import TrainConfig
 
@@ -45,6 +46,7 @@ __all__ = [
     "NoiseConfig",
     "NonNegative",
     "Positive",
+    "ProbeConfig",
     "R3FConfig",
     "RDropConfig",
     "SAMConfig",

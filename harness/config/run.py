@@ -13,10 +13,11 @@ from harness.config.generate import GenerateConfig
 from harness.config.judge import JudgeConfig
 from harness.config.model import ModelConfig
 from harness.config.noise import NoiseConfig
+from harness.config.probe import ProbeConfig
 from harness.config.train import TrainConfig
 
-STAGES = ("train", "generate", "judge")
-Stage = Literal["train", "generate", "judge"]
+STAGES = ("train", "generate", "judge", "probe")
+Stage = Literal["train", "generate", "judge", "probe"]
 
 
 class TrackingConfig(Section):
@@ -47,6 +48,7 @@ class Config(Section):
     train: TrainConfig
     generate: GenerateConfig
     judge: JudgeConfig
+    probe: ProbeConfig
     tracking: TrackingConfig
     harness: ControlConfig
     alpha: Annotated[float, Field(ge=0, le=10_000)]

@@ -1,0 +1,46 @@
+"""The schema of `probe`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from harness.config.base import Count, CountOrZero, Name, Positive, Section
+
+Distribution = Literal["rademacher", "gaussian"]
+
+
+class ProbeConfig(Section):
+    """What is measured of a trained model, on how many examples; equations and units in docs/probes.md.
+
+    Radii are in the units of alpha: e = radius / sqrt(L d) b, with b of unit variance per entry.
+    """
+
+    name: Name
+    seed: int = Field(
+        0, description="of the directions, which are keyed by (seed, document, number): equal in all runs"
+    )
+    examples: Count = Field(16, description="held-out examples for the differences along random directions")
+    distributions: Annotated[list[Distribution], Field(min_length=1)] = Field(
+        ["rademacher", "gaussian"], description="of the directions"
+    )
+    directions: Count = Field(1, description="of each distribution and example")
+    radii: Annotated[list[Positive], Field(min_length=1)] = Field([1.0, 5.0, 15.0, 100.0], description="alpha units")
+    hessian_examples: CountOrZero = Field(4, description="of `examples`, for gradient, trace and top eigenvalue")
+    trace_directions: Count = Field(2, description="random signs of Hutchinson's estimator")
+    power_iterations: Count = Field(8, description="Hessian-vector products for the top eigenvalue")
+    overfitting_examples: CountOrZero = Field(
+        64, description="training and held-out examples each: losses, calibration"
+    )
+    max_tokens: Count = Field(1024, description="tokens of a forward pass; three of their logits exist at a time")
+    every: CountOrZero = Field(0, description="steps between smoothness probes during training; 0: after it alone")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> ProbeConfig:
+        if self.hessian_examples > self.examples:
+            raise ValueError(f"hessian_examples={self.hessian_examples}: more than examples={self.examples}")
+        for key in ("radii", "distributions"):
+            if len(set(getattr(self, key))) != len(getattr(self, key)):
+                raise ValueError(f"{key}={getattr(self, key)}: holds a value twice")
+        return self

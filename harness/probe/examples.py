@@ -1,0 +1,69 @@
+"""Which examples are probed: held-out ones, those trained on, and builtin tasks of families never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from harness.batching import Document
+from harness.budget import plan
+from harness.config import Config
+from harness.data import Example, load_examples
+from harness.encode import encode_examples
+from harness.schedule import batch_at, total_steps
+
+UNSEEN = 32
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Documents to probe; `trained_texts` are the examples of `trained`, in the same order."""
+
+    heldout: list[Document]
+    trained: list[Document]
+    trained_texts: list[Example]
+    unseen: list[Document]
+
+
+def probed_examples(config: Config, tokenizer: PreTrainedTokenizerBase) -> Probed:
+    """The first held-out examples and the first of those that the run trained on.
+
+    Held-out examples are the same in all runs of a data set. Training examples are, too, where a run saw all of
+    them; in a run of less than an epoch they are the first, in the data's order, among those that it saw.
+    """
+    train, heldout = load_examples(config.dataset)
+    wanted = config.probe.overfitting_examples
+    seen = sorted(trained_on(config, len(train)))[:wanted]
+    texts = [train[index] for index in seen]
+    length = config.dataset.max_length
+    return Probed(
+        heldout=encode_examples(heldout[: max(wanted, config.probe.examples)], tokenizer, length).documents,
+        trained=encode_examples(texts, tokenizer, length).documents,
+        trained_texts=texts,
+        unseen=encode_examples(_unseen(config) if wanted else [], tokenizer, length).documents,
+    )
+
+
+def trained_on(config: Config, count: int) -> set[int]:
+    """Indices of the examples that the run's batches held, of `count` in the training set."""
+    settings = config.train
+    steps = total_steps(count, settings.batch_size, settings.epochs, settings.max_steps)
+    planned = plan(count, settings.batch_size, steps, config.noise.cost.forwards, settings.budget)
+    seen: set[int] = set()
+    for step in range(planned.steps):
+        if len(seen) == count:
+            break
+        seen.update(batch_at(step, count, planned.batch_size, config.seed))
+    return seen
+
+
+def _unseen(config: Config) -> Sequence[Example]:
+    """Builtin tasks of families that no training set holds; none where the training data are other than builtin."""
+    if config.dataset.name != "builtin":
+        return []
+    from harness import builtin
+
+    items = builtin.generate("unseen", UNSEEN, config.dataset.seed)
+    return [Example(item.instruction, item.input, item.output, f"builtin {item.id}") for item in items]

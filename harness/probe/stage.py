@@ -1,0 +1,71 @@
+"""The stage `probe`: measure the trained model without noise, into probes.json and the summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.context import Run, StageResult
+from harness.model import load_model, load_tokenizer
+from harness.probe.examples import Probed, probed_examples
+from harness.probe.predictions import prediction_rows
+from harness.probe.smoothness import passes, smoothness
+from harness.probe.summary import Figure, figures, flat, gap_figure
+from harness.probe.weights import weight_distance
+from harness.record import write_json
+
+Row = dict[str, Any]
+
+
+def run(run: Run) -> StageResult:
+    """Write probes.json: settings, one row per example and measure, and figures with intervals."""
+    probed = probed_examples(run.config, load_tokenizer(run.config.model))
+    if not probed.heldout:
+        run.folder.log("probe: no held-out examples (dataset.heldout=0), so no smoothness probes")
+    smooth = _smoothness(run, probed)
+    predictions = _predictions(run, probed)
+    found = {**figures(smooth, "probe"), **_prediction_figures(predictions)}
+    distances = weight_distance(run.trained_model(), load_model(run.config.model, run.config.seed))
+    content = {
+        "settings": run.config.probe.model_dump(mode="json"),
+        "smoothness": smooth,
+        "predictions": predictions,
+        "weights": distances,
+        "figures": found,
+    }
+    write_json(run.folder / "probes.json", content)
+    return StageResult(flat(found) | {f"probe/{name}": value for name, value in distances.items()})
+
+
+def _smoothness(run: Run, probed: Probed) -> list[Row]:
+    settings = run.config.probe
+    documents = probed.heldout[: settings.examples]
+    if not documents:
+        return []
+    with run.progress("probe", passes(documents, settings), "batch") as progress:
+        return smoothness(run.trained_model(), documents, settings, progress.update)
+
+
+def _predictions(run: Run, probed: Probed) -> list[Row]:
+    """Rows with their split: train, heldout, unseen."""
+    settings = run.config.probe
+    splits = {
+        "train": probed.trained,
+        "heldout": probed.heldout[: settings.overfitting_examples],
+        "unseen": probed.unseen,
+    }
+    return [
+        {"split": split, **row}
+        for split, documents in splits.items()
+        if documents
+        for row in prediction_rows(run.trained_model(), documents, settings.max_tokens)
+    ]
+
+
+def _prediction_figures(rows: list[Row]) -> dict[str, Figure]:
+    by_split = {split: [row for row in rows if row["split"] == split] for split in ("train", "heldout", "unseen")}
+    found: dict[str, Figure] = {}
+    for split, ours in by_split.items():
+        found |= figures(ours, f"probe/{split}")
+    if by_split["train"] and by_split["heldout"]:
+        found["probe/gap"] = gap_figure(by_split["heldout"], by_split["train"])
+    return found

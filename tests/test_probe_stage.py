@@ -1,0 +1,180 @@
+"""The probes on a real (tiny) model, and the stage in a run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from test_pipeline import SMALL
+from tiny_models import random_documents, tiny_model
+
+from harness.loss import ResponseLoss
+from harness.noise import EmbeddingNoise, Noise
+from harness.pipeline import execute
+from harness.plan import folder_of, make_plan, pending_stages
+from harness.probe.directions import at_radius, direction, norms
+from harness.probe.examples import trained_on
+from harness.probe.hessian import Expansion
+from harness.probe.predictions import prediction_rows
+from harness.probe.smoothness import passes, smoothness
+from harness.probe.surface import probing, surfaces, twice_differentiable
+
+PROBE = [
+    "probe.examples=4",
+    "probe.radii=[1.0,5.0]",
+    "probe.hessian_examples=2",
+    "probe.power_iterations=2",
+    "probe.overfitting_examples=6",
+]
+
+
+def surface_of(model, documents):
+    (surface,) = surfaces(ResponseLoss(model), documents, max_tokens=10_000)
+    return surface
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma", "gpt_neox", "opt"])
+def test_the_loss_is_that_of_the_model_on_shifted_embeddings(name):
+    model = tiny_model(name, dtype=torch.float64).eval()
+    surface = surface_of(model, random_documents())
+    torch.manual_seed(0)
+    added = torch.randn_like(surface.zeros())
+    batch = surface.batch
+    embeddings = model.get_input_embeddings()(batch.input_ids) + added
+    logits = model(inputs_embeds=embeddings, attention_mask=batch.attention_mask).logits.detach()
+    # Documents whose every label was cut off have no loss: the last of two tokens is all prompt.
+    expected = [
+        torch.nn.functional.cross_entropy(row, targets, ignore_index=-100)
+        for row, targets in zip(logits, batch.targets, strict=True)
+    ]
+    torch.testing.assert_close(surface.losses(added).detach(), torch.stack(expected), equal_nan=True)
+    assert not torch.equal(surface.losses(added), surface.losses())
+
+
+# Only gpt_neox computes in float64 throughout; the others' norms round to float32 inside, 1e-7 of a loss, which a second
+# difference divides by radius^2: the radius balances that against the next even order.
+@pytest.mark.parametrize(
+    ("name", "radius", "close"),
+    [("gpt_neox", 1e-3, {"rtol": 1e-4, "atol": 1e-7}), ("llama", 0.03, {"rtol": 0.01, "atol": 2e-3})]
+    + [("gemma2", 0.03, {"rtol": 0.01, "atol": 2e-3})],
+)
+def test_second_differences_tend_to_the_products_with_the_hessian(name, radius, close):
+    model = tiny_model(name, dtype=torch.float64).eval()
+    surface = surface_of(model, random_documents((9, 5, 7)))
+    lengths = [9, 7, 5]
+    e = at_radius(direction("rademacher", 0, [0, 1, 2], lengths, surface.zeros(), 0), radius, lengths)
+    with torch.no_grad():
+        second = surface.losses(e) + surface.losses(-e) - 2 * surface.losses()
+        first = surface.losses(e) - surface.losses(-e)
+    with twice_differentiable(model):
+        expansion = Expansion.of(surface.losses, surface.zeros())
+        exact = (e * expansion.times(e)).flatten(1).sum(1)
+    torch.testing.assert_close(second / norms(e) ** 2, exact / norms(e) ** 2, **close)
+    torch.testing.assert_close(
+        first / radius, 2 * (expansion.gradient * e).flatten(1).sum(1).detach() / radius, **close
+    )
+
+
+def test_a_document_measures_the_same_in_any_batch(compose):
+    model, documents = tiny_model("llama").eval(), random_documents((9, 5, 7))
+    settings = compose(*PROBE, "probe.examples=3").probe
+    together = smoothness(model, documents, settings)
+    alone = smoothness(model, documents, settings.model_copy(update={"max_tokens": 1}))
+    assert passes(documents, settings) == 2
+    for one, other in zip(together, alone, strict=True):
+        assert one.keys() == other.keys()
+        assert one["slope/rademacher/5"] == pytest.approx(other["slope/rademacher/5"], rel=1e-3, abs=1e-6)
+    assert [row["document"] for row in together] == [0, 1, 2]
+    assert ["trace" in row for row in together] == [True, True, False]
+
+
+def test_probing_sees_no_noise_and_leaves_the_model_as_it_was(compose):
+    model, documents = tiny_model("llama"), random_documents((9, 5, 7))
+    settings = compose(*PROBE, "probe.examples=3").probe
+    clean = smoothness(model, documents, settings)
+    state = torch.random.get_rng_state()
+    with EmbeddingNoise(model, Noise(alpha=50.0), seed=0):
+        assert smoothness(model, documents, settings) == clean
+    assert model.training
+    assert torch.random.get_rng_state().equal(state)
+    assert model.config._attn_implementation == "sdpa"
+    assert not any(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_half_precision_is_probed_in_float32_on_a_copy():
+    model = tiny_model("llama", dtype=torch.bfloat16)
+    with probing(model) as objective:
+        assert objective.model.dtype == torch.float32
+        assert not objective.model.training
+    assert model.dtype == torch.bfloat16
+    assert model.training
+    rows = prediction_rows(model, random_documents((9, 5)), 100)
+    assert rows == prediction_rows(tiny_model("llama", dtype=torch.bfloat16).float(), random_documents((9, 5)), 100)
+
+
+def test_the_stage_writes_figures_with_intervals_and_runs_again_alone(compose):
+    config = compose(*SMALL, *PROBE, "noise=symnoise")
+    final = execute(config)["final"]
+    folder = folder_of(config)
+    probes = json.loads((folder / "probes.json").read_text())
+    assert [row["document"] for row in probes["smoothness"]] == [0, 1, 2, 3]
+    assert [row["split"] for row in probes["predictions"]] == ["train"] * 6 + ["heldout"] * 6 + ["unseen"] * 32
+    for name in ("curvature/rademacher/5", "flips/gaussian/1", "trace", "top_eigenvalue", "heldout/loss", "train/ece"):
+        figure = probes["figures"][f"probe/{name}"]
+        assert final[f"probe/{name}"] == figure["mean"]
+        assert figure["low"] <= figure["mean"] <= figure["high"]
+        assert final[f"probe/{name}/low"] == figure["low"]
+    assert final["probe/weight_distance"] > 0
+    assert final["probe/gap"] == pytest.approx(
+        final["probe/heldout/loss/per_token"] - final["probe/train/loss/per_token"]
+    )
+
+    again = compose(*SMALL, *PROBE, "noise=symnoise", "stages=[probe]", "probe.radii=[2.0]")
+    assert make_plan([again]).to_run[0].pending == ["probe", "record"]
+    assert "probe/slope/rademacher/2" in execute(again)["final"]
+    assert pending_stages(again, folder) == []
+
+
+def test_examples_and_directions_do_not_depend_on_the_runs_seed(compose):
+    rows = []
+    for seed in (0, 1):  # at a learning rate of nothing both end as the same model
+        small = [each for each in SMALL if not each.startswith("model")]
+        config = compose(*small, *PROBE, "train.lr=1e-30", f"seed={seed}", "stages=[train,probe]")
+        execute(config)
+        rows.append(json.loads((folder_of(config) / "probes.json").read_text())["smoothness"])
+    assert rows[0] == rows[1]
+
+
+def test_training_examples_are_those_that_the_run_saw(compose):
+    assert trained_on(compose(*SMALL), 48) == set(range(48))
+    few = trained_on(compose(*SMALL, "train.max_steps=2"), 48)
+    assert len(few) == 16
+    assert few != trained_on(compose(*SMALL, "train.max_steps=2", "seed=1"), 48)
+
+
+def test_without_held_out_examples_the_log_says_what_is_missing(compose):
+    config = compose(*SMALL, *PROBE, "dataset.heldout=0")
+    final = execute(config)["final"]
+    assert "no held-out examples" in (folder_of(config) / "log.txt").read_text()
+    assert "probe/train/loss" in final
+    assert "probe/gap" not in final
+    assert "probe/trace" not in final
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("probe.radii=[]", "probe.radii=.*at least 1 item"),
+        ("probe.radii=[1.0,1.0]", "probe: radii=.*holds a value twice"),
+        ("probe.radii=[0.0]", "probe.radii.0=0.0: input should be greater than 0"),
+        ("probe.hessian_examples=17", "probe: hessian_examples=17: more than examples=16"),
+        (
+            "probe.distributions=[uniform]",
+            "probe.distributions.0='uniform': input should be 'rademacher' or 'gaussian'",
+        ),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(override, message, compose):
+    with pytest.raises(ValueError, match=message):
+        compose(override)
