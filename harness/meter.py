@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from harness.budget import Cost, ModelSize, flops
@@ -34,14 +36,26 @@ class Meter:
         self.tokens += self._cost.forwards * tokens
         self.flops += flops(self._size, self._cost, tokens, squares)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The time of the block does not count."""
+        started = time.monotonic()
+        yield
+        self._started += time.monotonic() - started
+
+    @property
+    def attempt_seconds(self) -> float:
+        """Training time of this attempt."""
+        return max(time.monotonic() - self._started, 1e-9)
+
     @property
     def seconds(self) -> float:
         """Training time so far, over all attempts."""
-        return self._seconds_before + time.monotonic() - self._started
+        return self._seconds_before + self.attempt_seconds
 
     def rate(self) -> float:
         """Real tokens forwarded per second in this attempt."""
-        return (self.tokens - self._tokens_before) / max(time.monotonic() - self._started, 1e-9)
+        return (self.tokens - self._tokens_before) / self.attempt_seconds
 
     def row(self) -> dict[str, float]:
         """The counts as metrics: documents trained on (repeats counted), rows and real tokens forwarded, FLOPs."""

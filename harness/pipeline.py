@@ -96,7 +96,9 @@ def _tables(folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
     tables = {name: read_json(path) for name, path in files.items() if path.exists()}
     if (folder / "probes.json").exists():
         probes = read_json(folder / "probes.json")
-        tables |= {f"probe_{name}": probes[name] for name in ("smoothness", "predictions") if probes[name]}
+        tables |= {
+            f"probe_{name}": probes[name] for name in ("smoothness", "predictions", "memorisation") if probes[name]
+        }
     return tables
 
 

@@ -98,6 +98,7 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
     """
     from harness.data import check_inputs
     from harness.judge.registry import check_judge
+    from harness.probe.tasks import check_benchmarks
 
     jobs: dict[str, Job] = {}
     requested = 0
@@ -108,6 +109,8 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
             check_backend(config.generate)
         if "judge" in config.stages:
             check_judge(config.judge)
+        if "probe" in config.stages and config.probe.benchmarks.tasks:
+            check_benchmarks(config.probe.benchmarks)
         identity = run_id(config)
         if identity not in jobs:
             pending = pending_stages(config, folder_of(config))

@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+METRICS = "metrics.jsonl"
+STEPS = "steps.jsonl"  # loss and gradient norm of every step
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically: after a crash the old content or the new is there, never a part."""
@@ -101,15 +104,15 @@ class RunFolder:
         with open(self / "log.txt", "a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
 
-    def append_metrics(self, row: dict[str, float | int]) -> None:
+    def append_metrics(self, row: dict[str, float | int], name: str = METRICS) -> None:
         """Append one logged step to metrics.jsonl; NaN and infinity become null (JSON has neither)."""
         finite = {key: value if math.isfinite(value) else None for key, value in row.items()}
-        with open(self / "metrics.jsonl", "a", encoding="utf-8") as file:
+        with open(self / name, "a", encoding="utf-8") as file:
             file.write(json.dumps(finite) + "\n")
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self, name: str = METRICS) -> list[dict[str, Any]]:
         """All logged steps so far; a line torn by a crash at the very end is left out."""
-        path = self / "metrics.jsonl"
+        path = self / name
         if not path.exists():
             return []
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -117,9 +120,10 @@ class RunFolder:
 
     def truncate_metrics(self, step: int) -> None:
         """Drop rows after `step`: a resumed run logs them again."""
-        rows = [row for row in self.metrics() if row["step"] <= step]
-        if (self / "metrics.jsonl").exists():
-            write_text(self / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        for name in (METRICS, STEPS):
+            rows = [row for row in self.metrics(name) if row["step"] <= step]
+            if (self / name).exists():
+                write_text(self / name, "".join(json.dumps(row) + "\n" for row in rows))
 
     @contextmanager
     def locked(self) -> Iterator[None]:

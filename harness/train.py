@@ -8,6 +8,7 @@ whatever the packing, the number of micro-batches or of ranks.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 
@@ -26,13 +27,18 @@ from harness.encode import encode_dataset
 from harness.identity import stage_fingerprint
 from harness.linear import fast_linear
 from harness.loss import ResponseLoss
+from harness.memory import PeakMemory
 from harness.meter import Meter
 from harness.model import load_model, load_tokenizer, save_model
 from harness.noise import EmbeddingNoise, Noise
+from harness.record import STEPS
 from harness.regularisers import Method, Piece, method_of
 from harness.schedule import batch_at, lr_factor, total_steps, unique_examples
+from harness.stability import stability
 
 _KEEP_CHECKPOINTS = 2
+
+Observer = Callable[[PreTrainedModel], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ def run(run: Run) -> StageResult:
     layout = _layout(settings, model, run)
     objective = ResponseLoss(model)
     with packed_attention(model) if layout == "packed" else nullcontext(), fast_linear(model):
-        figures, status = fit(run, objective, train.documents, layout)
+        figures, status = fit(run, objective, train.documents, layout, _observer(config, heldout.documents))
+        figures |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
         if status == "finished" and heldout.documents:
             figures["heldout/loss"] = mean_loss(objective, heldout.documents, settings.micro_batch_tokens, layout)
     if status == "finished":
@@ -68,8 +75,13 @@ def run(run: Run) -> StageResult:
     return StageResult(figures, status)
 
 
-def fit(run: Run, objective: ResponseLoss, documents: list[Document], layout: Layout) -> tuple[dict[str, float], str]:
+def fit(
+    run: Run, objective: ResponseLoss, documents: list[Document], layout: Layout, observe: Observer | None = None
+) -> tuple[dict[str, float], str]:
     """The training loop.
+
+    Args:
+        observe: called on the model every probe.every steps; its figures join the log, its time counts as none.
 
     Returns:
         Final figures, and "finished" or "diverged".
@@ -88,6 +100,7 @@ def fit(run: Run, objective: ResponseLoss, documents: list[Document], layout: La
     for line in refused:
         run.folder.log(line)
     run.folder.truncate_metrics(start)
+    memory = PeakMemory(accelerator.device)
     meter = Meter(run.folder.metrics()[-1] if start else {}, size, cost)
     noise = EmbeddingNoise(model, noise_of(config), config.seed, pair_mode=settings.pair_mode)
     special_ids = torch.tensor(load_tokenizer(config.model).all_special_ids, device=accelerator.device)
@@ -112,12 +125,18 @@ def fit(run: Run, objective: ResponseLoss, documents: list[Document], layout: La
                 status = "diverged"
             optimizer.zero_grad(set_to_none=True)
             done = step + 1
-            if done % settings.log_every == 0 or done == total or status == "diverged":
+            run.folder.append_metrics({"step": done, "train/loss": loss, "train/grad_norm": grad_norm}, STEPS)
+            probes: dict[str, float] = {}
+            if observe and done % config.probe.every == 0 and done < total and status != "diverged":
+                with meter.paused():
+                    probes = observe(model)
+            if probes or done % settings.log_every == 0 or done == total or status == "diverged":
                 row = {"step": done, "train/loss": loss, "train/penalty": penalty, "train/grad_norm": grad_norm}
                 row |= {"train/lr": optimizer.param_groups[0]["lr"]} | meter.row() | _realised(noise)
                 row["train/unique_examples"] = unique_examples(done, count, batch_size)
-                run.folder.append_metrics(row)
-                run.tracker.log(row)
+                row |= memory.row() | _noise_time(config, noise, meter)
+                run.folder.append_metrics(row | probes)
+                run.tracker.log(row | probes)
             progress.update(loss=f"{loss:.3f}", tokens_per_s=f"{meter.rate():.0f}")
             if status == "diverged":
                 run.folder.log(f"step {done}: loss {loss}, gradient norm {grad_norm}: diverged")
@@ -195,6 +214,28 @@ def noise_of(config: Config) -> Noise:
 
 def _realised(noise: EmbeddingNoise) -> dict[str, float]:
     return {"noise/alpha": noise.alpha, **(noise.last.summary() if noise.measure and noise.last else {})}
+
+
+def _noise_time(config: Config, noise: EmbeddingNoise, meter: Meter) -> dict[str, float]:
+    """Share of the time that went into drawing and adding the noise; not for methods whose passes find it."""
+    if config.noise.method != "noise":
+        return {}
+    return {"noise/time_percent": 100 * noise.stopwatch.seconds / meter.attempt_seconds}
+
+
+def _observer(config: Config, heldout: list[Document]) -> Observer | None:
+    """The smoothness probes during training, where they are asked for."""
+    if not config.probe.every:
+        return None
+    if not heldout:
+        raise ValueError("probe.every: needs held-out examples, and there are none (dataset.heldout=0)")
+    from harness.probe.smoothness import smoothness
+    from harness.probe.summary import figures, flat
+
+    def observe(model: PreTrainedModel) -> dict[str, float]:
+        return flat(figures(smoothness(model, heldout[: config.probe.examples], config.probe), "probe"))
+
+    return observe
 
 
 def _layout(settings: TrainConfig, model: PreTrainedModel, run: Run) -> Layout:

@@ -100,7 +100,7 @@ def test_a_failing_stage_leaves_its_traceback_and_the_next_attempt_continues(com
     folder = folder_of(config)
     assert "ZeroDivisionError" in (folder / "log.txt").read_text()
     assert json.loads((folder / "failed").read_text())["type"] == "ZeroDivisionError"
-    assert make_plan([config]).to_run[0].pending == ["generate", "judge", "record"]
+    assert make_plan([config]).to_run[0].pending == ["generate", "judge", "probe", "record"]
     assert execute(config)["status"] == "finished"
     assert not (folder / "failed").exists()
 

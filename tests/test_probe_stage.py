@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
-from test_pipeline import SMALL
+from test_pipeline import ROOT, SMALL
 from tiny_models import random_documents, tiny_model
 
 from harness.loss import ResponseLoss
+from harness.model import load_model, load_tokenizer
 from harness.noise import EmbeddingNoise, Noise
 from harness.pipeline import execute
-from harness.plan import folder_of, make_plan, pending_stages
+from harness.plan import RunFailed, folder_of, make_plan, pending_stages
 from harness.probe.directions import at_radius, direction, norms
 from harness.probe.examples import trained_on
 from harness.probe.hessian import Expansion
+from harness.probe.memorisation import corpus_bleu, memorisation_rows
 from harness.probe.predictions import prediction_rows
 from harness.probe.smoothness import passes, smoothness
 from harness.probe.surface import probing, surfaces, twice_differentiable
@@ -26,6 +32,8 @@ PROBE = [
     "probe.hessian_examples=2",
     "probe.power_iterations=2",
     "probe.overfitting_examples=6",
+    "probe.memorisation_examples=3",
+    "probe.memorisation_tokens=4",
 ]
 
 
@@ -52,12 +60,14 @@ def test_the_loss_is_that_of_the_model_on_shifted_embeddings(name):
     assert not torch.equal(surface.losses(added), surface.losses())
 
 
-# Only gpt_neox computes in float64 throughout; the others' norms round to float32 inside, 1e-7 of a loss, which a second
-# difference divides by radius^2: the radius balances that against the next even order.
+# Only gpt_neox computes in float64 throughout. The others' norms round to float32 inside, 1e-7 of a loss, which a
+# second difference divides by radius^2: their radius balances that against the next even order.
+ROUNDED = {"rtol": 0.01, "atol": 2e-3}
+
+
 @pytest.mark.parametrize(
     ("name", "radius", "close"),
-    [("gpt_neox", 1e-3, {"rtol": 1e-4, "atol": 1e-7}), ("llama", 0.03, {"rtol": 0.01, "atol": 2e-3})]
-    + [("gemma2", 0.03, {"rtol": 0.01, "atol": 2e-3})],
+    [("gpt_neox", 1e-3, {"rtol": 1e-4, "atol": 1e-7}), ("llama", 0.03, ROUNDED), ("gemma2", 0.03, ROUNDED)],
 )
 def test_second_differences_tend_to_the_products_with_the_hessian(name, radius, close):
     model = tiny_model(name, dtype=torch.float64).eval()
@@ -126,6 +136,8 @@ def test_the_stage_writes_figures_with_intervals_and_runs_again_alone(compose):
         assert figure["low"] <= figure["mean"] <= figure["high"]
         assert final[f"probe/{name}/low"] == figure["low"]
     assert final["probe/weight_distance"] > 0
+    assert [row["split"] for row in probes["memorisation"]] == ["train"] * 3 + ["heldout"] * 3
+    assert {"probe/train/rouge_l/low", "probe/heldout/bleu"} <= set(final)
     assert final["probe/gap"] == pytest.approx(
         final["probe/heldout/loss/per_token"] - final["probe/train/loss/per_token"]
     )
@@ -178,3 +190,70 @@ def test_without_held_out_examples_the_log_says_what_is_missing(compose):
 def test_settings_that_make_no_sense_are_refused(override, message, compose):
     with pytest.raises(ValueError, match=message):
         compose(override)
+
+
+def test_probes_during_training_join_the_log_and_change_nothing(compose, tmp_path):
+    quiet = compose(*SMALL, *PROBE, "train.log_every=4", "stages=[train]", f"output_dir={tmp_path / 'quiet'}")
+    probed = compose(*SMALL, *PROBE, "train.log_every=4", "stages=[train]", "probe.every=2")
+    execute(quiet)
+    execute(probed)
+    rows = {row["step"]: row for row in folder_of(probed).metrics()}
+    assert {step for step, row in rows.items() if "probe/curvature/rademacher/5" in row} == {2, 4}
+    assert sorted(rows) == [2, 4, 6]
+    losses = [row["train/loss"] for row in folder_of(quiet).metrics("steps.jsonl")]
+    assert [row["train/loss"] for row in folder_of(probed).metrics("steps.jsonl")] == losses
+
+
+def test_probes_during_training_need_held_out_examples(compose):
+    with pytest.raises(RunFailed, match=r"probe.every: needs held-out examples"):
+        execute(compose(*SMALL, *PROBE, "probe.every=2", "dataset.heldout=0"))
+
+
+def test_answers_are_compared_with_those_trained_on():
+    """A model that always writes its training answer: ROUGE-L and BLEU of 100 where the answers are the same text."""
+    rows = [{"output": "the cat sat on the mat", "answer": "the cat sat on the mat"}] * 2
+    assert corpus_bleu(rows) == pytest.approx(100)
+    assert corpus_bleu([{"output": "a dog", "answer": "the cat sat on the mat"}]) < 5
+
+
+def test_prompts_are_answered_without_their_labels(compose):
+    tokenizer = load_tokenizer(compose("model=tiny").model)
+    model = load_model(compose("model=tiny").model, seed=0)
+    documents = random_documents((9, 7), prompt=4)
+    rows = memorisation_rows(model, tokenizer, documents, max_new_tokens=3)
+    assert [row["document"] for row in rows] == [0, 1]
+    assert rows[0]["answer"] == tokenizer.decode(documents[0].input_ids[4:7], skip_special_tokens=True).strip()
+    assert all(0 <= row["rouge_l"] <= 100 for row in rows)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="needs the extra eval (lm-eval)")
+def test_local_tasks_of_the_lm_evaluation_harness_run_without_a_network(tmp_path):
+    """In a process of its own: lm-eval's imports warn, and warnings are errors here."""
+    overrides = [*SMALL, *PROBE, "probe=local_tasks", "probe.benchmarks.limit=4", "stages=[train,probe]"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    command = [sys.executable, "-m", "harness", *overrides, "tracking=disabled", f"output_dir={tmp_path}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (probes,) = tmp_path.glob("*/probes.json")
+    found = json.loads(probes.read_text())["figures"]
+    choice, written = found["probe/benchmark/builtin_choice/acc"], found["probe/benchmark/builtin_unseen/exact_match"]
+    assert choice["n"] == written["n"] == 4
+    assert 0 <= choice["mean"] <= 1
+    assert choice["low"] <= choice["mean"] <= choice["high"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="needs the extra eval (lm-eval)")
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("probe.benchmarks.tasks=[no_such_task]", "probe.benchmarks.tasks: lm-eval knows no no_such_task"),
+        ("probe.benchmarks.include_path=gone", "path=gone: no such file or folder"),
+    ],
+)
+def test_unknown_tasks_are_refused_before_anything_starts(override, message, tmp_path):
+    command = [sys.executable, "-m", "harness", "probe=local_tasks", override, "harness.dry_run=true"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert list(tmp_path.iterdir()) == []

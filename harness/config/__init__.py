@@ -23,12 +23,13 @@ from harness.config.noise import (
     SMARTConfig,
     VATConfig,
 )
-from harness.config.probe import ProbeConfig
+from harness.config.probe import BenchmarksConfig, ProbeConfig
 from harness.config.run import STAGES, Config, ControlConfig, Stage, TrackingConfig, defaults, parse
 from harness.config.train import TrainConfig
 
 __all__ = [
     "STAGES",
+    "BenchmarksConfig",
     "Config",
     "ControlConfig",
     "Count",

@@ -11,6 +11,17 @@ from harness.config.base import Count, CountOrZero, Name, Positive, Section
 Distribution = Literal["rademacher", "gaussian"]
 
 
+class BenchmarksConfig(Section):
+    """Tasks of the lm-evaluation-harness (extra `eval`); none by default."""
+
+    tasks: list[str] = Field([], description="tasks, groups or tags, by lm-eval's names")
+    include_path: str | None = Field(None, description="folder of further task files; package:NAME/FOLDER too")
+    num_fewshot: CountOrZero | None = Field(None, description="examples in the prompt; null: the task's own number")
+    limit: Count | None = Field(None, description="documents of each task; null: all")
+    batch_size: Count = 8
+    run_code: bool = Field(False, description="let tasks execute the code that the model writes: in a sandbox only")
+
+
 class ProbeConfig(Section):
     """What is measured of a trained model, on how many examples; equations and units in docs/probes.md.
 
@@ -33,8 +44,12 @@ class ProbeConfig(Section):
     overfitting_examples: CountOrZero = Field(
         64, description="training and held-out examples each: losses, calibration"
     )
+    memorisation_examples: CountOrZero = Field(16, description="training and held-out prompts each, to be answered")
+    memorisation_tokens: Count = Field(64, description="of such an answer, at most; greedy, no repetition penalty")
     max_tokens: Count = Field(1024, description="tokens of a forward pass; three of their logits exist at a time")
     every: CountOrZero = Field(0, description="steps between smoothness probes during training; 0: after it alone")
+
+    benchmarks: BenchmarksConfig
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> ProbeConfig:

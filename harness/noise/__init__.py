@@ -6,6 +6,7 @@ distributions  uniform, gaussian, random signs       inject       attach to a mo
 evaluation tokens         documents and padding of a batch      statistics   the noise that really arrived
 batch          read and double a model call          callback     for transformers' Trainer (not imported
 here)
+stopwatch      the time that the noise takes
 
 Imports torch alone; `harness.noise.callback` is the one file that needs transformers.
 """

@@ -17,6 +17,7 @@ from harness.noise.definition import Noise
 from harness.noise.perturb import apply_noise
 from harness.noise.randomness import Identity, noise_generators
 from harness.noise.statistics import NoiseStatistics, realised_noise
+from harness.noise.stopwatch import Stopwatch
 from harness.noise.tokens import Tokens
 
 PairMode = Literal["concat", "sequential"]
@@ -87,6 +88,7 @@ class EmbeddingNoise:
         self.measure = False
         self.last: NoiseStatistics | None = None
         self._model, self._embedding = model, input_embedding(model)
+        self.stopwatch = Stopwatch()  # of drawing and adding the noise, without measuring it
         self._handles: list[Any] = []
         self._reset()
 
@@ -260,8 +262,9 @@ class EmbeddingNoise:
                 f"pair={self.noise.pair!r}, pair_mode={self.pair_mode!r} need {len(halves) * rows} rows"
             )
         before_HBLD = output.unflatten(0, (len(halves), rows))
-        generators = noise_generators(self.seed, place.step, place.identities(len(tokens.lengths)), output.device)
-        after_HBLD = apply_noise(before_HBLD, tokens, self.noise, generators, self.alpha, halves)
+        with self.stopwatch.running(output.device):
+            generators = noise_generators(self.seed, place.step, place.identities(len(tokens.lengths)), output.device)
+            after_HBLD = apply_noise(before_HBLD, tokens, self.noise, generators, self.alpha, halves)
         if self.measure:
             self.last = realised_noise(before_HBLD, after_HBLD, tokens)
         return after_HBLD.flatten(0, 1)

@@ -1,11 +1,16 @@
 """What the papers assert and nobody measured: smoothness, overfitting, stability and generalisation of a trained model.
 
 stage        the stage `probe`: everything below on one run, into probes.json and the summary
+smoothness   the smoothness probes together, one row for each document
 surface      loss and logits of documents as functions of a perturbation of their embeddings
 directions   the same random directions for every run
 differences  first and second differences, divergence and flips along a direction
 hessian      gradient norm, trace and top eigenvalue of the input Hessian
 predictions  noise-free losses, calibration, entropy and exact continuation
+memorisation answers to training prompts against the answers trained on
+benchmarks   the lm-evaluation-harness (extra `eval`); tasks checks its settings
+weights      distance of the weights from the start
+examples     which examples are probed
 summary      means and intervals of what was measured per example
 
 docs/probes.md holds equations, units and limits.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
@@ -19,11 +19,10 @@ UNSEEN = 32
 
 @dataclass(frozen=True)
 class Probed:
-    """Documents to probe; `trained_texts` are the examples of `trained`, in the same order."""
+    """Documents to probe; the index of each is its place among the held-out, training or unseen examples."""
 
     heldout: list[Document]
     trained: list[Document]
-    trained_texts: list[Example]
     unseen: list[Document]
 
 
@@ -34,15 +33,16 @@ def probed_examples(config: Config, tokenizer: PreTrainedTokenizerBase) -> Probe
     them; in a run of less than an epoch they are the first, in the data's order, among those that it saw.
     """
     train, heldout = load_examples(config.dataset)
-    wanted = config.probe.overfitting_examples
+    wanted = max(config.probe.overfitting_examples, config.probe.memorisation_examples)
     seen = sorted(trained_on(config, len(train)))[:wanted]
-    texts = [train[index] for index in seen]
     length = config.dataset.max_length
+    documents = encode_examples([train[index] for index in seen], tokenizer, length).documents
     return Probed(
         heldout=encode_examples(heldout[: max(wanted, config.probe.examples)], tokenizer, length).documents,
-        trained=encode_examples(texts, tokenizer, length).documents,
-        trained_texts=texts,
-        unseen=encode_examples(_unseen(config) if wanted else [], tokenizer, length).documents,
+        trained=[replace(document, index=index) for document, index in zip(documents, seen, strict=True)],
+        unseen=encode_examples(
+            _unseen(config) if config.probe.overfitting_examples else [], tokenizer, length
+        ).documents,
     )
 
 

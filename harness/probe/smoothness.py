@@ -17,7 +17,7 @@ from harness.config import ProbeConfig
 from harness.probe.differences import differences
 from harness.probe.directions import at_radius, direction, norms
 from harness.probe.hessian import Expansion, gradient_norms, top_eigenvalues, trace_samples
-from harness.probe.surface import Surface, probing, surfaces, twice_differentiable
+from harness.probe.surface import Answer, Surface, probing, surfaces, twice_differentiable
 
 Row = dict[str, Any]
 
@@ -74,7 +74,7 @@ def _difference_rows(surface: Surface, settings: ProbeConfig) -> list[Row]:
                 plus, minus = surface.answer(e_BTD), surface.answer(-e_BTD)
                 for key, value_B in differences(clean, plus, minus, norms(e_BTD)).items():
                     columns.setdefault(f"{key}/{distribution}/{radius:g}", []).append(value_B)
-    columns["rounding"] = [_rounding(surface, settings, zeros_BTD, lengths)]
+    columns["rounding"] = [_rounding(surface, clean, settings, lengths)]
     means = {key: torch.stack(values).mean(0).tolist() for key, values in columns.items()}
     targets = clean.rows.bincount(minlength=surface.rows).tolist()
     return [
@@ -83,11 +83,12 @@ def _difference_rows(surface: Surface, settings: ProbeConfig) -> list[Row]:
     ]
 
 
-def _rounding(surface: Surface, settings: ProbeConfig, zeros_BTD: Tensor, lengths: list[int]) -> Tensor:
+def _rounding(surface: Surface, clean: Answer, settings: ProbeConfig, lengths: list[int]) -> Tensor:
     """(B,) |l(X+e) + l(X-e) - 2 l(X)| where it ought to be zero: what float32 makes of it, in nats."""
-    b_BTD = direction("rademacher", 0, surface.batch.documents, lengths, zeros_BTD, settings.seed)
+    b_BTD = direction("rademacher", 0, surface.batch.documents, lengths, surface.zeros(), settings.seed)
     e_BTD = at_radius(b_BTD, FLOOR_RADIUS, lengths)
-    return (surface.losses(e_BTD) + surface.losses(-e_BTD) - 2 * surface.losses()).abs()
+    clean_B = clean.mean_by_row(clean.losses(), surface.rows)
+    return (surface.losses(e_BTD) + surface.losses(-e_BTD) - 2 * clean_B).abs()
 
 
 def _hessian_rows(surface: Surface, settings: ProbeConfig) -> list[Row]:

@@ -7,9 +7,10 @@ from typing import Any
 from harness.context import Run, StageResult
 from harness.model import load_model, load_tokenizer
 from harness.probe.examples import Probed, probed_examples
+from harness.probe.memorisation import corpus_bleu, memorisation_rows
 from harness.probe.predictions import prediction_rows
 from harness.probe.smoothness import passes, smoothness
-from harness.probe.summary import Figure, figures, flat, gap_figure
+from harness.probe.summary import Figure, figures, flat, gap_figure, mean_figure
 from harness.probe.weights import weight_distance
 from harness.record import write_json
 
@@ -23,12 +24,16 @@ def run(run: Run) -> StageResult:
         run.folder.log("probe: no held-out examples (dataset.heldout=0), so no smoothness probes")
     smooth = _smoothness(run, probed)
     predictions = _predictions(run, probed)
-    found = {**figures(smooth, "probe"), **_prediction_figures(predictions)}
+    memorisation = _memorisation(run, probed)
+    found = {**figures(smooth, "probe"), **_prediction_figures(predictions), **_memorisation_figures(memorisation)}
+    if run.config.probe.benchmarks.tasks:
+        found |= _benchmarks(run)
     distances = weight_distance(run.trained_model(), load_model(run.config.model, run.config.seed))
     content = {
         "settings": run.config.probe.model_dump(mode="json"),
         "smoothness": smooth,
         "predictions": predictions,
+        "memorisation": memorisation,
         "weights": distances,
         "figures": found,
     }
@@ -69,3 +74,34 @@ def _prediction_figures(rows: list[Row]) -> dict[str, Figure]:
     if by_split["train"] and by_split["heldout"]:
         found["probe/gap"] = gap_figure(by_split["heldout"], by_split["train"])
     return found
+
+
+def _memorisation(run: Run, probed: Probed) -> list[Row]:
+    """Rows with their split: train and, as what generalisation alone achieves, heldout."""
+    settings, tokenizer = run.config.probe, load_tokenizer(run.config.model)
+    splits = {
+        "train": probed.trained[: settings.memorisation_examples],
+        "heldout": probed.heldout[: settings.memorisation_examples],
+    }
+    return [
+        {"split": split, **row}
+        for split, documents in splits.items()
+        if documents
+        for row in memorisation_rows(run.trained_model(), tokenizer, documents, settings.memorisation_tokens)
+    ]
+
+
+def _memorisation_figures(rows: list[Row]) -> dict[str, Figure]:
+    found: dict[str, Figure] = {}
+    for split in dict.fromkeys(row["split"] for row in rows):
+        ours = [row for row in rows if row["split"] == split]
+        found[f"probe/{split}/rouge_l"] = mean_figure([row["rouge_l"] for row in ours])
+        found[f"probe/{split}/bleu"] = {"mean": corpus_bleu(ours), "n": len(ours)}
+    return found
+
+
+def _benchmarks(run: Run) -> dict[str, Figure]:
+    from harness.probe.benchmarks import benchmark_figures
+
+    settings = run.config.probe
+    return benchmark_figures(run.trained_model(), load_tokenizer(run.config.model), settings.benchmarks, settings.seed)

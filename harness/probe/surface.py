@@ -9,12 +9,14 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from harness.attention import SEGMENTS
 from harness.batching import IGNORE_INDEX, Batch, Document, micro_batches
 from harness.loss import ResponseLoss
 from harness.noise import input_embedding
@@ -60,8 +62,8 @@ class Surface:
 
     def zeros(self) -> Tensor:
         """(B, T, D): no perturbation."""
-        embedding: nn.Module = input_embedding(self.objective.model)
-        shape = (*self.batch.input_ids.shape, int(embedding.embedding_dim))  # type: ignore[call-overload]
+        embedding: Any = input_embedding(self.objective.model)
+        shape = (*self.batch.input_ids.shape, embedding.embedding_dim)
         return torch.zeros(shape, dtype=self.objective.model.dtype, device=self.objective.model.device)
 
     def answer(self, added_BTD: Tensor | None = None) -> Answer:
@@ -87,14 +89,16 @@ def surfaces(objective: ResponseLoss, documents: Sequence[Document], max_tokens:
 def probing(model: PreTrainedModel) -> Iterator[ResponseLoss]:
     """The model ready to be probed: evaluation mode (so no noise and no dropout) and float32.
 
-    A model in half precision is copied; otherwise it is the model itself, and its mode is restored.
+    A model in half precision is copied; otherwise it is the model itself, and its mode and attention (packed during
+    training) are restored.
     """
     wide = all(each.dtype in (torch.float32, torch.float64) for each in model.parameters())
     probed = model if wide else copy.deepcopy(model).float()
-    was_training = probed.training
+    was_training, attention = probed.training, probed.config._attn_implementation
     probed.eval()
     try:
-        yield ResponseLoss(probed)
+        with _attending(probed, "sdpa" if attention == SEGMENTS else attention):
+            yield ResponseLoss(probed)
     finally:
         probed.train(was_training)
 
@@ -102,8 +106,17 @@ def probing(model: PreTrainedModel) -> Iterator[ResponseLoss]:
 @contextmanager
 def twice_differentiable(model: PreTrainedModel) -> Iterator[None]:
     """Attention spelled out in plain operations: the fused kernels have no second derivative."""
+    with _attending(model, "eager"):
+        yield
+
+
+@contextmanager
+def _attending(model: PreTrainedModel, implementation: str) -> Iterator[None]:
     before = model.config._attn_implementation
-    model.set_attn_implementation("eager")
+    if implementation == before:  # models without the choice need not have a way to set it
+        yield
+        return
+    model.set_attn_implementation(implementation)
     try:
         yield
     finally:

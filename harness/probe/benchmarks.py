@@ -1,0 +1,72 @@
+"""The lm-evaluation-harness on the trained model, in this process: generalisation beyond the training's own tasks."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from harness.config import BenchmarksConfig
+from harness.probe.summary import Figure
+from harness.probe.tasks import task_manager
+
+_NORMAL_95 = 1.959964
+
+
+def benchmark_figures(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: BenchmarksConfig, seed: int
+) -> dict[str, Figure]:
+    """Figures `probe/benchmark/TASK/METRIC[/FILTER]`, in the metric's own unit, with 1.96 standard errors around.
+
+    Tasks whose data are on a hub fetch them from there; set HF_HOME or a task file of your own to do without.
+
+    Raises:
+        ValueError: a task executes the model's code and probe.benchmarks.run_code is false.
+    """
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+
+    if settings.run_code:
+        os.environ["HF_ALLOW_CODE_EVAL"] = "1"  # what the metric `code_eval` asks for
+    was_training = model.training
+    try:
+        results = lm_eval.simple_evaluate(
+            model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=settings.batch_size),
+            tasks=list(settings.tasks),
+            num_fewshot=settings.num_fewshot,
+            limit=settings.limit,
+            task_manager=task_manager(settings),
+            confirm_run_unsafe_code=settings.run_code,
+            log_samples=False,
+            bootstrap_iters=1000,
+            random_seed=seed,
+            numpy_random_seed=seed,
+            torch_random_seed=seed,
+            fewshot_random_seed=seed,
+        )
+    finally:
+        model.train(was_training)
+    assert results is not None  # None on ranks other than the first
+    return _figures(results)
+
+
+def _figures(results: dict[str, Any]) -> dict[str, Figure]:
+    found: dict[str, Figure] = {}
+    for task, metrics in results["results"].items():
+        samples = results.get("n-samples", {}).get(task, {}).get("effective")
+        for key, value in metrics.items():
+            metric, _, filtered = key.partition(",")
+            if metric.endswith("_stderr") or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            name = f"probe/benchmark/{task}/{metric}" + (f"/{filtered}" if filtered not in ("", "none") else "")
+            found[name] = _figure(float(value), metrics.get(f"{metric}_stderr,{filtered}"), samples)
+    return found
+
+
+def _figure(mean: float, error: Any, samples: int | None) -> Figure:
+    figure: Figure = {"mean": mean}
+    if isinstance(error, int | float) and math.isfinite(error):
+        figure |= {"low": mean - _NORMAL_95 * error, "high": mean + _NORMAL_95 * error}
+    return figure if samples is None else {**figure, "n": samples}
