@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-from transformers import PreTrainedTokenizerBase
+from dataclasses import dataclass
 
 from harness.batching import Document
 from harness.budget import plan
 from harness.config import Config
-from harness.data import Example, load_examples
-from harness.encode import encode_examples
+from harness.data import Example
+from harness.encode import encode_dataset, encode_examples
+from harness.model import load_tokenizer
 from harness.schedule import batch_at, total_steps
 
 UNSEEN = 32
@@ -26,23 +25,19 @@ class Probed:
     unseen: list[Document]
 
 
-def probed_examples(config: Config, tokenizer: PreTrainedTokenizerBase) -> Probed:
+def probed_examples(config: Config) -> Probed:
     """The first held-out examples and the first of those that the run trained on.
 
     Held-out examples are the same in all runs of a data set. Training examples are, too, where a run saw all of
     them; in a run of less than an epoch they are the first, in the data's order, among those that it saw.
     """
-    train, heldout = load_examples(config.dataset)
+    train, heldout = (encoded.documents for encoded in encode_dataset(config.dataset, config.model))
     wanted = max(config.probe.overfitting_examples, config.probe.memorisation_examples)
-    seen = sorted(trained_on(config, len(train)))[:wanted]
-    length = config.dataset.max_length
-    documents = encode_examples([train[index] for index in seen], tokenizer, length).documents
+    unseen = _unseen(config) if config.probe.overfitting_examples else []
     return Probed(
-        heldout=encode_examples(heldout[: max(wanted, config.probe.examples)], tokenizer, length).documents,
-        trained=[replace(document, index=index) for document, index in zip(documents, seen, strict=True)],
-        unseen=encode_examples(
-            _unseen(config) if config.probe.overfitting_examples else [], tokenizer, length
-        ).documents,
+        heldout=heldout[: max(wanted, config.probe.examples)],
+        trained=[train[index] for index in sorted(trained_on(config, len(train)))[:wanted]],
+        unseen=encode_examples(unseen, load_tokenizer(config.model), config.dataset.max_length).documents,
     )
 
 

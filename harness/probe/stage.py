@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 def run(run: Run) -> StageResult:
     """Write probes.json: settings, one row per example and measure, and figures with intervals."""
-    probed = probed_examples(run.config, load_tokenizer(run.config.model))
+    probed = probed_examples(run.config)
     if not probed.heldout:
         run.folder.log("probe: no held-out examples (dataset.heldout=0), so no smoothness probes")
     smooth = _smoothness(run, probed)

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from harness.attention import SEGMENTS
 from harness.batching import IGNORE_INDEX, Batch, Document, micro_batches
+from harness.linear import fast_linear
 from harness.loss import ResponseLoss
 from harness.noise import input_embedding
 
@@ -97,7 +98,7 @@ def probing(model: PreTrainedModel) -> Iterator[ResponseLoss]:
     was_training, attention = probed.training, probed.config._attn_implementation
     probed.eval()
     try:
-        with _attending(probed, "sdpa" if attention == SEGMENTS else attention):
+        with _attending(probed, "sdpa" if attention == SEGMENTS else attention), fast_linear(probed):
             yield ResponseLoss(probed)
     finally:
         probed.train(was_training)
