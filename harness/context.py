@@ -23,6 +23,7 @@ class Run:
     folder: RunFolder
     tracker: Tracker
     model: PreTrainedModel | None = None
+    show_progress: bool = True
 
     def trained_model(self) -> PreTrainedModel:
         """The fine-tuned model: the one in memory, else from the folder's model/.
@@ -41,8 +42,13 @@ class Run:
 
     def progress(self, stage: str, total: int, unit: str, initial: int = 0) -> Progress:
         """A progress bar labelled with the run's place in the sweep, its name and the stage."""
-        position = f"[{self.config.harness.position}] " if self.config.harness.position else ""
-        return Progress(f"{position}{self.run_id} {stage}", total, unit, initial)
+        return Progress(f"{self.label} {stage}", total, unit, initial, self.show_progress)
+
+    @property
+    def label(self) -> str:
+        """Place in the sweep, if any, and name."""
+        position = self.config.harness.position
+        return f"[{position}] {self.run_id}" if position else self.run_id
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,11 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "judge": (*_TRAIN, "eval_set", "generate", "judge"),
     "probe": (*_TRAIN, "probe"),
 }
+# Where it is computed; sums differ in their last digits.
+_PLACES = {"devices", "nodes", "sharding", "cpu_offload"}
 # Keys that change how a result is obtained or kept, but not the result.
 _NO_RESULT = {
-    "train": {"name", "log_every", "checkpoint_every", "keep_model"},
+    "train": {*("name", "log_every", "checkpoint_every", "keep_model"), *_PLACES},
     "generate": {"name"},
     "probe": {"name", "max_tokens", "every"},
     "judge": {
@@ -52,6 +54,9 @@ def stage_fingerprint(config: Config, stage: str) -> str:
     for section, keys in _NO_RESULT.items():
         if section in kept:
             kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
+    if config.train.several and config.train.loss == "micro_batch_mean":
+        # A mean of means depends on how the batch is cut.
+        kept["train"] |= {key: plain["train"][key] for key in ("devices", "nodes")}
     for section, keys_of_files in _FILES.items():
         for key in keys_of_files if section in kept else ():
             if kept[section][key] and _is_file(section, kept[section][key]):

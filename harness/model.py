@@ -60,10 +60,19 @@ def load_model(config: ModelConfig, seed: int, weights: Path | None = None) -> P
     return model
 
 
-def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write weights (safetensors), config and tokenizer; the folder appears whole or not at all."""
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Write weights (safetensors), config and tokenizer; the folder appears whole or not at all.
+
+    Args:
+        weights: whole ones where the model holds shards; None: the model's own.
+    """
     with commit_folder(folder) as temporary:
-        model.save_pretrained(temporary)
+        model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
 
 

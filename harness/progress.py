@@ -1,13 +1,17 @@
-"""One progress line per stage of a run: a moving bar in a terminal, a line every ten seconds in a log file."""
+"""One line per run: it moves in a terminal, is repeated every ten seconds in a log file, and ends as a summary."""
 
 from __future__ import annotations
 
+import os
 import sys
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
+LINES = "HARNESS_PROGRESS_LINES"  # set where several runs share a terminal, so that none overwrites another's line
 _LOG_FILE_SECONDS = 10.0
+_LOG_FILE_FORMAT = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} {unit}s, {elapsed} gone, {remaining} left{postfix}"
 
 
 class _Lines:
@@ -25,8 +29,8 @@ class _Lines:
 class Progress:
     """Counts `unit`s up to `total` on stderr, with rate, time left and any figures given to `update`."""
 
-    def __init__(self, label: str, total: int, unit: str, initial: int = 0) -> None:
-        terminal = sys.stderr.isatty()
+    def __init__(self, label: str, total: int, unit: str, initial: int = 0, show: bool = True) -> None:
+        terminal = sys.stderr.isatty() and LINES not in os.environ
         self._bar = tqdm(
             total=total,
             initial=initial,
@@ -34,11 +38,13 @@ class Progress:
             unit=unit,
             file=sys.stderr if terminal else _Lines(),
             dynamic_ncols=terminal,
-            ncols=None if terminal else 140,
+            bar_format=None if terminal else _LOG_FILE_FORMAT,
             mininterval=0.2 if terminal else _LOG_FILE_SECONDS,
             maxinterval=0.5 if terminal else 2 * _LOG_FILE_SECONDS,
+            delay=0 if terminal else _LOG_FILE_SECONDS,
             smoothing=0.1,
-            ascii=not terminal,
+            leave=False,
+            disable=not show,
         )
 
     def update(self, count: int = 1, **figures: str) -> None:
@@ -52,3 +58,18 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._bar.close()
+
+
+_FIGURES = {
+    "train/loss": "loss {:.3f}",
+    "heldout/loss": "held-out {:.3f}",
+    "judge/win_rate": "win rate {:.1f}%",
+    "train/tokens_per_second": "{:.0f} tokens/s",
+}
+
+
+def summary_line(label: str, summary: dict[str, Any], seconds: float) -> str:
+    """What a run's line ends as."""
+    final = summary["final"]
+    figures = [text.format(final[key]) for key, text in _FIGURES.items() if key in final]
+    return f"{label} {summary['status']} in {seconds:.0f} s: {', '.join(figures)}"

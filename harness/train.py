@@ -13,12 +13,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.utils import reduce
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from harness.attention import packed_attention, supports_packing
-from harness.batching import Batch, Document, Layout, micro_batches
+from harness.batching import Batch, Document, Layout
 from harness.budget import ModelSize, plan, squared_lengths
 from harness.checkpoint import load_checkpoint, save_checkpoint
 from harness.config import Config, TrainConfig
@@ -31,6 +32,7 @@ from harness.memory import PeakMemory
 from harness.meter import Meter
 from harness.model import load_model, load_tokenizer, save_model
 from harness.noise import EmbeddingNoise, Noise
+from harness.parallel import accelerator_for, await_turn, clip_gradients, distribute, full_weights, is_first, share_of
 from harness.record import STEPS
 from harness.regularisers import Method, Piece, method_of
 from harness.schedule import batch_at, lr_factor, total_steps, unique_examples
@@ -60,6 +62,7 @@ def run(run: Run) -> StageResult:
     tokenizer = load_tokenizer(config.model)
     train, heldout = encode_dataset(config.dataset, config.model)
     run.folder.log(f"data: {len(train.documents)} examples, {train.truncated} cut, {train.resplit} split at the border")
+    await_turn(settings)
     model = load_model(config.model, config.seed)
     layout = _layout(settings, model, run)
     objective = ResponseLoss(model)
@@ -69,7 +72,9 @@ def run(run: Run) -> StageResult:
         if status == "finished" and heldout.documents:
             figures["heldout/loss"] = mean_loss(objective, heldout.documents, settings.micro_batch_tokens, layout)
     if status == "finished":
-        save_model(model, tokenizer, run.folder / "model")
+        weights = full_weights(model)
+        if is_first():
+            save_model(model, tokenizer, run.folder / "model", weights)
         run.model = model
     run.folder.remove_tree("checkpoints")
     return StageResult(figures, status)
@@ -88,15 +93,16 @@ def fit(
     """
     config, settings, model = run.config, run.config.train, objective.model
     size = ModelSize.of(model)
-    accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
+    accelerator = accelerator_for(settings)
+    wrapped = distribute(objective, accelerator, settings)
     optimizer = torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
-    objective, optimizer = accelerator.prepare(objective, optimizer)
+    optimizer = accelerator.prepare(optimizer)
     steps = total_steps(len(documents), settings.batch_size, settings.epochs, settings.max_steps)
     cost, count = config.noise.cost, len(documents)
     planned = plan(count, settings.batch_size, steps, cost.forwards, settings.budget)
     total, batch_size = planned.steps, planned.batch_size
     fingerprint = stage_fingerprint(config, "train")
-    start, refused = load_checkpoint(run.folder / "checkpoints", fingerprint, objective, optimizer)
+    start, refused = load_checkpoint(run.folder / "checkpoints", fingerprint, wrapped, optimizer)
     for line in refused:
         run.folder.log(line)
     run.folder.truncate_metrics(start)
@@ -104,19 +110,18 @@ def fit(
     meter = Meter(run.folder.metrics()[-1] if start else {}, size, cost)
     noise = EmbeddingNoise(model, noise_of(config), config.seed, pair_mode=settings.pair_mode)
     special_ids = torch.tensor(load_tokenizer(config.model).all_special_ids, device=accelerator.device)
-    method = method_of(config.noise, accelerator, objective, noise)
+    method = method_of(config.noise, accelerator, wrapped, noise)
     parts = Parts(accelerator, method, noise, settings, layout, special_ids, meter)
     status, row = "finished", {}
     model.train()
     with noise, run.progress("train", total, "step", initial=start) as progress:
         for step in range(start, total):
             # Dropout draws from the global generator: keyed by the step, a resumed run repeats it.
-            torch.manual_seed(config.seed * 1_000_003 + step)
-            indices = batch_at(step, count, batch_size, config.seed)
-            mine = [documents[index] for index in indices[accelerator.process_index :: accelerator.num_processes]]
+            torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
+            chosen = [documents[index] for index in batch_at(step, count, batch_size, config.seed)]
             noise.measure = (step + 1) % settings.log_every == 0
-            loss, penalty = forward_backward(parts, mine, step, step / total)
-            grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), settings.max_grad_norm))
+            loss, penalty = forward_backward(parts, chosen, step, step / total)
+            grad_norm = clip_gradients(model.parameters(), settings.max_grad_norm)
             if math.isfinite(loss) and math.isfinite(grad_norm):
                 for group in optimizer.param_groups:
                     group["lr"] = settings.lr * lr_factor(step, total, settings.warmup_ratio, settings.scheduler)
@@ -142,36 +147,34 @@ def fit(
                 run.folder.log(f"step {done}: loss {loss}, gradient norm {grad_norm}: diverged")
                 break
             if settings.checkpoint_every and done % settings.checkpoint_every == 0 and done < total:
-                save_checkpoint(run.folder / "checkpoints", done, fingerprint, objective, optimizer, _KEEP_CHECKPOINTS)
+                save_checkpoint(run.folder / "checkpoints", done, fingerprint, wrapped, optimizer, _KEEP_CHECKPOINTS)
     return {key: value for key, value in row.items() if key != "step" and math.isfinite(value)}, status
 
 
 def forward_backward(parts: Parts, documents: list[Document], step: int, progress: float) -> tuple[float, float]:
-    """Accumulate the gradient of one optimiser step on this rank.
+    """Accumulate the gradient of one optimiser step: this rank's share of its documents.
 
     Returns:
         Of the effective batch, all ranks: the objective, and of that the penalty of a regulariser.
     """
     accelerator, settings, method = parts.accelerator, parts.settings, parts.method
-    batches = micro_batches(documents, layout=parts.layout, max_tokens=settings.micro_batch_tokens)
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    ours = share_of(documents, rank, ranks, parts.layout, settings.micro_batch_tokens)
     lengths = [len(document) for document in documents]
-    ours = [len(documents), sum(batch.n_targets for batch in batches), sum(lengths), squared_lengths(lengths)]
-    everyones = accelerator.reduce(torch.tensor(ours, dtype=torch.int64, device=accelerator.device)).tolist()
-    examples, targets, tokens, squares = everyones
 
     def accumulate() -> Tensor:
         losses = torch.zeros(2, device=accelerator.device)
-        for number, batch in enumerate(batch.to(accelerator.device) for batch in batches):
+        for number, batch in enumerate(batch.to(accelerator.device) for batch in ours.batches):
             _announce(parts, batch, step, number, progress)
-            means = batch.n_targets * len(batches) * accelerator.num_processes
-            share = 1 / (targets if settings.loss == "token_mean" else means)
-            piece = Piece(batch, share, last=number == len(batches) - 1)
+            of_mean = max(batch.n_targets, 1) * ours.micro_batches
+            share = 1 / (ours.targets if settings.loss == "token_mean" else of_mean)
+            piece = Piece(batch, share, last=number == len(ours.batches) - 1)
             with nullcontext() if piece.last else accelerator.no_sync(method.objective):
                 losses += method.backward(piece)
         return losses
 
     losses = method.step(accumulate)
-    parts.meter.count(examples, tokens, squares)
+    parts.meter.count(len(documents), sum(lengths), squared_lengths(lengths))
     loss, penalty = accelerator.reduce(losses).tolist()
     return loss, penalty
 
@@ -195,13 +198,14 @@ def _announce(parts: Parts, batch: Batch, step: int, micro_batch: int, progress:
 @torch.no_grad()
 def mean_loss(objective: ResponseLoss, documents: list[Document], max_tokens: int, layout: Layout) -> float:
     """Noise-free loss per response token (nats), the model in evaluation mode."""
-    was_training, total, count = objective.training, 0.0, 0
+    state, was_training = PartialState(), objective.training
+    total = torch.zeros(2, dtype=torch.float64)
     objective.eval()
-    for batch in micro_batches(documents, layout=layout, max_tokens=max_tokens):
-        loss, targets = objective(batch.to(objective.model.device))
-        total, count = total + float(loss), count + int(targets)
+    for batch in share_of(documents, state.process_index, state.num_processes, layout, max_tokens).batches:
+        total += torch.stack([part.double().cpu() for part in objective(batch.to(state.device))])
     objective.train(was_training)
-    return total / count
+    loss, count = reduce(total.to(state.device)).tolist()
+    return float(loss / count)
 
 
 def noise_of(config: Config) -> Noise:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from harness.budget import Budget, check_divisible
-from harness.config.base import Name, Section
+from harness.config.base import Count, Name, Section
 from harness.config.data import DatasetConfig, EvalSetConfig
 from harness.config.generate import GenerateConfig
 from harness.config.judge import JudgeConfig
@@ -34,6 +34,7 @@ class ControlConfig(Section):
     """Switches of the command itself, not of the run."""
 
     dry_run: bool = Field(False, description="print the plan and stop")
+    runs_per_gpu: Count = Field(1, description="runs that may share a GPU; more wait for a free one")
     run_id: str | None = Field(None, description="set by the sweep: the identity that was planned and checked")
     position: str | None = Field(None, description="set by the sweep: place in the queue")
 
@@ -71,6 +72,12 @@ class Config(Section):
         if once and isinstance(train, dict) and train.get("budget") in get_args(Budget):
             dropped["train"] = {**train, "budget": "equal_steps"}
         return {**data, **dropped}
+
+    @model_validator(mode="after")
+    def _probes_need_a_whole_model(self) -> Config:
+        if self.probe.every and self.train.sharding == "fsdp":
+            raise ValueError("probe.every: probes during training need the whole model, which train.sharding=fsdp cuts")
+        return self
 
     @model_validator(mode="after")
     def _budget_divides(self) -> Config:

@@ -22,6 +22,14 @@ class TrainConfig(Section):
         description="what methods that forward an example more than once share with the others: "
         "the steps, the forwarded rows, or the examples at equal rows per step (harness/budget.py)",
     )
+    devices: Count | Literal["auto"] = Field(
+        1, description="processes on each node, one GPU each, on a CPU without; auto: all GPUs that are visible"
+    )
+    nodes: Count = Field(1, description="machines that train one run together; see docs/scaling.md")
+    sharding: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="with several devices: a whole model on each, or shards"
+    )
+    cpu_offload: bool = Field(False, description="fsdp: keep shards and optimiser state in main memory")
     micro_batch_tokens: Count = Field(2048, description="tokens per forward pass, before a pair doubles them")
     layout: Literal["auto", "packed", "padded"] = "auto"
     lr: Positive = 5e-5
@@ -40,4 +48,19 @@ class TrainConfig(Section):
     def _length_given(self) -> TrainConfig:
         if self.epochs is None and self.max_steps is None:
             raise ValueError("give epochs or max_steps")
+        return self
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one process trains."""
+        return self.nodes > 1 or self.devices != 1
+
+    @model_validator(mode="after")
+    def _devices_fit(self) -> TrainConfig:
+        if self.sharding == "fsdp" and not self.several:
+            raise ValueError("sharding=fsdp needs several processes: give train.devices (or train.nodes)")
+        if self.cpu_offload and self.sharding != "fsdp":
+            raise ValueError("cpu_offload=true has no effect with sharding=ddp")
+        if self.loss == "micro_batch_mean" and self.devices == "auto":
+            raise ValueError("devices='auto': with loss=micro_batch_mean the result depends on it; give a number")
         return self

@@ -1,0 +1,149 @@
+"""The stage `train` on several processes: start torchrun, copy its metrics to W&B, read its result, leave no orphan."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.config import Config, TrainConfig
+from harness.context import Run, StageResult
+from harness.nodes import node_rank, rendezvous
+from harness.plan import pending_stages
+from harness.record import RunFolder, read_json
+from harness.worker import RESULT, die_with_parent
+
+_POLL_SECONDS = 0.2
+# What torchrun gives its ranks after SIGTERM before it kills them, and what it is given itself.
+_RANK_SECONDS, _TORCHRUN_SECONDS = 3, 8
+
+
+class RankFailed(RuntimeError):
+    """A process of the training ended in an error, or was killed."""
+
+
+def run(run: Run) -> StageResult:
+    """Train on all devices of this node, with the other nodes if there are any.
+
+    Raises:
+        RankFailed: a rank failed; the message is that of the first, its traceback is in the log.
+    """
+    run.folder.remove_tree("ranks")
+    (run.folder / "ranks").mkdir()
+    with _torchrun(run.config.train, run.folder) as process:
+        status = _follow(process, run)
+    result = run.folder / "ranks" / RESULT
+    if status or not result.exists():
+        _raise_first(run, status)
+    figures = StageResult(**read_json(result))
+    run.folder.remove_tree("ranks")
+    return figures
+
+
+def assist(config: Config, folder: RunFolder) -> dict[str, Any]:
+    """What a node beside the leading one does of a run: its ranks of the training; it writes nothing.
+
+    Raises:
+        RankFailed: the training failed on any node; the leading one's log says why.
+    """
+    if "train" not in pending_stages(config, folder):
+        return {}
+    with _torchrun(config.train, folder) as process:
+        if process.wait():
+            raise RankFailed(f"node {node_rank()}: torchrun ended with {process.returncode}; see {folder / 'log.txt'}")
+    return {}
+
+
+def torchrun_options(settings: TrainConfig, store: str, run_id: str) -> list[str]:
+    """Processes and where they meet: a file on one node, so that nothing listens; a host and port for several."""
+    here = str(devices(settings))
+    end = ["--shutdown-timeout", str(_RANK_SECONDS), "--max-restarts", "0"]
+    if settings.nodes == 1:
+        meet = ["--rdzv-backend", "c10d", "--rdzv-conf", "store_type=file", "--rdzv-endpoint", f"{store}/torchrun"]
+        return ["--nnodes", "1", "--nproc-per-node", here, "--rdzv-id", run_id, *meet, *end]
+    host, port = rendezvous()
+    meet = ["--node-rank", str(node_rank()), "--master-addr", host, "--master-port", str(port)]
+    return ["--nnodes", str(settings.nodes), "--nproc-per-node", here, *meet, *end]
+
+
+def devices(settings: TrainConfig) -> int:
+    """Processes on this node."""
+    if settings.devices != "auto":
+        return settings.devices
+    import torch
+
+    return max(1, torch.cuda.device_count())
+
+
+@contextmanager
+def _torchrun(settings: TrainConfig, folder: RunFolder) -> Iterator[subprocess.Popen[bytes]]:
+    """torchrun in a session of its own, ended with this block and, by the kernel, with this process."""
+    with tempfile.TemporaryDirectory(prefix="harness-") as store:
+        options = torchrun_options(settings, store, folder.path.name)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *options, "-m", "harness.worker", folder.path.resolve()],
+            env=_environment(settings, store),
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(signal.SIGTERM),
+        )
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(_TORCHRUN_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()  # its ranks follow it: die_with_parent
+        process.wait()
+
+
+def _environment(settings: TrainConfig, store: str) -> dict[str, str]:
+    """Of the ranks: no secrets they have no use for, and the loopback interface on a single node."""
+    secret = {"WANDB_API_KEY", "OPENAI_API_KEY"}
+    environment = {name: value for name, value in os.environ.items() if name not in secret}
+    if settings.nodes == 1:
+        environment |= {"HARNESS_STORE": f"{store}/ranks", "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    package = str(Path(__file__).parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return environment
+
+
+def _follow(process: subprocess.Popen[bytes], run: Run) -> int:
+    """Copy logged steps to the tracker until torchrun ends; its exit status."""
+    known, size = {row["step"] for row in run.folder.metrics()}, -1
+    while True:
+        status = process.poll()  # first, so that the last rows are read after the end
+        file = run.folder / "metrics.jsonl"
+        grown = file.stat().st_size if file.exists() else 0
+        for row in run.folder.metrics() if grown != size else ():
+            if row["step"] not in known:
+                known.add(row["step"])
+                run.tracker.log(row)
+        if status is not None:
+            return status
+        size = grown
+        time.sleep(_POLL_SECONDS)
+
+
+def _raise_first(run: Run, status: int) -> None:
+    """Report the rank that failed first: the others' errors are mostly that it is gone."""
+    reports = sorted((run.folder / "ranks").glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not reports:
+        raise RankFailed(f"a process of the training was killed (torchrun: {status}); out of memory? see log.txt")
+    first: dict[str, Any] = read_json(reports[0])
+    rank = reports[0].stem.removeprefix("error-")
+    run.folder.log(f"rank {rank} failed\n{first['traceback']}")
+    raise RankFailed(f"rank {rank}: {first['type']}: {first['message']}")

@@ -1,0 +1,30 @@
+"""Where this machine stands among the nodes of one run: from SLURM, or from NODE_RANK, MASTER_ADDR and MASTER_PORT."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+
+def node_rank() -> int:
+    """0 for the node that leads (it writes, generates and judges), 1, 2, ... for those that help to train."""
+    return int(os.environ.get("NODE_RANK", os.environ.get("SLURM_NODEID", "0")))
+
+
+def rendezvous() -> tuple[str, int]:
+    """Host and port at which the nodes meet.
+
+    Raises:
+        ValueError: neither MASTER_ADDR nor a SLURM job says where.
+    """
+    host = os.environ.get("MASTER_ADDR") or _first_host()
+    job = int(os.environ.get("SLURM_JOB_ID", "0"))
+    return host, int(os.environ.get("MASTER_PORT", 20_000 + job % 20_000))
+
+
+def _first_host() -> str:
+    nodes = os.environ.get("SLURM_JOB_NODELIST")
+    if not nodes:
+        raise ValueError("train.nodes: set NODE_RANK, MASTER_ADDR and MASTER_PORT on every node, or run under SLURM")
+    listed = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    return listed.stdout.split()[0]
