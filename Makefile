@@ -7,7 +7,7 @@ RUNS ?= runs
 SOURCES := harness analysis tests benchmarks experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help run sweep test test-slow check format tables notebooks docs base-model alpaca-eval bench clean
+.PHONY: help run sweep test test-slow check audit format tables notebooks docs base-model alpaca-eval bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,7 +15,7 @@ help: ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gguf,peft,judge,report,dashboard,notebooks]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gguf,peft,judge,report,dashboard,notebooks,joblib,slurm]"
 	@touch $@
 
 run: $(STAMP) ## install, then the default sweep of six runs, and its table
@@ -32,10 +32,16 @@ test: $(STAMP) ## the tests (no network)
 test-slow: $(STAMP) ## the minutes-long tests and those on the real model
 	$(BIN)/python -m pytest -m slow
 
-check: $(STAMP) ## lint, format check, types
+check: $(STAMP) audit ## lint, format check, types, known vulnerabilities
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+
+audit: $(STAMP) ## known vulnerabilities of the pinned versions, where their database can be reached
+	@mkdir -p build
+	@timeout 120 $(BIN)/pip-audit --disable-pip --no-deps -r constraints.txt --timeout 5 > build/audit.txt 2>&1 || true
+	@if grep -q "^Found [0-9]* known" build/audit.txt; then grep -v "could not be audited" build/audit.txt; exit 1; fi
+	@echo "pip-audit: $$(grep -c 'could not be audited' build/audit.txt) of $$(grep -c == constraints.txt) packages could not be looked up"
 
 format: $(STAMP) ## format and fix the code
 	$(BIN)/ruff format $(SOURCES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from harness.config import Config, GenerateConfig, parse
 from harness.identity import run_id, stage_fingerprint
 from harness.record import RunFolder
+from harness.secrets import refuse_secrets
 
 
 class RunFailed(ValueError):
@@ -101,9 +103,13 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
     from harness.probe.tasks import check_benchmarks
 
     jobs: dict[str, Job] = {}
-    requested = 0
+    requested, writable = 0, set[str]()
     for number, config in enumerate(configs):
         requested += 1
+        if config.output_dir not in writable:
+            _check_writable(config.output_dir)
+            writable.add(config.output_dir)
+        refuse_secrets(config.model_dump(mode="json"))
         check_inputs(config)
         if "generate" in config.stages:
             check_backend(config.generate)
@@ -116,3 +122,11 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
             pending = pending_stages(config, folder_of(config))
             jobs[identity] = Job(config, identity, pending, overrides[number] if overrides else ())
     return Plan(requested, list(jobs.values()))
+
+
+def _check_writable(output_dir: str) -> None:
+    """Without writing: a dry run leaves nothing behind."""
+    wanted = Path(output_dir).expanduser().absolute()
+    nearest = next(path for path in (wanted, *wanted.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"output_dir={output_dir}: cannot be written ({nearest} is no writable folder)")

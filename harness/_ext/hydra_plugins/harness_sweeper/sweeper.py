@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,8 @@ from hydra_plugins.harness_sweeper.composer import Composer
 # `params` holds sweeps kept in a file (experiments), e.g. {alpha: "1,5,10"}; the command line wins.
 _CONFIG = {"_target_": "hydra_plugins.harness_sweeper.sweeper.HarnessSweeper", "params": None}
 ConfigStore.instance().store(group="hydra/sweeper", name="harness", node=_CONFIG, provider="noise-harness")
+
+_BUSY_SECONDS = 5.0
 
 
 class HarnessSweeper(BasicSweeper):
@@ -48,16 +52,47 @@ class HarnessSweeper(BasicSweeper):
             [*job.overrides, *_bookkeeping(job, f"{number}/{len(plan.to_run)}", group)]
             for number, job in enumerate(plan.to_run, start=1)
         ]
-        assert self.launcher is not None
-        results = self.launcher.launch(launched, initial_job_idx=0)
+        results = self._launch(launched, plan.to_run)
         _raise_if_failed([job.run_id for job in plan.to_run], results, plan.to_run[0].config.output_dir)
         return [results]
+
+    def _launch(self, launched: list[list[str]], jobs: Sequence[Any]) -> list[JobReturn]:
+        """Run all; those that another sweep is working on are asked again until it is through with them.
+
+        Raises:
+            RunFailed: the launcher itself broke off (a process or node was killed).
+        """
+        from harness.plan import RunFailed, folder_of, pending_stages
+        from harness.progress import LINES
+
+        assert self.launcher is not None
+        if type(self.launcher).__name__ != "BasicLauncher":
+            os.environ[LINES] = "1"
+        results: dict[int, JobReturn] = {}
+        waiting = list(range(len(launched)))
+        while waiting:
+            try:
+                batch = self.launcher.launch([launched[number] for number in waiting], initial_job_idx=0)
+            except Exception as error:
+                done = sum(not pending_stages(job.config, folder_of(job.config)) for job in jobs)
+                state = f"{done} of {len(jobs)} runs are done; the same command continues"
+                raise RunFailed(f"the launcher broke off, {state} ({type(error).__name__}: {error})") from error
+            results |= dict(zip(waiting, batch, strict=True))
+            waiting = [number for number in waiting if _is_busy(results[number])]
+            if waiting:
+                print(f"{len(waiting)} runs are in the hands of another sweep; waiting for it", file=sys.stderr)
+                time.sleep(_BUSY_SECONDS)
+        return [results[number] for number in range(len(launched))]
 
     def _expand(self, arguments: list[str]) -> list[list[str]]:
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         return self.split_arguments(overrides, None)[0]
+
+
+def _is_busy(result: JobReturn) -> bool:
+    return result.status != JobStatus.COMPLETED and type(result._return_value).__name__ == "RunBusy"
 
 
 def _bookkeeping(job: Any, position: str, group: str) -> list[str]:
@@ -71,6 +106,7 @@ def _bookkeeping(job: Any, position: str, group: str) -> list[str]:
 
 def _raise_if_failed(run_ids: list[str], results: Sequence[JobReturn], output_dir: str) -> None:
     from harness.plan import RunFailed
+    from harness.secrets import redact
 
     failures = [
         f"{run_id}: {type(result._return_value).__name__}: {result._return_value} (see {output_dir}/{run_id}/log.txt)"
@@ -78,6 +114,6 @@ def _raise_if_failed(run_ids: list[str], results: Sequence[JobReturn], output_di
         if result.status != JobStatus.COMPLETED
     ]
     for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
+        print(redact(f"failed: {failure}"), file=sys.stderr)
     if failures:
         raise RunFailed(f"{len(failures)} of {len(results)} runs failed; the same command continues them")

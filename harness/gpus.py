@@ -1,0 +1,104 @@
+"""Which GPUs this process may use: free ones of the machine, so that several runs share a node without meeting."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+_POLL_SECONDS = 1.0
+
+_held: list[tuple[str, IO[str]]] = []  # GPUs of this process and their locks, which end with it however it ends
+
+
+def take_gpus(count: int | None, runs_per_gpu: int, say: Callable[[str], None]) -> list[str]:
+    """Reserve `count` GPUs (None: all) for this process and make them its CUDA_VISIBLE_DEVICES; wait for free ones.
+
+    Kept until the process ends or asks for another number: what has once started CUDA stays where it is. Without GPUs
+    nothing happens.
+
+    Args:
+        runs_per_gpu: processes that may share one.
+        say: told when there is something to wait for.
+
+    Raises:
+        ValueError: fewer GPUs are visible than asked for.
+    """
+    visible = visible_gpus() if not _held else [gpu for gpu, _ in _held]
+    wanted = len(visible) if count is None else count
+    if not visible or len(_held) == wanted:
+        return visible
+    if _held:
+        visible = _release()
+    if wanted > len(visible):
+        raise ValueError(f"train.devices={wanted}: only {len(visible)} GPUs are visible ({', '.join(visible)})")
+    while not _try_to_take(visible, wanted, runs_per_gpu):
+        say(f"waiting for {wanted} free of the GPUs {', '.join(visible)}")
+        say = _silent
+        time.sleep(_POLL_SECONDS)
+    os.environ.setdefault(_ALL, ",".join(visible))
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpu for gpu, _ in _held)
+    return [gpu for gpu, _ in _held]
+
+
+def visible_gpus() -> list[str]:
+    """Names as in CUDA_VISIBLE_DEVICES: numbers or UUIDs."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return [name for name in listed.split(",") if name and name != "-1"]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+_ALL = "HARNESS_ALL_GPUS"
+
+
+def _release() -> list[str]:
+    """Give back what is held; all GPUs that were visible at first."""
+    while _held:
+        _held.pop()[1].close()
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[_ALL]
+    return visible_gpus()
+
+
+def _try_to_take(visible: list[str], wanted: int, runs_per_gpu: int) -> bool:
+    """All of them or none, so that two runs of several GPUs cannot wait for each other."""
+    folder = _lock_folder()
+    with open(folder / "all", "w", encoding="utf-8") as everything:
+        fcntl.flock(everything, fcntl.LOCK_EX)
+        for slot in range(runs_per_gpu):
+            for gpu in visible:
+                if len(_held) < wanted and gpu not in {name for name, _ in _held}:
+                    _lock(folder / f"{gpu}.{slot}", gpu)
+        if len(_held) == wanted:
+            return True
+        while _held:
+            _held.pop()[1].close()
+        return False
+
+
+def _lock(path: Path, gpu: str) -> None:
+    file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (held for the life of the process)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+    else:
+        _held.append((gpu, file))
+
+
+def _lock_folder() -> Path:
+    """Of this user and SLURM job: another job's GPU 0 is another GPU."""
+    job = os.environ.get("SLURM_JOB_ID", "none")
+    folder = Path(tempfile.gettempdir()) / f"noise-harness-gpus-{os.getuid()}-{job}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _silent(_message: str) -> None:
+    pass
