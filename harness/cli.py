@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def enable_plugins() -> None:
 def main() -> None:
     """Entry point; exit status 0 done, 1 a run failed, 2 bad input (nothing was started)."""
     enable_plugins()
+    sys.excepthook = _print_redacted
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # With this set Hydra raises its errors instead of printing several lines and a hint.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -77,10 +79,20 @@ def _single(composed: DictConfig) -> Any:
     return execute(config)
 
 
+def _print_redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Python's own report of an uncaught exception, without secrets."""
+    import traceback
+
+    from harness.secrets import redact
+
+    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+
+
 def _report(error: Exception) -> int:
     from harness.plan import RunFailed
+    from harness.secrets import redact
 
-    print(f"error: {one_line(error)}", file=sys.stderr)
+    print(f"error: {redact(one_line(error))}", file=sys.stderr)
     return 1 if isinstance(error, RunFailed) else 2
 
 

@@ -58,7 +58,18 @@ def check_inputs(config: Config) -> None:
     if not sources:
         raise ValueError(f"model={model.name}: give model.path or model.hub_id")
     if model.path is not None:
-        resolve_path(model.path)
+        _refuse_pickle(resolve_path(model.path))
+
+
+def _refuse_pickle(path: Path) -> None:
+    """Pickled weights run code when they are read."""
+    files = [path] if path.is_file() else list(path.iterdir())
+    pickled = [each.name for each in files if each.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt")]
+    if pickled and not any(each.suffix in (".safetensors", ".gguf") for each in files):
+        raise ValueError(
+            f"model.path={path}: {pickled[0]} is pickled, which runs code when it is read; "
+            "convert it to safetensors (model.save_pretrained of a version that you trust)"
+        )
 
 
 @cache

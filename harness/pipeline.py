@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import json
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +14,12 @@ import yaml
 
 from harness.config import STAGES, Config
 from harness.context import Run, StageResult
+from harness.failure import record_failure
+from harness.gpus import take_gpus
 from harness.identity import run_id, stage_fingerprint
+from harness.nodes import node_rank
 from harness.plan import RunFailed, folder_of, pending_stages
+from harness.progress import summary_line
 from harness.provenance import provenance
 from harness.record import RunFolder, read_json, write_json, write_text
 from harness.tracking import Tracker
@@ -41,20 +43,26 @@ def execute(config: Config) -> dict[str, Any]:
     identity, folder = run_id(config), folder_of(config)
     if config.harness.run_id not in (None, identity):
         raise ValueError(f"planned as {config.harness.run_id} but now {identity}: settings or data changed since")
+    if config.train.nodes > 1 and node_rank() > 0:
+        from harness.launch import assist
+
+        return assist(config, folder)
     with folder.locked(), _terminate_as_exit():
         pending = pending_stages(config, folder)
         if not pending:
             return dict(read_json(folder / "summary.json"))
+        _take_gpus(config, folder)
         _open(folder, config)
         run = Run(config, identity, folder, Tracker(config, identity, folder))
         try:
+            started = time.monotonic()
             _run_stages(run, pending)
-            return _close(run)
+            summary = _close(run)
+            print(summary_line(run.label, summary, time.monotonic() - started), file=sys.stderr)
+            return summary
         except Exception as error:
-            _record_failure(folder, error)
-            raise RunFailed(
-                f"{identity}: {type(error).__name__}: {error} (traceback in {folder / 'log.txt'})"
-            ) from error
+            reason = record_failure(folder, error, config)
+            raise RunFailed(f"{identity}: {reason} (traceback in {folder / 'log.txt'})") from error
         finally:
             run.tracker.abort()
 
@@ -63,13 +71,23 @@ def _run_stages(run: Run, pending: list[str]) -> None:
     for stage in (stage for stage in pending if stage in _MODULES):
         run.folder.log(f"{stage}: starts")
         started = time.monotonic()
-        result: StageResult = importlib.import_module(_MODULES[stage]).run(run)
+        result: StageResult = importlib.import_module(_module(stage, run.config)).run(run)
         seconds = time.monotonic() - started
         fingerprint = stage_fingerprint(run.config, stage)
         run.folder.complete(stage, fingerprint, seconds, result.status, result.figures, result.labels)
         run.folder.log(f"{stage}: {result.status} in {seconds:.1f} s")
         if result.status != "finished":
             return
+
+
+def _take_gpus(config: Config, folder: RunFolder) -> None:
+    """Before anything starts CUDA; of a run on several nodes all GPUs are its own."""
+    count = None if config.train.devices == "auto" or config.train.nodes > 1 else config.train.devices
+    take_gpus(count, config.harness.runs_per_gpu, folder.log)
+
+
+def _module(stage: str, config: Config) -> str:
+    return "harness.launch" if stage == "train" and config.train.several else _MODULES[stage]
 
 
 def _open(folder: RunFolder, config: Config) -> None:
@@ -125,12 +143,6 @@ def _summary(run: Run) -> dict[str, Any]:
         "group": config.tracking.group,
         "final": final,
     }
-
-
-def _record_failure(folder: RunFolder, error: Exception) -> None:
-    reason = {"type": type(error).__name__, "message": str(error)}
-    folder.log("failed\n" + "".join(traceback.format_exception(error)))
-    write_text(folder / "failed", json.dumps(reason) + "\n")
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from harness.secrets import SECRET_FILES, redact
+
 _PACKAGES = (
     "noise-harness",
     "torch",
@@ -30,15 +32,22 @@ def provenance() -> dict[str, Any]:
     root = Path(__file__).parents[1]
     return {
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [redact(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
         "git": {
             "commit": _git(root, "rev-parse", "HEAD"),
-            "diff": _git(root, "diff", "HEAD")[:_MAX_DIFF_CHARACTERS],
+            "diff": redact(_diff(root))[:_MAX_DIFF_CHARACTERS],
         },
         "python": platform.python_version(),
         "versions": _versions(),
         "hardware": hardware(),
     }
+
+
+def _diff(root: Path) -> str:
+    """Uncommitted changes of tracked files, but for files that git ignores or that are named like secrets."""
+    ignored = _git(root, "ls-files", "-z", "--cached", "--ignored", "--exclude-standard").split("\0")
+    skipped = [f":(exclude,top,literal){name}" for name in ignored if name]
+    return _git(root, "diff", "--no-ext-diff", "HEAD", "--", ".", *SECRET_FILES, *skipped)
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.secrets import redact
+
 METRICS = "metrics.jsonl"
 STEPS = "steps.jsonl"  # loss and gradient norm of every step
 
@@ -21,11 +23,15 @@ def write_text(path: Path, text: str) -> None:
     """Write a file atomically: after a crash the old content or the new is there, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -53,6 +59,10 @@ def commit_folder(folder: Path) -> Iterator[Path]:
         os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+class RunBusy(BlockingIOError):
+    """Another process holds the run."""
 
 
 class RunFolder:
@@ -100,9 +110,9 @@ class RunFolder:
         shutil.rmtree(self / name, ignore_errors=True)
 
     def log(self, message: str) -> None:
-        """Append a line with the local time to log.txt."""
+        """Append a line with the local time to log.txt, secrets left out."""
         with open(self / "log.txt", "a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {redact(message)}\n")
 
     def append_metrics(self, row: dict[str, float | int], name: str = METRICS) -> None:
         """Append one logged step to metrics.jsonl; NaN and infinity become null (JSON has neither)."""
@@ -130,12 +140,12 @@ class RunFolder:
         """Hold the run for this process.
 
         Raises:
-            BlockingIOError: another process is working on the same run.
+            RunBusy: another process is working on the same run.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self / ".lock", "w", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise BlockingIOError(f"{self.path}: another process is working on this run") from None
+                raise RunBusy(f"{self.path}: another process is working on this run") from None
             yield

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.config import Config
 from harness.record import RunFolder
+
+# What a run waits for a server that does not answer, at its start and at its end.
+_PATIENCE_S = 30.0
 
 
 class Tracker:
@@ -20,31 +24,25 @@ class Tracker:
 
     def __init__(self, config: Config, run_id: str, folder: RunFolder) -> None:
         self._run: Any = None
+        self._folder = folder
         if config.tracking.mode == "disabled":
             return
         root = Path(config.output_dir).expanduser().resolve()
         _isolate(root)
         import wandb
 
-        if config.tracking.mode == "offline":
-            _forget_earlier_attempts(root, run_id)
-        self._run = wandb.init(
-            id=run_id,
-            name=run_id,
-            project=config.tracking.project,
-            entity=config.tracking.entity,
-            group=config.tracking.group,
-            tags=[config.model.name, config.dataset.name, config.noise.name],
-            mode=config.tracking.mode,
-            dir=str(root),
-            config={"run": config.model_dump(mode="json")},
-            resume="allow" if config.tracking.mode == "online" else None,
-            reinit="finish_previous",
-            settings=wandb.Settings(console="off", silent=True),
-        )
+        try:
+            self._run = _init(config, run_id, root, config.tracking.mode)
+        except wandb.errors.CommError as error:
+            self._say(f"W&B cannot be reached ({error}): this run is logged offline; `wandb sync` uploads it later")
+            self._run = _init(config, run_id, root, "offline")
         if not Path(self._run.dir).resolve().is_relative_to(root):
             raise OSError(f"W&B writes to {self._run.dir}, outside output_dir={root}; is WANDB_DIR set?")
         self._replay(folder)
+
+    def _say(self, message: str) -> None:
+        self._folder.log(message)
+        print(f"warning: {message}", file=sys.stderr)
 
     def _replay(self, folder: RunFolder) -> None:
         for row in folder.metrics():
@@ -69,14 +67,56 @@ class Tracker:
             columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
             data: list[Any] = [[row.get(column) for column in columns] for row in rows]
             self._run.log({name: wandb.Table(columns=columns, data=data)})
-        self._run.finish(exit_code=0 if status == "finished" else 1)
-        self._run = None
+        self._finish(0 if status == "finished" else 1)
 
     def abort(self) -> None:
         """Close the run as failed, keeping what was logged."""
         if self._run is not None:
-            self._run.finish(exit_code=1)
-            self._run = None
+            self._finish(1)
+
+    def _finish(self, exit_code: int) -> None:
+        """Wait for the upload, but not for ever: W&B's log on disk is complete before that."""
+        run, self._run = self._run, None
+        log = Path(run.settings.sync_file)
+        try:
+            run.finish(exit_code=exit_code)
+        except TimeoutError:
+            where = Path(run.dir).parent
+            self._say(f"W&B took longer than {_PATIENCE_S:.0f} s: upload the rest with `wandb sync {where}`")
+        if not log.is_file() or not log.stat().st_size:
+            self._say(f"W&B wrote nothing to {log} (a full disk?); metrics.jsonl holds everything")
+
+
+def _init(config: Config, run_id: str, root: Path, mode: Literal["offline", "online"]) -> Any:
+    """wandb.init, waiting at most `_PATIENCE_S` for a server.
+
+    Raises:
+        wandb.errors.CommError: no answer in that time.
+    """
+    import wandb
+
+    if mode == "offline":
+        _forget_earlier_attempts(root, run_id)
+    return wandb.init(
+        id=run_id,
+        name=run_id,
+        project=config.tracking.project,
+        entity=config.tracking.entity,
+        group=config.tracking.group,
+        tags=[config.model.name, config.dataset.name, config.noise.name],
+        mode=mode,
+        dir=str(root),
+        config={"run": config.model_dump(mode="json")},
+        resume="allow" if mode == "online" else None,
+        reinit="finish_previous",
+        settings=wandb.Settings(
+            console="off",
+            silent=True,
+            init_timeout=_PATIENCE_S,
+            finish_timeout=_PATIENCE_S,
+            finish_timeout_raises=True,
+        ),
+    )
 
 
 def _isolate(root: Path) -> None:

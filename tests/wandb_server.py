@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,11 +40,12 @@ class WandbServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.runs: dict[str, StoredRun] = {}
         self.views: list[dict[str, Any]] = []
         self.operations: list[str] = []
+        self.delay = 0.0  # seconds before each answer
 
     @property
     def url(self) -> str:
@@ -51,9 +53,9 @@ class WandbServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def wandb_server() -> Iterator[WandbServer]:
-    """A server for the length of the block."""
-    server = WandbServer()
+def wandb_server(port: int = 0) -> Iterator[WandbServer]:
+    """A server for the length of the block, on a free port unless one is given."""
+    server = WandbServer(port)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -72,6 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
+        time.sleep(self.server.delay)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == "/graphql":
             query = json.loads(body)
@@ -112,7 +115,10 @@ def graphql(server: WandbServer, query: str, variables: dict[str, Any]) -> dict[
 def receive_stream(run: StoredRun, chunk: dict[str, Any]) -> None:
     """Take in a piece of a run's file stream: history rows, the summary, the end."""
     files = chunk.get("files") or {}
-    run.history += [json.loads(row) for row in files.get("wandb-history.jsonl", {}).get("content", [])]
+    history = files.get("wandb-history.jsonl", {"offset": len(run.history), "content": []})
+    # As the real server: rows are written at their offset, so that a piece sent twice is there once.
+    rows = [json.loads(row) for row in history["content"]]
+    run.history[history["offset"] : history["offset"] + len(rows)] = rows
     for row in files.get("wandb-summary.json", {}).get("content", []):
         run.summary = json.loads(row)
     if chunk.get("complete"):

@@ -1,0 +1,121 @@
+"""W&B that is away, dies or dawdles: the run goes on, says so, and `wandb sync` later completes the copy once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_pipeline import SMALL
+from wandb_server import StoredRun, WandbServer, wandb_server
+
+from harness import tracking
+from harness.config import Config
+from harness.pipeline import execute
+from harness.plan import folder_of
+
+API_KEY = "0" * 40
+ONLINE = [*SMALL, "tracking=online", "tracking.entity=team", "tracking.project=study", "noise=symnoise"]
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The real client, pointed at this machine, with little patience."""
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    for name in ("DATA", "CACHE", "CONFIG"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
+    monkeypatch.setenv("WANDB_API_KEY", API_KEY)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setattr(tracking, "_PATIENCE_S", 6.0)
+    yield monkeypatch
+    import wandb
+
+    wandb.teardown()  # the service keeps the server's address
+
+
+def sync(folder: Path, server: WandbServer) -> None:
+    """`wandb sync` of every log below an output folder."""
+    logs = [str(path) for path in sorted((folder / "wandb").glob("*run-2*"))]
+    environment = {**os.environ, "WANDB_BASE_URL": server.url}
+    command = [sys.executable, "-m", "wandb", "sync", "-e", "team", "-p", "study", *logs]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def assert_complete(config: Config, stored: StoredRun) -> None:
+    """The copy has every logged row once, and every final number."""
+    rows = folder_of(config).metrics()
+    history = [row for row in stored.history if "train/loss" in row]
+    assert [row["_step"] for row in history] == [row["step"] for row in rows]
+    assert [row["train/loss"] for row in history] == [row["train/loss"] for row in rows]
+    assert stored.summary["status"] == "finished"
+    assert {"final/train/loss", "final/judge/win_rate"} <= set(stored.summary)
+
+
+def only(server: WandbServer) -> StoredRun:
+    (run,) = server.runs.values()
+    return run
+
+
+def test_an_unreachable_server_makes_an_offline_log_that_syncs_later(compose, client, capsys):
+    with wandb_server() as server:
+        port = server.server_port
+    client.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")  # nobody listens there any more
+    config = compose(*ONLINE)
+    started = time.monotonic()
+    assert execute(config)["status"] == "finished"
+    waited = time.monotonic() - started
+    assert "W&B cannot be reached" in capsys.readouterr().err
+    assert "W&B cannot be reached" in (folder_of(config) / "log.txt").read_text()
+    with wandb_server(port) as server:
+        sync(Path(config.output_dir), server)
+        assert_complete(config, only(server))
+    assert waited < 60
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_during_the_run_loses_nothing(compose, client, capsys):
+    config = compose(*ONLINE, "train.max_steps=30")
+    with wandb_server() as server:
+        client.setenv("WANDB_BASE_URL", server.url)
+        port = server.server_port
+        original = tracking.Tracker.log
+
+        def log(self: tracking.Tracker, row: dict[str, Any]) -> None:
+            original(self, row)
+            if row["step"] == 10:
+                time.sleep(2)  # let the first rows arrive
+                server.shutdown()
+                server.server_close()
+
+        client.setattr(tracking.Tracker, "log", log)
+        early = server.runs
+        assert execute(config)["status"] == "finished"
+    assert "W&B took longer than 6 s" in capsys.readouterr().err
+    with wandb_server(port) as server:
+        server.runs = early  # what it had received before
+        sync(Path(config.output_dir), server)
+        assert_complete(config, only(server))
+        sync(Path(config.output_dir), server)
+        assert_complete(config, only(server))
+
+
+@pytest.mark.slow
+def test_a_slow_server_does_not_hold_the_training_up(compose, client, capsys):
+    """Answers take longer than the patience: the end waits that long once, and a later sync completes the copy."""
+    config = compose(*ONLINE)
+    with wandb_server() as server:
+        client.setenv("WANDB_BASE_URL", server.url)
+        server.delay = 3.0
+        assert execute(config)["status"] == "finished"
+        server.delay = 0.0
+        time.sleep(4)
+        capsys.readouterr()
+        sync(Path(config.output_dir), server)
+        assert_complete(config, only(server))
