@@ -306,8 +306,8 @@ def test_a_run_opens_to_its_settings_and_numbers(opened: Any) -> None:
     button.send_keys("\n")
     assert button.get_attribute("aria-expanded") == "true"
     shown = opened.find_element("css selector", "#list .opened").text
-    assert "noise.pair antithetic" in shown
-    assert "heldout/loss 1.25" in shown
+    assert "noise.pair\nantithetic" in shown
+    assert "heldout/loss\n1.25" in shown
     button.send_keys("\n")
     assert not opened.find_elements("css selector", "#list .opened")
 

@@ -50,7 +50,7 @@ function difference(items) {
 
 function summaryText() {
   const judged = pair.items.filter((item) => outcome(item) !== "none");
-  const lengths = ["a", "b"].map((side) => mean(pair.items.map((item) => item[side].length)).toFixed(0));
+  const lengths = ["a", "b"].map((side) => Number(mean(pair.items.map((item) => item[side].length)).toPrecision(3)).toLocaleString("en"));
   const said = [`${plural(pair.items.length, "common instruction")}`, `mean length A ${lengths[0]}, B ${lengths[1]} characters`];
   if (pair.only) said.push(`${plural(pair.only, "answer")} to instructions that only one of the two answered: not shown`);
   if (!judged.length) return `${said.join("; ")}; no verdicts.`;

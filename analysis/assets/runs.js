@@ -87,9 +87,9 @@ function drawRow(run) {
   return row;
 }
 
-function pairsTable(caption, pairs) {
-  const rows = pairs.map(([name, value]) => make("tr", {}, make("th", {scope: "row", text: name}), make("td", {}, make("bdi", {text: value}))));
-  return make("table", {class: "plain"}, make("caption", {text: caption}), make("tbody", {}, ...rows));
+function pairsList(title, pairs) {
+  const rows = pairs.map(([name, value]) => make("div", {}, make("dt", {text: name}), make("dd", {}, make("bdi", {text: value}))));
+  return make("div", {}, make("p", {class: "pairs-title", text: title}), make("dl", {class: "pairs"}, ...rows));
 }
 
 function toggleDetails(row, run, button) {
@@ -98,7 +98,7 @@ function toggleDetails(row, run, button) {
   if (open) { row.nextElementSibling.remove(); return; }
   const settings = DATA.settings.map((name, place) => [name, run.values[place]]);
   const numbers = DATA.metrics.map((metric, place) => [metric.name, numberText({decimals: null}, run.numbers[place])]).filter(([, value]) => value !== "—");
-  const inside = make("div", {class: "details"}, pairsTable("Settings that differ between runs", settings), pairsTable("Numbers", numbers));
+  const inside = make("div", {class: "details"}, pairsList("Settings that differ between runs", settings), pairsList("Numbers", numbers));
   row.after(make("tr", {class: "opened"}, make("td", {colspan: row.children.length}, inside)));
 }
 
