@@ -7,7 +7,7 @@ RUNS ?= runs
 SOURCES := harness analysis tests benchmarks experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help run sweep test test-slow check audit format tables notebooks docs base-model alpaca-eval bench clean
+.PHONY: help run sweep test test-slow check audit format tables figures report notebooks docs base-model alpaca-eval bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,12 @@ format: $(STAMP) ## format and fix the code
 
 tables: $(STAMP) ## the ablation table of RUNS (runs/); python -m analysis table list names the others
 	$(BIN)/python -m analysis table ablation $(RUNS)
+
+figures: $(STAMP) ## the figures of RUNS (runs/) as SVG, PDF and PNG, in build/figures
+	$(BIN)/python -m analysis figures $(RUNS) -o build/figures
+
+report: $(STAMP) ## RUNS (runs/) as one page to send, build/report.html
+	$(BIN)/python -m analysis report $(RUNS) -o build/report.html
 
 notebooks: $(STAMP) ## run analysis/notebooks on RUNS (runs/) into build/notebooks, as .ipynb and .html
 	$(BIN)/python -m analysis notebooks $(RUNS) -o build/notebooks

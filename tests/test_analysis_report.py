@@ -366,7 +366,10 @@ def test_runs_of_different_judges_are_not_compared(opened: Any) -> None:
 def test_a_run_is_chosen_from_the_list(opened: Any) -> None:
     pick(opened, "tiny-none-s0", "tiny-symnoise-a5-s0")
     type_into(opened, "#filter", "noise=none seed=1")
-    opened.find_element("css selector", "#list .pick:nth-child(2)").send_keys("\n")
+    button = opened.find_element("css selector", "#list .pick[data-side=b]")
+    button.send_keys("\n")
+    assert button.get_attribute("aria-pressed") == "true"
+    assert opened.execute_script("return document.activeElement === arguments[0]", button), "the keyboard stays there"
     assert "seed 1" in opened.execute_script("return document.querySelector('#run-b').selectedOptions[0].text")
 
 

@@ -7,6 +7,7 @@ const pair = {a: null, b: null, items: [], found: [], drawn: 0, turn: 0};
 function choose(side, index) {
   pair[side] = index;
   byId(`run-${side}`).value = String(index);
+  markPicked();
   return load();
 }
 
@@ -152,9 +153,9 @@ function startAnswers() {
   const options = () => DATA.answers.map((index) => make("option", {value: index, text: `${runTitle(DATA.runs[index])} · ${DATA.runs[index].id}`}));
   for (const side of ["a", "b"]) {
     byId(`run-${side}`).append(...options());
-    byId(`run-${side}`).addEventListener("change", (event) => { choose(side, Number(event.target.value)); drawList(); });
+    byId(`run-${side}`).addEventListener("change", (event) => choose(side, Number(event.target.value)));
   }
-  byId("swap").addEventListener("click", () => { [pair.a, pair.b] = [pair.b, pair.a]; choose("a", pair.a); choose("b", pair.b); drawList(); });
+  byId("swap").addEventListener("click", () => { [pair.a, pair.b] = [pair.b, pair.a]; choose("a", pair.a); choose("b", pair.b); });
   byId("search").addEventListener("input", debounced(drawItems));
   ["verdicts", "category", "order"].forEach((id) => byId(id).addEventListener("change", drawItems));
   byId("more-items").addEventListener("click", drawMoreItems);

@@ -6,6 +6,10 @@ function isDark() {
 }
 
 byId("theme").addEventListener("click", () => { document.documentElement.dataset.theme = isDark() ? "light" : "dark"; });
+addEventListener("keydown", (event) => {
+  const menu = document.querySelector(".menu[open]");
+  if (event.key === "Escape" && menu) { menu.open = false; menu.querySelector("summary").focus(); }
+});
 // On paper everything that can be opened is open.
 let openedForPrint = [];
 addEventListener("beforeprint", () => {

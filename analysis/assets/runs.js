@@ -70,9 +70,18 @@ function drawHead() {
 }
 
 function pickButton(run, side) {
-  const pressed = pair[side] === run.index;
-  const options = {type: "button", class: "pick", "aria-pressed": String(pressed), "aria-label": `Compare ${run.id} as ${side.toUpperCase()}`};
-  return make("button", {...options, text: side.toUpperCase(), onclick: () => { choose(side, run.index); drawList(); }});
+  const options = {type: "button", class: "pick", "data-side": side, "aria-pressed": String(pair[side] === run.index)};
+  const label = `Compare ${run.id} as ${side.toUpperCase()}`;
+  return make("button", {...options, "aria-label": label, text: side.toUpperCase(), onclick: () => choose(side, run.index)});
+}
+
+// Which runs are compared, without drawing the list anew: focus and opened rows stay.
+function markPicked() {
+  for (const row of byId("list").querySelectorAll("tr[data-run]")) {
+    for (const button of row.querySelectorAll(".pick")) {
+      button.setAttribute("aria-pressed", String(pair[button.dataset.side] === Number(row.dataset.run)));
+    }
+  }
 }
 
 function drawRow(run) {
