@@ -147,6 +147,19 @@ def test_judges_do_not_share_a_figure(tmp_path: Path) -> None:
     assert sorted(re.findall(r"judge=(\w+)", captions)) == ["other", "reference"]
 
 
+def test_the_largest_sets_of_runs_come_first_and_the_rest_are_named(tmp_path: Path) -> None:
+    for number, (rate, seeds) in enumerate(((0.1, 1), (0.2, 3), (0.3, 2))):
+        for seed in range(seeds):
+            write_run(tmp_path, config_of("neftune", 5, seed, train__lr=rate), name=f"run{number}{seed}")
+    found = list(draw(load_runs(tmp_path), ["length_histograms"], most=1))
+    assert [type(each) for each in found] == [Drawing, NotDrawn, NotDrawn]
+    assert isinstance(found[0], Drawing)
+    assert "train.lr=0.2" in found[0].caption
+    assert [each.where.rpartition(", ")[2] for each in found if isinstance(each, NotDrawn)] == [
+        "train.lr=0.3", "train.lr=0.1"
+    ]  # fmt: skip
+
+
 def test_one_run_alone_draws_what_it_can_and_says_what_not(tmp_path: Path) -> None:
     write_run(tmp_path, config_of("none"))
     found = {each.name: each for each in draw(load_runs(tmp_path))}

@@ -30,7 +30,8 @@ def write_figures(runs: Runs, folder: str | Path, names: Sequence[str] = tuple(F
             captions.append(f"**{drawing.name}**: {drawing.caption}\n")
             said.append(f"wrote {target / drawing.name}{{{','.join(SUFFIXES)}}}")
         else:
-            said.append(f"{drawing.name}: not drawn: {drawing.reason}")
+            where = f" ({drawing.where})" if drawing.name != drawing.kind else ""
+            said.append(f"{drawing.name}: not drawn: {drawing.reason}{where}")
     if captions:
         (target / "captions.md").write_text("\n".join(captions), encoding="utf-8")
         said.append(f"wrote {target / 'captions.md'}")

@@ -28,10 +28,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class NotDrawn:
-    """A figure that a study has no numbers for."""
+    """A figure that a study has no numbers for. kind: its name in FIGURES. where: what the study's runs share."""
 
     name: str
+    kind: str
     reason: str
+    where: str = ""
 
 
 FIGURES = {
@@ -45,8 +47,10 @@ FIGURES = {
 }
 
 
-def draw(runs: Runs, names: Sequence[str] = tuple(FIGURES)) -> Iterator[Drawing | NotDrawn]:
-    """Figures in the order of their names, one for each set of runs that may stand together.
+def draw(runs: Runs, names: Sequence[str] = tuple(FIGURES), most: int | None = None) -> Iterator[Drawing | NotDrawn]:
+    """Figures in the order of their names, one for each set of runs that may stand together, the largest set first.
+
+    most: draw no more of one kind than this.
 
     Raises:
         ValueError: there is no figure of a name, or no finished run.
@@ -56,17 +60,19 @@ def draw(runs: Runs, names: Sequence[str] = tuple(FIGURES)) -> Iterator[Drawing 
         raise ValueError(f"figure {unknown[0]!r}: there is no such figure; choose from {', '.join(FIGURES)}")
     if runs.runs.empty:
         raise ValueError(f"no finished run to draw; {len(runs.excluded)} others: `python -m analysis status` says why")
-    found = [study for study in studies(runs) if any(cell.run_ids for cell in study.cells)]
+    found = [study for study in studies(runs) if study.size]
+    found.sort(key=lambda study: -study.size)
     for name in names:
-        for number, study in enumerate(found, start=1):
+        for number, study in enumerate(found[:most], start=1):
             yield _draw(name, study, number if len(found) > 1 else None)
+        for number, study in enumerate(found[most:] if most else [], start=(most or 0) + 1):
+            yield NotDrawn(f"{name}-{number}", name, "left out here: `python -m analysis figures`", study.part.title)
 
 
-def _draw(name: str, study: Study, number: int | None) -> Drawing | NotDrawn:
-    full = name if number is None else f"{name}-{number}"
+def _draw(kind: str, study: Study, number: int | None) -> Drawing | NotDrawn:
+    name = kind if number is None else f"{kind}-{number}"
     with mpl.rc_context(RC):
-        drawing = FIGURES[name].draw(study)
+        drawing = FIGURES[kind].draw(study)
     if drawing is None:
-        where = f" ({study.part.title})" if number is not None else ""
-        return NotDrawn(full, f"needs {FIGURES[name].needs}{where}")
-    return replace(drawing, name=full)
+        return NotDrawn(name, kind, f"needs {FIGURES[kind].needs}", study.part.title)
+    return replace(drawing, name=name)

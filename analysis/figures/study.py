@@ -55,6 +55,11 @@ class Study:
     def baseline(self) -> Cell | None:
         return next((cell for cell in self.cells if cell.noise == BASELINE and cell.run_ids), None)
 
+    @property
+    def size(self) -> int:
+        """Finished runs."""
+        return sum(len(cell.run_ids) for cell in self.cells)
+
     def series(self, noise: str) -> list[Cell]:
         """The noise's cells with a finished run and an alpha, by alpha."""
         return [c for c in self.cells if c.noise == noise and c.alpha is not None and c.run_ids]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -9,7 +10,7 @@ from fnmatch import fnmatchcase
 from markupsafe import Markup
 
 from analysis.build import build
-from analysis.figures import Drawing, NotDrawn, draw
+from analysis.figures import NotDrawn, draw
 from analysis.layouts import LAYOUTS
 from analysis.render import render
 from analysis.report.svg import inline
@@ -17,7 +18,7 @@ from analysis.runs import Runs
 from analysis.tables import Table, stacked
 
 _TABLES = ("ablation", "differences", "compute_matched", "noise_types", "overhead", "probes")
-# More tables of one kind than this (a sweep over many other settings) are named, not shown.
+# More tables of one kind than this (a sweep over many other settings) are counted, not shown; the largest stay.
 _MOST_PARTS = 6
 _MOST_FIGURES = 4
 
@@ -51,33 +52,27 @@ def table_sections(runs: Runs) -> Iterator[TableSection]:
     """The tables that this study has numbers for."""
     for name in _TABLES:
         if _has_numbers(runs, name):
-            tables = build(runs, LAYOUTS[name])
+            # The sort is stable: of tables with as many rows the order of their names stays.
+            tables = sorted(build(runs, LAYOUTS[name]), key=lambda table: -len(table.rows))
             parts = [_part(table) for table in tables[:_MOST_PARTS]]
             yield TableSection(name, LAYOUTS[name].title, parts, max(0, len(tables) - _MOST_PARTS))
 
 
-def figure_parts(runs: Runs) -> tuple[list[FigurePart], list[NotDrawn]]:
-    """Every figure there are numbers for, and what could not be drawn; too many of one kind are among the latter."""
+def figure_parts(runs: Runs) -> tuple[list[FigurePart], list[str]]:
+    """Every figure there are numbers for, and a line for each reason why others are not here."""
     parts: list[FigurePart] = []
-    missing: list[NotDrawn] = []
-    for found in draw(runs):
+    missing: Counter[tuple[str, str]] = Counter()
+    for found in draw(runs, most=_MOST_FIGURES):
         if isinstance(found, NotDrawn):
-            missing.append(found)
-        elif _number(found.name) > _MOST_FIGURES:
-            missing.append(NotDrawn(found.name, "left out of this page; `python -m analysis figures` draws it"))
+            missing[found.kind, found.reason] += 1
         else:
-            parts.append(_figure(found))
-    return parts, missing
+            parts.append(FigurePart(found.name, inline(found), found.caption))
+    return parts, [_missing_line(kind, reason, count) for (kind, reason), count in missing.items()]
 
 
-def _figure(drawing: Drawing) -> FigurePart:
-    return FigurePart(drawing.name, inline(drawing), drawing.caption)
-
-
-def _number(name: str) -> int:
-    """The part that a figure shows: forest-3 is the third."""
-    number = name.rpartition("-")[2]
-    return int(number) if number.isdigit() else 1
+def _missing_line(kind: str, reason: str, count: int) -> str:
+    where = f" for {count} sets of runs" if count > 1 else ""
+    return f"{kind}: not drawn{where}: {reason}"
 
 
 def _part(table: Table) -> TablePart:
