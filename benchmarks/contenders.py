@@ -20,6 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel
 
 from benchmarks._common import ROOT, composed
+from harness.allocation import kept_memory
 from harness.attention import packed_attention
 from harness.batching import IGNORE_INDEX, Document, micro_batches
 from harness.context import Run
@@ -171,7 +172,7 @@ def harness_loop(setting: Setting, precision: str, overrides: tuple[str, ...] = 
     with tempfile.TemporaryDirectory() as folder:
         run = Run(config, "benchmark", RunFolder(Path(folder)), cast(Any, _Steps(clock)))
         objective = ResponseLoss(model)
-        with packed_attention(model), fast_linear(model):
+        with packed_attention(model), fast_linear(model), kept_memory():
             fit(run, objective, _as_drawn(documents, config.seed), "packed")
     return clock.result()
 

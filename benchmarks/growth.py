@@ -27,6 +27,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks._common import ROOT, both_orders, machine, table
+from harness.allocation import kept_memory
 from harness.attention import packed_attention
 from harness.batching import IGNORE_INDEX, Document, micro_batches
 from harness.encode import encode_examples
@@ -82,7 +83,7 @@ def measure_steps(size: Size, repeats: int) -> tuple[list[float], float]:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-5, fused=True)
     documents = [_document(index, size) for index in range(size.documents)]
     seconds = []
-    with packed_attention(model), fast_linear(model):
+    with packed_attention(model), fast_linear(model), kept_memory():
         for _ in range(repeats + 1):
             start = time.perf_counter()
             batches = micro_batches(documents, layout="packed", max_tokens=size.micro_batch_tokens)

@@ -18,6 +18,7 @@ from accelerate.utils import reduce
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from harness.allocation import kept_memory
 from harness.attention import packed_attention, supports_packing
 from harness.batching import Batch, Document, Layout
 from harness.budget import ModelSize, plan, squared_lengths
@@ -66,7 +67,7 @@ def run(run: Run) -> StageResult:
     model = load_model(config.model, config.seed)
     layout = _layout(settings, model, run)
     objective = ResponseLoss(model)
-    with packed_attention(model) if layout == "packed" else nullcontext(), fast_linear(model):
+    with packed_attention(model) if layout == "packed" else nullcontext(), fast_linear(model), kept_memory():
         figures, status = fit(run, objective, train.documents, layout, _observer(config, heldout.documents))
         figures |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
         if status == "finished" and heldout.documents:
