@@ -78,6 +78,8 @@ def segment_attention(
         raise ValueError(
             f"segment_lengths add up to {totals}, queries are (rows, heads, tokens, features) {query.shape}"
         )
+    # Under autocast a norm of queries and keys (Qwen3) leaves them wider than the values.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     kernel = choose_kernel(query.device, query.dtype, dropout)
     if kernel != "per_document":
         documents = tuple(length for lengths in segment_lengths for length in lengths)

@@ -49,6 +49,15 @@ def test_attention_equals_its_definition(segments: tuple, window: int | None) ->
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
+def test_queries_wider_than_values_are_narrowed() -> None:
+    query, key, value = random_heads(1, 10, torch.bfloat16)
+    mixed, _ = segment_attention(
+        torch.nn.Identity(), query.float(), key.float(), value, None, segment_lengths=((4, 6),)
+    )
+    alike, _ = segment_attention(torch.nn.Identity(), query, key, value, None, segment_lengths=((4, 6),))
+    assert torch.equal(mixed, alike)
+
+
 def test_bfloat16_attention_is_computed_in_float32_even_under_autocast() -> None:
     heads = random_heads(1, 10, torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
