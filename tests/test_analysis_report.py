@@ -390,3 +390,27 @@ def test_a_phone_scrolls_in_one_direction(page: Path, tmp_path: Path) -> None:
         chrome.get(page.as_uri())
         wait_for(chrome, "return document.documentElement.dataset.ready === 'yes'")
         assert chrome.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
+
+
+@pytest.mark.slow
+def test_five_hundred_runs_are_listed_in_batches_and_any_two_can_be_compared(tmp_path: Path) -> None:
+    for number in range(500):
+        config = config_of(("none", "neftune", "symnoise", "gaussian")[number % 4], 5, number // 4)
+        write_run(tmp_path / "runs", config, {"heldout/loss": number / 100}, [1.0, 2.0] * 20)
+    page = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / "runs"), "-o", str(page)]) == 0
+    assert page.stat().st_size < 5e6
+    with chromium(tmp_path / "profile") as chrome:
+        chrome.get(page.as_uri())
+        wait_for(chrome, "return document.documentElement.dataset.ready === 'yes'")
+        assert len(chrome.find_elements("css selector", "#list tbody tr")) == 200
+        more = chrome.find_element("css selector", "#more-runs")
+        assert more.text == "Show 200 more of 300"
+        more.send_keys("\n")
+        assert len(chrome.find_elements("css selector", "#list tbody tr")) == 400
+        type_into(chrome, "#filter", "heldout/loss>4.95 symnoise")
+        assert texts(chrome, "#list tbody .id") == ["tiny-symnoise-a5-s124"]
+        choose(chrome, "#run-b", "tiny-symnoise-a5-s124")
+        assert "40 common instructions" in chrome.find_element("css selector", "#pair").text
+        assert len(chrome.find_elements("css selector", "#items li")) == 20
+        assert complaints(chrome) == []

@@ -103,4 +103,5 @@ def alpha_axis(axes: Axes, alphas: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(list(alphas)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.margins(x=0.08)
     axes.set_xlabel(ALPHA)

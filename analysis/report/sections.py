@@ -43,7 +43,10 @@ class TableSection:
 
 @dataclass(frozen=True)
 class FigurePart:
+    """One figure; caption: without the title that it begins with."""
+
     name: str
+    title: str
     svg: Markup
     caption: str
 
@@ -66,7 +69,8 @@ def figure_parts(runs: Runs) -> tuple[list[FigurePart], list[str]]:
         if isinstance(found, NotDrawn):
             missing[found.kind, found.reason] += 1
         else:
-            parts.append(FigurePart(found.name, inline(found), found.caption))
+            caption = found.caption.removeprefix(f"{found.title}.")
+            parts.append(FigurePart(found.name, found.title, inline(found), caption))
     return parts, [_missing_line(kind, reason, count) for (kind, reason), count in missing.items()]
 
 
