@@ -32,11 +32,13 @@ PREFERENCES = [2.0, 1.0, 1.5, 1.8]
 
 
 def odd_run(root: Path, config: dict[str, Any], outputs: list[str], preferences: list[float], **options: Any) -> Path:
-    """A finished run with these answers; one final number."""
+    """A finished run with these answers, and a judge that wrote to the first; one final number."""
     folder = write_run(root, config, options.pop("final", {"heldout/loss": 1.5}), preferences, **options)
     for name, key in (("annotations.json", "output_2"), ("model_outputs.json", "output")):
         rows = json.loads((folder / name).read_text(encoding="utf-8"))
         changed = [{**row, key: output} for row, output in zip(rows, outputs, strict=True)]
+        if "annotator" in changed[0]:
+            changed[0]["raw_completion"] = "Output (b) <b>is</b> better"
         (folder / name).write_text(json.dumps(changed), encoding="utf-8")
     return folder
 
@@ -318,6 +320,14 @@ def test_html_in_an_answer_stays_text(opened: Any) -> None:
     assert shown.text == SCRIPT
     assert not opened.find_elements("css selector", "#items img, #items script, #items b")
     assert opened.execute_script("return window.hacked") is None
+
+
+def test_the_judges_reply_can_be_read(opened: Any) -> None:
+    pick(opened, "tiny-none-s0", "tiny-symnoise-a5-s0")
+    replies = opened.find_elements("css selector", "#items .answer details")
+    assert len(replies) == 2
+    replies[1].find_element("css selector", "summary").send_keys("\n")
+    assert "Output (b) <b>is</b> better" in replies[1].text
 
 
 def test_direction_marks_are_shown_and_have_no_effect(opened: Any) -> None:

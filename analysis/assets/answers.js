@@ -128,7 +128,14 @@ function drawAnswer(side, answer, other) {
   const badge = make("span", {class: `verdict ${kind}`, text});
   const length = side === "b" && change ? `${plural(answer.length, "character")} (${change > 0 ? "+" : "−"}${Math.abs(change).toLocaleString("en")})` : plural(answer.length, "character");
   const head = make("h4", {}, make("span", {class: "side", text: side.toUpperCase()}), " ", badge, " ", make("span", {class: "note", text: length}));
-  return make("section", {class: "answer", "aria-label": `Answer of ${side.toUpperCase()}`}, head, textBlock(answer.output, answer.length, pair.query));
+  const block = textBlock(answer.output, answer.length, pair.query);
+  return make("section", {class: "answer", "aria-label": `Answer of ${side.toUpperCase()}`}, head, block, ...drawReply(answer.reply));
+}
+
+// What the judge wrote, if it writes.
+function drawReply(reply) {
+  if (reply === "") return [];
+  return [make("details", {class: "reference"}, make("summary", {text: "Judge's reply"}), textBlock(reply, [...reply].length, ""))];
 }
 
 function drawReference(answers) {

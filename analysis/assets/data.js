@@ -42,7 +42,7 @@ async function unpackRun(index) {
   const answers = own.items.map((item, place) => ({
     item, place, ...shared[item],
     reference: place in own.references ? own.references[place] : shared[item].reference,
-    output: own.outputs[place], length: own.lengths[place], wins: own.wins[place],
+    reply: own.replies[place] ?? "", output: own.outputs[place], length: own.lengths[place], wins: own.wins[place],
   }));
   return {answers: new Map(answers.map((answer) => [answer.item, answer])), annotators: own.annotators};
 }

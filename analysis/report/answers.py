@@ -104,7 +104,14 @@ def _read(run: RunRecord, items: Items) -> dict[str, Any] | None:
         "wins": wins,
         "annotators": sorted({str(row["annotator"]) for row in rows if row.get("annotator")}),
         "references": own,
+        "replies": {place: reply for place, row in enumerate(rows) if (reply := _reply(row))},
     }
+
+
+def _reply(row: dict[str, Any]) -> str:
+    """What a judge that is a language model wrote, under either of AlpacaEval's names for it; else nothing."""
+    reply = row.get("raw_completion") or row.get("preference_raw_completion") or ""
+    return reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
 
 
 def _occurrences(rows: Iterable[dict[str, Any]]) -> list[int]:
