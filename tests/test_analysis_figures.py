@@ -11,11 +11,13 @@ from statistics import mean
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from run_folders import config_of, write_run
 
 from analysis import load_runs
 from analysis.__main__ import main
 from analysis.figures import FIGURES, Drawing, NotDrawn, draw
+from analysis.figures.curves import alpha_axis
 from analysis.figures.style import looks
 
 CELLS = [("none", 0.0), *((noise, alpha) for noise in ("neftune", "symnoise") for alpha in (1.0, 5.0, 100.0))]
@@ -67,6 +69,28 @@ def test_curves_are_means_over_seeds(
             rows = frame[frame["noise"] == noise]
             expected = [mean(rows.loc[rows["alpha"] == alpha, metric]) for alpha in (1, 5, 100)]
             assert lines[look.colour] == pytest.approx(expected)
+
+
+def test_labels_of_alpha_do_not_run_into_each_other() -> None:
+    figure = Figure()
+    axes = figure.subplots()
+    alpha_axis(axes, [1, 5, 10, 12, 50])
+    figure.draw_without_rendering()
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "5", "10", "", "50"]
+    assert axes.get_xscale() == "symlog"
+
+
+def test_values_without_any_scatter_are_drawn(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path, config_of("neftune", 5, seed), {"heldout/loss": 1.5})
+        write_run(tmp_path, config_of("neftune", 10, seed), {"heldout/loss": 1.5})
+    (drawing,) = draw(load_runs(tmp_path), ["alpha_curves"])
+    assert isinstance(drawing, Drawing)
+    axes = drawing.figure.axes[-1]
+    low, high = axes.get_ylim()
+    left, right = axes.get_xlim()
+    assert low < 1.5 < high
+    assert left < 5 < 10 < right
 
 
 def test_the_bounds_of_a_probe_are_no_panels(drawings: dict[str, Drawing]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from analysis.columns import CONTROLLED, LENGTH, WIN_RATE
 from analysis.figures.drawing import Drawing
@@ -26,6 +26,8 @@ _PARTS_OF_A_FIGURE = ("/low", "/high", "/per_token")
 _MOST_PANELS = 6
 # Alphas that span more than this are shown on a logarithmic axis.
 _WIDE = 30
+# Share of an axis that a label needs.
+_LABEL = 0.12
 
 
 def alpha_curves(study: Study) -> Drawing | None:
@@ -90,6 +92,7 @@ def _line(axes: Axes, points: Sequence[tuple[Cell, Estimate]], look: Look, place
     mean, low, high = (np.array([getattr(value, key) for _, value in points]) for key in ("mean", "low", "high"))
     options: Any = {"color": look.colour, "linestyle": look.line, "marker": look.marker, "transform": place}
     (line,) = axes.plot(alphas, mean, **options)
+    axes.update_datalim(np.column_stack([alphas, mean]))  # a line moved sideways does not count by itself
     axes.fill_between(alphas, low, high, color=look.colour, alpha=BAND, linewidth=0)
     axes.vlines(alphas, low, high, color=look.colour, linewidth=0.9, transform=place)
     return line
@@ -98,10 +101,22 @@ def _line(axes: Axes, points: Sequence[tuple[Cell, Estimate]], look: Look, place
 def alpha_axis(axes: Axes, alphas: Sequence[float]) -> None:
     """Ticks at the alphas of the runs, on a logarithmic axis if they span orders of magnitude."""
     positive = [alpha for alpha in alphas if alpha > 0]
-    if positive and max(positive) / min(positive) > _WIDE:
+    is_wide = bool(positive) and max(positive) / min(positive) > _WIDE
+    if is_wide:
         axes.set_xscale("symlog", linthresh=min(positive))
+    named = _far_apart([float(np.log(max(alpha, min(positive)))) for alpha in alphas] if is_wide else alphas)
     axes.xaxis.set_major_locator(FixedLocator(list(alphas)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_formatter(FixedFormatter([f"{a:g}" if i in named else "" for i, a in enumerate(alphas)]))
     axes.margins(x=0.08)
+    axes.autoscale_view()
     axes.set_xlabel(ALPHA)
+
+
+def _far_apart(places: Sequence[float]) -> set[int]:
+    """Indices of the places, in rising order, whose labels do not run into the one before."""
+    named: list[int] = []
+    for index, place in enumerate(places):
+        if not named or place - places[named[-1]] >= _LABEL * (places[-1] - places[0]):
+            named.append(index)
+    return set(named)

@@ -62,6 +62,7 @@ def _filled(runs: Runs, records: Sequence[RunRecord], source: str) -> dict[str, 
     """Everything in the template but the answers."""
     tables = list(table_sections(runs))  # first: complains where no run is finished
     figures, not_drawn = figure_parts(runs)
+    listed = run_list(runs, records)
     style, script = _style(), _script()
     return {
         "title": f"Embedding noise: {visible(Path(source).name or source)}",
@@ -76,8 +77,12 @@ def _filled(runs: Runs, records: Sequence[RunRecord], source: str) -> dict[str, 
         "tables": tables,
         "figures": figures,
         "not_drawn": not_drawn,
-        "excluded": records[len(runs.records) :],
-        "run_data": run_list(runs, records),
+        "excluded": [
+            (run, known["labels"])
+            for run, known in zip(records, listed["runs"], strict=True)
+            if known["status"] != "finished"
+        ],
+        "run_data": listed,
         "style": Markup(style),
         "script": Markup(script),
         "policy": _policy(style, script),
