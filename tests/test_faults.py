@@ -22,11 +22,11 @@ from analysis import load_runs
 from harness.config import Config
 from harness.pipeline import execute
 from harness.plan import RunFailed, folder_of, make_plan
-from harness.record import RunFolder
+from harness.record import METRICS, RunFolder
 
 # Stages long enough to be hit: 60 instructions, 30 steps.
 LONGER = [*SMALL, "eval_set.heldout=50", "train.max_steps=30", "generate.max_new_tokens=40", "noise=symnoise"]
-TIMES = {"time_per_example", "train/seconds", "train/tokens_per_second"}
+MEASURED = ("second", "time_per", "time_percent", "peak_memory")  # in the names of what is no result
 
 
 def start(place: Path, *overrides: str, tracking: str = "disabled", **options: Any) -> subprocess.Popen:
@@ -42,12 +42,12 @@ def results(config: Config) -> dict[str, Any]:
         name: json.loads((folder / name).read_text()) for name in ("model_outputs.json", "annotations.json")
     }
     found["metrics"] = folder.metrics()
+    found["final"] = [json.loads((folder / "summary.json").read_text())["final"]]
+    found["steps"] = folder.metrics("steps.jsonl")
     for rows in found.values():
         for row in rows:
-            for key in TIMES & set(row):
+            for key in [key for key in row if any(word in key for word in MEASURED)]:
                 del row[key]
-    final = json.loads((folder / "summary.json").read_text())["final"]
-    found["final"] = {key: value for key, value in final.items() if "second" not in key}
     return found
 
 
@@ -69,7 +69,7 @@ _QUICK = {("train", signal.SIGINT), ("generate", signal.SIGKILL), ("judge", sign
     ("stage", "how"),
     [
         pytest.param(stage, how, id=f"{stage}-{how.name}", marks=[] if (stage, how) in _QUICK else pytest.mark.slow)
-        for stage in ("train", "generate", "judge")
+        for stage in ("train", "generate", "judge", "probe")
         for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
     ],
 )
@@ -167,9 +167,9 @@ def interrupted(compose: Any, monkeypatch: pytest.MonkeyPatch, *overrides: str) 
     config = compose(*SMALL, "noise=symnoise", *overrides)
     original = RunFolder.append_metrics
 
-    def append(self: RunFolder, row: dict[str, Any]) -> None:
-        original(self, row)
-        if row["step"] == 5:
+    def append(self: RunFolder, row: dict[str, Any], name: str = METRICS) -> None:
+        original(self, row, name)
+        if row["step"] == 5 and name == METRICS:
             raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from harness.parallel import total_norm
 from harness.regularisers.base import Method, Piece, report
 
 
@@ -48,7 +49,7 @@ class SAM(Method):
 def _climb(weights: list[torch.nn.Parameter], rho: float) -> None:
     """Add rho g / ||g|| to the weights and clear their gradients."""
     gradients = [weight.grad for weight in weights if weight.grad is not None]
-    norm = float(torch.nn.utils.get_total_norm(gradients))
+    norm = float(total_norm(gradients))
     for weight, gradient in zip(weights, gradients, strict=True):
         if norm > 0:
             weight.add_(gradient, alpha=rho / norm)
