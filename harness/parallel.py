@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -32,6 +33,7 @@ def world_size() -> int:
 def accelerator_for(settings: TrainConfig) -> Accelerator:
     """Device, rank and autocast of this process; the first GPU or the CPU where it is alone."""
     cpu = not torch.cuda.is_available() and world_size() > 1
+    AcceleratorState._reset_state()  # else the precision of the process's first run would be that of all
     return Accelerator(cpu=cpu, mixed_precision="bf16" if settings.precision == "bf16" else "no")
 
 

@@ -73,6 +73,15 @@ def assert_same_training(ours: Config, theirs: Config, tolerance: float) -> None
         assert (weights[name] - tensor).norm() <= 20 * tolerance * tensor.norm(), name
 
 
+def test_one_process_trains_in_one_precision_after_another(compose, tmp_path):
+    first, second, third = (
+        train(compose, tmp_path, str(number), f"train.precision={precision}", "train.max_steps=1")
+        for number, precision in enumerate(("fp32", "bf16", "fp32"))
+    )
+    losses = [folder_of(config).metrics()[0]["train/loss"] for config in (first, second, third)]
+    assert losses[0] == losses[2] != losses[1]
+
+
 def test_two_sharded_processes_train_as_one(compose, tmp_path):
     one = train(compose, tmp_path, "one", "noise=symnoise")
     two = train(compose, tmp_path, "two", "noise=symnoise", "train.devices=2", "train.sharding=fsdp")
