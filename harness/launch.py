@@ -22,7 +22,7 @@ from harness.worker import RESULT, die_with_parent
 
 _POLL_SECONDS = 0.2
 # What torchrun gives its ranks after SIGTERM before it kills them, and what it is given itself.
-_RANK_SECONDS, _TORCHRUN_SECONDS = 3, 8
+_RANK_SECONDS, _TORCHRUN_SECONDS = 7, 12
 
 
 class RankFailed(RuntimeError):

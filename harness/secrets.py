@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -32,16 +33,22 @@ def redact(text: str) -> str:
     return _KNOWN.sub("[secret]", text)
 
 
-def refuse_secrets(plain: Mapping[str, Any], where: str = "") -> None:
+def refuse_secrets(settings: Mapping[str, Any]) -> None:
     """Refuse settings that hold a key: they are written to config.yaml, W&B and the list of processes.
 
     Raises:
         ValueError: names the setting, not its value.
     """
-    for key, value in plain.items():
+    text = json.dumps(settings, ensure_ascii=False)
+    if redact(text) != text:  # one look at all of them, because a sweep has thousands
+        _find_secret(settings, "")
+
+
+def _find_secret(settings: Mapping[str, Any], where: str) -> None:
+    for key, value in settings.items():
         if isinstance(value, Mapping):
-            refuse_secrets(value, f"{where}{key}.")
-        elif isinstance(value, str) and redact(value) != value:
+            _find_secret(value, f"{where}{key}.")
+        elif redact(str(value)) != str(value):
             raise ValueError(
                 f"{where}{key}: its value is a key or token; put it into an environment variable "
                 "(judge.api_key_env names the one that the judge reads)"
