@@ -2,6 +2,6 @@
 
 from analysis.checklist import checklist
 from analysis.runs import Runs, load_runs
-from analysis.show import Shown, custom, table
+from analysis.show import Shown, custom, figures, table
 
-__all__ = ["Runs", "Shown", "checklist", "custom", "load_runs", "table"]
+__all__ = ["Runs", "Shown", "checklist", "custom", "figures", "load_runs", "table"]

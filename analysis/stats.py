@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,9 +211,14 @@ def _percentiles(mean: float, means_B: Array, confidence: float, shape: tuple[in
 
 def _bootstrap_means(values_SI: Array, draws: int, seed: int) -> Array:
     """Means in every draw (B,)."""
-    s, i = values_SI.shape
-    generator = np.random.default_rng(seed)
-    seeds_BS = generator.multinomial(s, np.full(s, 1 / s), size=draws) / s
-    items_BI = generator.multinomial(i, np.full(i, 1 / i), size=draws) / i
+    seeds_BS, items_BI = _shares(*values_SI.shape, draws, seed)
     means_B: Array = np.einsum("bs,si,bi->b", seeds_BS, values_SI, items_BI, optimize=True)
     return means_B
+
+
+@lru_cache(maxsize=4)
+def _shares(s: int, i: int, draws: int, seed: int) -> tuple[Array, Array]:
+    """How much each seed (B, S) and instruction (B, I) counts in each draw: the same for all comparisons of a table."""
+    generator = np.random.default_rng(seed)
+    seeds_BS = generator.multinomial(s, np.full(s, 1 / s), size=draws) / s
+    return seeds_BS, generator.multinomial(i, np.full(i, 1 / i), size=draws) / i

@@ -74,6 +74,10 @@ def test_custom_by_name(capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "none", "gaussian"], "run 'gaussian': 0 runs in runs go by it"),
         (["compare", "none", "none"], "are the same run"),
         (["status", "nowhere"], "source=nowhere: no such folder"),
+        (
+            ["notebooks", "runs", "--only", "ablatio"],
+            "notebook 'ablatio': there is no such notebook; choose from ablation",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

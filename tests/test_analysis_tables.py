@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from run_folders import config_of, write_run
 
-from analysis import load_runs
+from analysis import checklist, custom, load_runs
+from analysis import table as analysis_table
 from analysis.build import build
+from analysis.columns import TOGETHER, with_companions
 from analysis.layouts import LAYOUTS, custom_layout, layout_named
 from analysis.published import published
 from analysis.render import FORMATS, render
@@ -463,3 +465,39 @@ def test_text_columns_are_aligned(tmp_path: Path) -> None:
     place = lines[rule - 1].index("(%)↑") + 3
     assert all(lines[rule + k][place].isdigit() for k in range(1, 6))
     assert max(len(line) for line in lines[: rule + 6]) <= 170
+
+
+def test_the_checklist_counts_what_was_run_and_the_signs(tmp_path: Path) -> None:
+    """Alpaca with none, NEFTune better at 5 and worse at 10: the paper has both better."""
+    for noise, alpha, won in (("none", 0, 0.4), ("neftune", 5, 0.6), ("neftune", 10, 0.2)):
+        write_run(
+            tmp_path, config_of(noise, alpha, dataset__name="alpaca"), preferences=[1 + won, 1.0], lengths=[375, 375]
+        )
+    [found] = checklist(load_runs(tmp_path))
+    rows = {labels[0]: values for labels, values in found.rows}
+    numbers, ours, direction, distance = rows["neftune_table6"]
+    assert (numbers, ours) == (30.0, 6.0)
+    # win rates +, - against the paper's +, +; lengths do not change, which is no direction
+    assert direction == "1 of 2"
+    gaps = [abs(20 - 48.26), 0, abs(30 - 62.55), abs(375 - 1062), abs(10 - 61.18), abs(375 - 1010)]
+    assert distance == pytest.approx(mean(gaps))
+    assert rows["neftune_fig2"][1] == 0.0  # another model: not beside ours
+    assert any(note.startswith("judge: here reference; in the papers chatgpt") for note in found.notes)
+
+
+def test_tables_in_a_notebook_are_html_and_elsewhere_text(tmp_path: Path) -> None:
+    sweep(tmp_path, seeds=1)
+    shown = analysis_table(load_runs(tmp_path), "differences")
+    assert shown._repr_html_().startswith("<table>")
+    assert "± half of a 95% t interval" in str(shown)
+    assert "held-out loss" in str(custom(load_runs(tmp_path), metrics=["heldout/loss"]))
+
+
+def test_a_win_rate_of_any_kind_brings_its_companions() -> None:
+    assert with_companions(("judge/discrete_win_rate",)) == (*TOGETHER, "judge/discrete_win_rate")
+    assert with_companions(("heldout/loss", "judge/win_rate/koala")) == (
+        *TOGETHER,
+        "heldout/loss",
+        "judge/win_rate/koala",
+    )
+    assert with_companions(("heldout/loss",)) == ("heldout/loss",)

@@ -8,7 +8,7 @@ import os
 
 from IPython.display import display
 
-from analysis import load_runs, table
+from analysis import figures, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -27,6 +27,9 @@ display(runs.excluded[["run_id", "status", "reason"]])
 
 # %%
 table(runs, "ablation")
+
+# %%
+figures(runs, "forest")
 
 # %% [markdown]
 # ## Absolute and relative

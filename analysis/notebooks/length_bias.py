@@ -6,7 +6,7 @@
 # %%
 import os
 
-from analysis import custom, load_runs, table
+from analysis import custom, figures, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -17,6 +17,9 @@ runs = load_runs(SOURCE)
 
 # %%
 table(runs, "alpha_grid")
+
+# %%
+figures(runs, "win_rate_by_length", "length_histograms")
 
 # %% [markdown]
 # ## Win rate among answers of the same length

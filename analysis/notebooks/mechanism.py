@@ -6,7 +6,7 @@
 # %%
 import os
 
-from analysis import custom, load_runs, table
+from analysis import custom, figures, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -21,11 +21,17 @@ table(runs, "probes")
 # %%
 table(runs, "probe_radii")
 
+# %%
+figures(runs, "curvature")
+
 # %% [markdown]
 # ## Overfitting
 
 # %%
 table(runs, "overfitting")
+
+# %%
+figures(runs, "losses")
 
 # %% [markdown]
 # ## What it costs, and whether training stays stable

@@ -6,7 +6,7 @@
 # %%
 import os
 
-from analysis import checklist, load_runs, table
+from analysis import checklist, figures, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -35,6 +35,15 @@ table(runs, "symnoise_table4")
 
 # %%
 table(runs, "symnoise_gain")
+
+# %% [markdown]
+# Figure 1, and where the instructions come from:
+
+# %%
+table(runs, "symnoise_fig1")
+
+# %%
+figures(runs, "categories")
 
 # %% [markdown]
 # ## NEFTune
