@@ -1,4 +1,4 @@
-"""Two runs side by side: the settings that differ, the final numbers, and the verdicts on the same instructions."""
+"""Two runs side by side: settings, code and machine that differ, final numbers, verdicts on the same instructions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from analysis.settings import UNSET
 from analysis.source import RunRecord
 from analysis.stats import Estimate
 from analysis.tables import Column, Table, Value
+from harness.record import read_json
 
 # Where a run was recorded and as what number of a sweep: different for any two runs.
 _RECORDING = ("harness.", "tracking.", "output_dir")
+# Parts of provenance.json that can change a result; the command and the time of the start differ anyway.
+_PROVENANCE = ("git", "python", "versions", "hardware")
 
 
 def compare(first: str, second: str, source: str = "runs") -> list[Table]:
-    """Tables of what two runs have different and of what came out.
+    """Tables of what two runs have different and of what came out; where both have a folder, of their code, too.
 
     A run is named by its folder, by its id in `source`, or by any part of an id that only one run there has.
 
@@ -32,7 +35,7 @@ def compare(first: str, second: str, source: str = "runs") -> list[Table]:
     pair = [find_run(name, source) for name in (first, second)]
     if pair[0].origin == pair[1].origin:
         raise ValueError(f"{first} and {second} are the same run: {pair[0].origin}")
-    return [_settings_table(*pair), _results_table(*pair)]
+    return [_settings_table(*pair), *_provenance_table(*pair), _results_table(*pair)]
 
 
 def find_run(name: str, source: str) -> RunRecord:
@@ -62,6 +65,22 @@ def _settings_table(first: RunRecord, second: RunRecord) -> Table:
     if not table.rows:
         table.notes.append("none: the two runs have the same settings")
     return table
+
+
+def _provenance_table(first: RunRecord, second: RunRecord) -> list[Table]:
+    """Commit, uncommitted changes, versions and hardware that differ; none where a run has no such file."""
+    paths = [Path(run.origin) / "provenance.json" for run in (first, second)]
+    if not all(path.is_file() for path in paths):
+        return []
+    ours, theirs = (flatten({key: read_json(path).get(key) for key in _PROVENANCE}) for path in paths)
+    heads = [replace(head, is_text=True) for head in _heads(first, second)]
+    table = Table("provenance", "Code and machine that differ", ["what"], heads)
+    for key in sorted({*ours, *theirs}):
+        values = [flat.get(key, UNSET) for flat in (ours, theirs)]
+        if values[0] != values[1]:
+            shown = [f"{len(value)} characters" if key == "git.diff" else str(value) for value in values]
+            table.rows.append(([key], [*shown]))
+    return [table] if table.rows else []
 
 
 def _results_table(first: RunRecord, second: RunRecord) -> Table:
@@ -103,7 +122,7 @@ def _verdict_notes(first: RunRecord, second: RunRecord) -> list[str]:
     measures = Measures(Runs([first, second]))
     wins = measures.wins([first.run_id, second.run_id])
     if wins.empty:
-        return []
+        return ["no instruction has a verdict in both: their win rates do not compare"]
     change = np.sign(wins[second.run_id] - wins[first.run_id])
     found = measures.difference(WIN_RATE, [second.run_id], [first.run_id])
     assert isinstance(found, Estimate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -103,6 +104,22 @@ def test_compare_shows_settings_results_and_verdicts(runs: Path) -> None:
     assert rows(results)["judge/win_rate"][3] == pytest.approx(100 / 3)
     assert rows(results)["only"] == [None, "3", "", ""]
     assert "better on 1, worse on 1, equal on 2: +12.5 points" in results.notes[0]
+
+
+def test_compare_shows_code_and_machine_that_differ(runs: Path) -> None:
+    for name, commit, torch in (("tiny-none-s0", "abc", "2.13"), ("tiny-symnoise-a5-s0", "def", "2.13")):
+        found = {
+            "git": {"commit": commit, "diff": ""},
+            "versions": {"torch": torch},
+            "started_at": name,
+            "command": [name],
+        }
+        (runs / name / "provenance.json").write_text(json.dumps(found))
+    settings, code, _ = compare("none", "symnoise")
+    assert rows(code) == {"git.commit": ["abc", "def"]}
+    (runs / "tiny-none-s0" / "provenance.json").unlink()
+    assert [each.name for each in compare("none", "symnoise")] == ["settings", "results"]
+    assert settings.name == "settings"
 
 
 def test_compare_does_not_mix_judges(runs: Path) -> None:

@@ -134,6 +134,13 @@ def test_the_api_can_be_asked_for_one_group(synced: WandbServer) -> None:
 
 
 @pytest.mark.usefixtures("synced")
+def test_the_api_can_be_asked_with_its_own_filters() -> None:
+    found = load_runs("team/study", filters={"config.run.noise.name": "neftune", "group": "sweep"})
+    assert found.runs["noise"].tolist() == ["neftune"]
+    assert found.excluded.empty
+
+
+@pytest.mark.usefixtures("synced")
 def test_empty_project_frames_have_their_columns() -> None:
     runs = load_runs("team/study", group="another")
     assert {"run_id", "noise", "seed"} <= set(runs.runs)

@@ -197,8 +197,20 @@ def _connection(nodes: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _list_runs(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
     wanted = json.loads(variables.get("filters") or "{}")
-    nodes = [_node(run) for run in server.runs.values() if wanted.get("group") in (None, run.group)]
+    nodes = [_node(run) for run in server.runs.values() if all(_has(run, *each) for each in wanted.items())]
     return {"project": {"internalId": "1", "runCount": len(nodes), "readOnly": False, "runs": _connection(nodes)}}
+
+
+def _has(run: StoredRun, key: str, value: Any) -> bool:
+    """A filter of the API: {"group": NAME} or {"config.KEY...": VALUE}; a config is {key: {"value": ...}}."""
+    if key == "group":
+        return run.group == value
+    section, first, *rest = key.split(".")
+    assert section == "config", f"the test server does not know the filter {key}"
+    found: Any = run.config.get(first, {}).get("value")
+    for part in rest:
+        found = found[part]
+    return bool(found == value)
 
 
 def _one_run(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
