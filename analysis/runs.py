@@ -70,10 +70,11 @@ class Runs:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        rows = self._collect(lambda run: ({**row, "run_id": run.run_id} for row in run.details.history()))
-        frame = pd.DataFrame(rows, columns=None if rows else ["run_id", "step"])
+        # One frame per run: as dicts, half a million rows would need a gigabyte at once.
+        frames = [frame for run in self.records if not (frame := _history_of(run)).empty]
+        frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["run_id", "step"])
         metrics = sorted(set(frame.columns) - {"run_id", "step"})
-        return frame[["run_id", "step", *metrics]].astype(dict.fromkeys(metrics, float))
+        return frame[["run_id", "step", *metrics]]
 
     @cached_property
     def generations(self) -> pd.DataFrame:
@@ -127,6 +128,12 @@ class Runs:
                 "length": len(row["output_2"]),
                 "reference_length": len(row["output_1"]),
             }
+
+
+def _history_of(run: RunRecord) -> pd.DataFrame:
+    frame = pd.DataFrame(run.details.history())
+    metrics = [name for name in frame if name != "step"]
+    return frame.astype(dict.fromkeys(metrics, float)).assign(run_id=run.run_id)
 
 
 def load_runs(source: str | Path, include: Sequence[str] = ("finished",), **options: Any) -> Runs:
