@@ -11,6 +11,13 @@ from analysis.columns import LENGTH
 
 # An answer is about as long as the reference up to this factor in characters.
 _FACTOR = 1.25
+# The papers' names for shares that lm-eval gives as fractions; in percent.
+PERCENT_OF = {
+    "lm_eval/arc": "probe/benchmark/arc_challenge/acc_norm",
+    "lm_eval/hellaswag": "probe/benchmark/hellaswag/acc_norm",
+    "lm_eval/mmlu": "probe/benchmark/mmlu/acc",
+    "lm_eval/truthfulqa": "probe/benchmark/truthfulqa_mc2/acc",
+}
 _NAN = float("nan")
 
 
@@ -20,7 +27,7 @@ def mean_length(outputs: pd.DataFrame) -> float:
 
 
 def max_grad_norm(history: pd.DataFrame) -> float:
-    """The largest logged gradient norm of one run, before clipping; NaN if none was logged."""
+    """The largest logged gradient norm of one run, before clipping; NaN if none was logged. Of every step where known."""
     return float(history["train/grad_norm"].max()) if "train/grad_norm" in history else _NAN
 
 
@@ -45,7 +52,7 @@ def _is(length: str, preferences: pd.DataFrame) -> pd.Series:
 # metric -> the frame of `Runs` that it is measured from, and a function of one run's rows of it
 DERIVED: dict[str, tuple[str, Callable[[pd.DataFrame], float]]] = {
     LENGTH: ("generations", mean_length),
-    "history/max_grad_norm": ("history", max_grad_norm),
+    "stability/grad_norm_max": ("history", max_grad_norm),
     **{
         f"length/win_rate_{each}": ("preferences", partial(win_rate_where, each))
         for each in ("shorter", "similar", "longer")

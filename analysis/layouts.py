@@ -157,8 +157,11 @@ _LAYOUTS = (
     Layout(
         "overhead",
         "Overhead and stability",
-        metrics=("train/seconds", "history/max_grad_norm"),
-        optional=("train/tokens_per_second", "train/flops", "train/peak_*"),
+        metrics=("train/seconds", "stability/grad_norm_max"),
+        optional=(
+            *("stability/clipped_percent", "stability/loss_spikes", "train/tokens_per_second", "train/flops"),
+            *("train/peak_memory_gb", "noise/time_percent"),
+        ),
         differences=(),
         relative=("train/seconds", "train/flops"),
         endings=True,
@@ -190,6 +193,7 @@ _LAYOUTS = (
         optional=(
             *("probe/train/loss", "probe/heldout/loss", "probe/unseen/loss", "probe/gap", "probe/heldout/entropy"),
             *("probe/heldout/ece", "probe/train/exact_half", "probe/heldout/exact_half"),
+            *("probe/train/rouge_l", "probe/heldout/rouge_l"),
             *("probe/weight_distance", "probe/relative_weight_distance"),
         ),
         differences=("probe/train/loss", "probe/heldout/loss", "probe/gap"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis import stats
 from analysis.columns import LENGTH, WIN_RATE
-from analysis.derived import DERIVED
+from analysis.derived import DERIVED, PERCENT_OF
 from analysis.runs import Runs
 from analysis.stats import Array, Estimate
 
@@ -36,6 +36,8 @@ class Measures:
 
     def of_runs(self, name: str, run_ids: Sequence[str]) -> Array:
         """One number per run (S,), NaN where a run has none."""
+        if name in PERCENT_OF:
+            return 100 * self.of_runs(PERCENT_OF[name], run_ids)
         if name in self.recorded:
             values_S = self.recorded[name].reindex(list(run_ids)).to_numpy(float)
         else:

@@ -25,6 +25,8 @@ _NOT_CONTENT = ("tracking", "harness", "output_dir", "experiment", "stages")
 _NOT_CONTENT_KEYS = {
     *("train.name", "train.log_every", "train.checkpoint_every", "train.keep_model", "generate.name"),
     *("judge.store", "judge.concurrency", "judge.retries", "judge.timeout_s", "judge.api_key_env", "judge.python"),
+    *("train.devices", "train.nodes", "train.sharding", "train.cpu_offload"),
+    *("probe.name", "probe.max_tokens", "probe.every", "judge.unparsed_retries"),
     *("judge.max_calls", "judge.max_usd", "judge.usd_per_million_input", "judge.usd_per_million_output"),
 }
 

@@ -154,3 +154,11 @@ def test_summary_without_numbers_is_nan(tmp_path: Path) -> None:
     summary["final"]["heldout/loss"] = None
     (folder / "summary.json").write_text(json.dumps(summary))
     assert load_runs(tmp_path).runs["heldout/loss"].isna().all()
+
+
+def test_what_decides_no_result_splits_no_table() -> None:
+    from analysis.runs import _NOT_CONTENT_KEYS
+    from harness.identity import _NO_RESULT
+
+    theirs = {f"{section}.{key}" for section, keys in _NO_RESULT.items() for key in keys}
+    assert theirs <= _NOT_CONTENT_KEYS

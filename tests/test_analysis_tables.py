@@ -379,6 +379,15 @@ def test_probe_metrics_come_by_pattern(tmp_path: Path) -> None:
     assert [c.header for c in every.columns[1:]] == ["curvature, rademacher 5", "top eigenvalue"]
 
 
+def test_open_llm_tasks_are_in_percent_as_in_the_paper(tmp_path: Path) -> None:
+    final = {"probe/benchmark/arc_challenge/acc_norm": 0.5, "probe/benchmark/arc_challenge/acc": 0.4}
+    write_run(tmp_path, config_of("none", dataset__name="alpaca"), final)
+    [table] = tables_of(tmp_path, "open_llm")
+    assert estimate(table, ["none", ""], "ARC").mean == 50.0
+    assert cell(table, ["none", ""], "ARC, published") == Published("56.4")
+    assert math.isnan(cell(table, ["none", ""], "MMLU"))  # type: ignore[arg-type]
+
+
 def test_custom_tables_take_names(tmp_path: Path) -> None:
     sweep(tmp_path)
     [table] = build(load_runs(tmp_path), custom_layout("noise", "alpha", "heldout/loss"))

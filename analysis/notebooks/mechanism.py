@@ -39,6 +39,9 @@ figures(runs, "losses")
 # %%
 table(runs, "overhead")
 
+# %%
+custom(runs, metrics=["stability/*"])
+
 # %% [markdown]
 # ## Every probe that was recorded
 
