@@ -27,7 +27,10 @@ def mean_length(outputs: pd.DataFrame) -> float:
 
 
 def max_grad_norm(history: pd.DataFrame) -> float:
-    """The largest logged gradient norm of one run, before clipping; NaN if none was logged. Of every step where known."""
+    """The largest logged gradient norm of one run, before clipping; NaN if none was logged.
+
+    Runs that recorded stability/grad_norm_max have it from every step, logged or not.
+    """
     return float(history["train/grad_norm"].max()) if "train/grad_norm" in history else _NAN
 
 
