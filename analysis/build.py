@@ -26,6 +26,7 @@ from analysis.notes import (
     published_note,
     relative_note,
     uncontrolled_note,
+    unrecorded_note,
 )
 from analysis.published import of_tables
 from analysis.rows import Cell, Row, groups_of, published_labels, rows_of
@@ -101,6 +102,7 @@ def _table(frame: Frame) -> Table:
         *power_notes(_tested(frame, compared)),
         choice_note(frame.rows),
         uncontrolled_note(columns),
+        "" if set(shown) - set(with_companions(layout.metrics)) else unrecorded_note(layout),
         published_note(layout, frame.published),
     ]
     notes = [*layout.notes, *(note for note in said if note)]

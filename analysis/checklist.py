@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.build import build
+from analysis.columns import WIN_RATE, metric
 from analysis.layout import Layout
 from analysis.layouts import LAYOUTS
 from analysis.published import of_tables, published
@@ -20,7 +21,7 @@ _HEADS = (
     Column("numbers in the paper", decimals=0),
     Column("with runs of ours", decimals=0),
     Column("same direction as the paper", is_text=True),
-    Column("mean distance"),
+    Column("win rates: mean distance", "points", 1),
 )
 
 
@@ -32,6 +33,10 @@ class Pair:
     labels: dict[str, str]
     ours: float | None
     theirs: float
+
+    @property
+    def is_win_rate(self) -> bool:
+        return self.column.endswith(f":{metric(WIN_RATE).header}, published")
 
 
 def checklist(runs: Runs) -> Shown:
@@ -72,7 +77,8 @@ def _cells(layout: Layout, pairs: list[Pair]) -> list[Value]:
     run = {(pair.column, *(v for k, v in pair.labels.items() if k != "alpha"), pair.theirs) for pair in found}
     agreeing = list(_agreements(layout, found))
     said = f"{sum(agreeing)} of {len(agreeing)}" if agreeing else ""
-    gaps = [abs(pair.ours - pair.theirs) for pair in found if pair.ours is not None]
+    rates = [pair for pair in found if pair.is_win_rate]
+    gaps = [abs(pair.ours - pair.theirs) for pair in rates if pair.ours is not None]
     distance: Value = float(np.mean(gaps)) if gaps else ""
     return [float(len(of_tables((layout.name,)))), float(len(run)), said, distance]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
+from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).with_name("notebooks")
 _CELL_SECONDS = 600
@@ -42,11 +44,16 @@ def execute(source: str, folder: Path, chosen: Sequence[str] = ()) -> Iterator[P
 
 
 def _run(name: str, notebook: Any, source: str) -> None:
-    """Execute in place. The kernel imports this very package, wherever it lies."""
+    """Execute in place. The kernel imports this very package, wherever it lies, and listens on no port."""
     where = str(Path(source).resolve()) if Path(source).exists() else source
     path = os.pathsep.join([str(NOTEBOOKS.parents[1]), os.environ.get("PYTHONPATH", "")])
-    client = NotebookClient(notebook, timeout=_CELL_SECONDS, kernel_name="python3")
-    try:
-        client.execute(env={**os.environ, "RUNS": where, "PYTHONPATH": path})
-    except CellExecutionError as error:
-        raise ValueError(f"notebook {name}: {error.ename}: {error.evalue}") from error
+    # A socket's path must stay under some hundred characters: not in the home folder, whatever its name.
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        kernel = {"transport": "ipc", "connection_file": str(Path(sockets) / "k.json")}
+        client = NotebookClient(
+            notebook, timeout=_CELL_SECONDS, kernel_name="python3", config=Config({"KernelManager": kernel})
+        )
+        try:
+            client.execute(env={**os.environ, "RUNS": where, "PYTHONPATH": path})
+        except CellExecutionError as error:
+            raise ValueError(f"notebook {name}: {error.ename}: {error.evalue}") from error

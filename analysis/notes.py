@@ -22,6 +22,11 @@ def relative_note(layout: Layout) -> str:
     return f"change to {layout.baseline} in percent of its value: [95% t interval on the logarithm of the ratio]"
 
 
+def unrecorded_note(layout: Layout) -> str:
+    """That no run of the table has any of its optional metrics, where it has some."""
+    return f"these runs have recorded none of {', '.join(layout.optional)}" if layout.optional else ""
+
+
 def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
     """What the intervals are over; empty if there is none."""
     found = [value for _, values in rows for value in values if isinstance(value, Estimate)]

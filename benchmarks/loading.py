@@ -50,7 +50,8 @@ def main() -> None:
     print(
         f"\n{arguments.runs} runs, {arguments.steps} steps, {arguments.instructions} instructions: {megabytes:.0f} MB\n"
     )
-    print(table(("what", "seconds"), [(what, f"{each:.2f}") for what, each in seconds.items()]))
+    rows = [(what, f"{wall:.2f}", f"{processor:.2f}") for what, (wall, processor) in seconds.items()]
+    print(table(("what", "seconds", "processor seconds"), rows))
 
 
 def write_runs(root: Path, runs: int, steps: int, instructions: int) -> None:
@@ -65,14 +66,15 @@ def write_runs(root: Path, runs: int, steps: int, instructions: int) -> None:
         write_run(root, config, {"heldout/loss": generator.random()}, preferences, lengths, history)
 
 
-def measure(root: Path) -> dict[str, float]:
-    """Seconds of each step; the first four together are what it takes to have all frames."""
-    seconds: dict[str, float] = {}
+def measure(root: Path) -> dict[str, tuple[float, float]]:
+    """Wall and processor seconds of each step; the first four together are what it takes to have all frames."""
+    seconds: dict[str, tuple[float, float]] = {}
     runs: Runs = _timed(seconds, "runs and settings", lambda: _loaded(root))
     _timed(seconds, "history", lambda: runs.history)
     _timed(seconds, "generations", lambda: runs.generations)
     _timed(seconds, "preferences", lambda: runs.preferences)
-    seconds["all frames"] = sum(seconds.values())
+    wall, processor = zip(*seconds.values(), strict=True)
+    seconds["all frames"] = (sum(wall), sum(processor))
     for name in ("ablation", "differences", "symnoise_table1", "overhead"):
         layout = LAYOUTS[name]
         _timed(seconds, f"table {name}", lambda layout=layout: build(runs, layout))
@@ -86,10 +88,10 @@ def _loaded(root: Path) -> Runs:
     return runs
 
 
-def _timed(seconds: dict[str, float], what: str, function: Callable[[], Any]) -> Any:
-    start = time.perf_counter()
+def _timed(seconds: dict[str, tuple[float, float]], what: str, function: Callable[[], Any]) -> Any:
+    start = time.perf_counter(), time.process_time()
     result = function()
-    seconds[what] = time.perf_counter() - start
+    seconds[what] = time.perf_counter() - start[0], time.process_time() - start[1]
     return result
 
 

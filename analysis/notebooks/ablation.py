@@ -6,6 +6,7 @@
 # %%
 import os
 
+import pandas as pd
 from IPython.display import display
 
 from analysis import figures, load_runs, table
@@ -18,6 +19,7 @@ runs = load_runs(SOURCE)
 # ## What was run, and what is left out
 
 # %%
+pd.set_option("display.max_colwidth", None)
 display(runs.runs[["run_id", "model", "dataset", "noise", "alpha", "seed", "judge"]])
 display(runs.excluded[["run_id", "status", "reason"]])
 
