@@ -501,7 +501,7 @@ def test_tables_in_a_notebook_are_html_and_elsewhere_text(tmp_path: Path) -> Non
     shown = analysis_table(load_runs(tmp_path), "differences")
     assert shown._repr_html_().startswith("<table>")
     assert "± half of a 95% t interval" in str(shown)
-    assert "held-out loss" in str(custom(load_runs(tmp_path), metrics=["heldout/loss"]))
+    assert "held-out" in str(custom(load_runs(tmp_path), metrics=["heldout/loss"]))
 
 
 def test_a_win_rate_of_any_kind_brings_its_companions() -> None:
