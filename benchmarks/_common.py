@@ -103,26 +103,37 @@ def interleaved(functions: dict[str, Callable[[], object]], repeats: int, warmup
     return seconds
 
 
-def matmul_rate(dtype: torch.dtype, rows: int = 1152, inner: int = 576, columns: int = 1536) -> float:
+def matmul_rate(
+    dtype: torch.dtype, rows: int = 1152, inner: int = 576, columns: int = 1536, fast: bool = False
+) -> float:
     """FLOP/s of this machine for a linear layer forward and backward, the best of 20: the ceiling of training.
 
+    By torch's own products, or with `fast` by those of harness/linear.py.
     The shapes are those of SmolLM2-135M's MLP on a CPU's micro-batch; a GPU, where there is one, gets larger ones.
     """
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         rows, inner, columns = 8192, 4096, 4096
+    from harness.linear import product
+
     shapes = ((rows, inner), (columns, inner), (rows, columns))
     x, weight, gradient = (torch.randn(shape, device="cuda" if on_gpu else "cpu").to(dtype) for shape in shapes)
 
+    multiply = product if fast else _product
+
     def layer() -> None:
-        x @ weight.T
-        gradient @ weight
-        gradient.T @ x
+        multiply(x, weight)
+        multiply(gradient, weight.T)
+        multiply(gradient.T, x.T)
         if on_gpu:
             torch.cuda.synchronize()
 
     seconds = interleaved({"layer": layer}, repeats=20)["layer"]
     return 6 * rows * inner * columns / min(seconds)
+
+
+def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a @ b.T
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:

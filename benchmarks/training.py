@@ -35,6 +35,7 @@ from benchmarks._common import (
 )
 from benchmarks.contenders import BATCH, CONTENDERS, SIZES, Result, Setting
 from harness.batching import IGNORE_INDEX
+from harness.linear import onednn_is_faster
 
 
 def run_alone(name: str, setting: Setting) -> Result:
@@ -55,6 +56,8 @@ def measure(setting: Setting, contenders: list[str], repeats: int, file: Path) -
         line: dict[str, Any] = {"round": first + number // len(order), "setting": asdict(setting)}
         if number % len(order) == 0:
             rates = {precision: matmul_rate(_DTYPES[precision]) for precision in precisions}
+            if "fp32" in rates and onednn_is_faster():
+                rates["fp32 through oneDNN"] = matmul_rate(torch.float32, fast=True)
             append_line(file, line | {"matmul": rates, "trl": installed("trl")})
         result = run_alone(name, setting)
         append_line(file, line | {"contender": name, "result": asdict(result)})
@@ -143,21 +146,22 @@ def _precision(name: str) -> str:
 
 
 def _floors(setting: Setting, lines: list[dict[str, Any]]) -> list[str]:
+    """What each rate of matrix products would allow, and the share of it that the harness reaches."""
     rates = {line["round"]: line["matmul"] for line in lines if "matmul" in line}
     found, flop = [], flop_per_token(setting)
-    for precision in _DTYPES:
+    for label in dict.fromkeys(label for measured in rates.values() for label in measured):
         harness = {
             line["round"]: line["result"]["tokens_per_s"]
             for line in lines
-            if line.get("contender") == f"harness {precision}"
+            if line.get("contender") == f"harness {_precision(label)}"
         }
-        measured = [rates[each][precision] for each in harness]
-        floors = [rate / flop for rate in measured]
-        shares = [100 * own / floor for own, floor in zip(harness.values(), floors, strict=True)]
+        measured = [rates[each][label] for each in harness]
+        shares = [100 * own / (rate / flop) for own, rate in zip(harness.values(), measured, strict=True)]
         if shares:
             found.append(
-                f"Matrix products, {precision}: {spread([rate / 1e9 for rate in measured], 0)} GFLOP/s, which alone "
-                f"would allow {spread(floors, 0)} tokens/s; the harness reaches {spread(shares, 0)} %."
+                f"Matrix products, {label}: {spread([rate / 1e9 for rate in measured], 0)} GFLOP/s, which alone "
+                f"would allow {spread([rate / flop for rate in measured], 0)} tokens/s; "
+                f"the harness reaches {spread(shares, 0)} %."
             )
     return found
 
