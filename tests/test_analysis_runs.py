@@ -1,9 +1,8 @@
-"""Run folders as tidy frames: what is kept, what is left out and why, and how fast."""
+"""Run folders as tidy frames: what is kept, what is left out and why (how fast: benchmarks/loading.py)."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -134,18 +133,6 @@ def test_whole_numbers_of_a_config_are_int() -> None:
     assert flat == {"train.lr": 5e-5, "train.epochs": 3, "on": True, "names": ["a"]}
     assert type(flat["train.epochs"]) is int
     assert type(flat["on"]) is bool
-
-
-@pytest.mark.slow
-def test_two_hundred_runs_of_a_thousand_steps_load_in_ten_seconds(tmp_path: Path) -> None:
-    steps = [{"step": s, "train/loss": 1 / s, "train/lr": 1e-3, "train/grad_norm": 2.0} for s in range(1, 1001)]
-    for seed in range(200):
-        write_run(tmp_path, config_of("neftune", seed=seed), preferences=[1.0] * 128, history=steps)
-    started = time.perf_counter()
-    runs = load_runs(tmp_path)
-    assert (len(runs.runs), len(runs.history), len(runs.preferences)) == (200, 200_000, 25_600)
-    assert len(runs.generations) == 25_600
-    assert time.perf_counter() - started < 10
 
 
 def test_summary_without_numbers_is_nan(tmp_path: Path) -> None:
