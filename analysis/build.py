@@ -33,7 +33,7 @@ from analysis.rows import Cell, Row, groups_of, published_labels, rows_of
 from analysis.runs import Runs
 from analysis.settings import BASELINE, BUDGET, Part, settings_of, split
 from analysis.stats import Estimate
-from analysis.tables import Column, Published, Table, Value
+from analysis.tables import Column, Published, Table, Value, sort_labels
 
 # Beside a probe's figure: bounds over the examples of one run, and another mean of them.
 _OF_ONE_RUN = ("/low", "/high", "/per_token", "/per_token_low", "/per_token_high")
@@ -134,9 +134,14 @@ def _metrics_of(frame: Frame) -> tuple[str, ...]:
     """The layout's metrics; of the optional ones those that a run of this table recorded."""
     run_ids = [run_id for row in frame.rows for cell in row.cells.values() for run_id in cell.run_ids]
     known = frame.measures.known(run_ids)
-    known = [name for name in known if not name.endswith(_OF_ONE_RUN)]
+    known = sorted((name for name in known if not name.endswith(_OF_ONE_RUN)), key=_by_number)
     found = [name for pattern in frame.layout.optional for name in known if fnmatchcase(name, pattern)]
     return with_companions(tuple(dict.fromkeys([*frame.layout.metrics, *found])))
+
+
+def _by_number(name: str) -> tuple[tuple[int, float, str], ...]:
+    """Sorting key of a metric's name: probe/curvature/rademacher/15 before probe/curvature/rademacher/100."""
+    return sort_labels(name.split("/"))
 
 
 def _column(name: str, group: str) -> Column:

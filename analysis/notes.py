@@ -36,7 +36,7 @@ def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
     counted = sorted({value.instructions for value in known if value.instructions})
     if not counted:
         return "± half of a 95% t interval over seeds"
-    items = _span(counted[0], counted[-1], 0)
+    items = _span(str(counted[0]), str(counted[-1]))
     runs = {value.runs for value in known}
     if runs == {1}:
         return f"± half of a 95% t interval over {items} instructions of one run: not over seeds"
@@ -59,7 +59,7 @@ def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str
         if sizes:
             known = metric(name)
             unit = "points" if known.unit == "%" else known.unit
-            span = _span(min(sizes), max(sizes), known.decimals or 0)
+            span = _span(*(Column("", decimals=known.decimals).number(size) for size in (min(sizes), max(sizes))))
             notes.append(
                 f"a true difference in {known.header} is found with 80% power{corrected} from {span} {unit} on"
             )
@@ -124,6 +124,5 @@ def published_note(layout: Layout, published: pd.DataFrame) -> str:
     return f"published: {'; '.join(dict.fromkeys(said))}" if said else ""
 
 
-def _span(low: float, high: float, decimals: int) -> str:
-    first, last = f"{low:.{decimals}f}", f"{high:.{decimals}f}"
+def _span(first: str, last: str) -> str:
     return first if first == last else f"{first} to {last}"

@@ -17,6 +17,8 @@ from analysis.tables import Column, Published, Table, Value, is_undefined, numbe
 MISSING = "—"
 UNDEFINED = "n/d"
 RECALLED = "†"
+# Characters of a line in a terminal, and not a rule to break a single column by.
+_WIDEST = 160
 _MARKS = f"{MISSING}: not run; {UNDEFINED}: not defined or not measured for these runs"
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -72,20 +74,34 @@ def cell_text(column: Column, value: Value) -> str:
 
 
 def text(table: Table) -> str:
-    """Aligned columns for a terminal; a header that is wider than its numbers takes several lines."""
+    """Aligned columns for a terminal; a header that is wider than its numbers takes several lines, a wide table blocks."""
     table = stacked(table)
     body = _body(table)
     titles = [*table.labels, *(column.title for column in table.columns)]
     heads = [_lines(title, max(len(row[i]) for row in body)) for i, title in enumerate(titles)]
     height = max(len(head) for head in heads)
-    lines = [[""] * (height - len(head)) + head for head in heads]
-    grid = [list(row) for row in zip(*lines, strict=True)] + body
-    widths = [max(len(row[i]) for row in grid) for i in range(len(heads))]
+    columns = [[""] * (height - len(head)) + head + [row[i] for row in body] for i, head in enumerate(heads)]
+    widths = [max(map(len, column)) for column in columns]
     left = [True] * len(table.labels) + [column.is_text for column in table.columns]
-    printed = [_aligned(row, widths, left) for row in grid]
-    rule = "-" * len(printed[0].ljust(sum(widths) + 2 * (len(widths) - 1)))
-    parts = [table.title, *printed[:height], rule, *printed[height:], *_notes(table)]
-    return "\n".join(part.rstrip() for part in parts) + "\n"
+    blocks = []
+    for places in _pages(widths, len(table.labels)):
+        rows = zip(*(columns[i] for i in places), strict=True)
+        lines = [_aligned(row, [widths[i] for i in places], [left[i] for i in places]) for row in rows]
+        named = [line for line in lines[:height] if line.strip()]
+        blocks.append("\n".join([*named, "-" * len(lines[0]), *lines[height:]]))
+    whole = "\n".join([table.title, "\n\n".join(blocks), *_notes(table)])
+    return "\n".join(line.rstrip() for line in whole.splitlines()) + "\n"
+
+
+def _pages(widths: Sequence[int], labels: int) -> Iterator[list[int]]:
+    """The places of the columns of each block: the labels, and as many others as fit into _WIDEST characters."""
+    repeated, page = list(range(labels)), list[int]()
+    for place in range(labels, len(widths)):
+        if page and sum(widths[i] + 2 for i in (*repeated, *page, place)) > _WIDEST:
+            yield [*repeated, *page]
+            page = []
+        page.append(place)
+    yield [*repeated, *page]
 
 
 def markdown(table: Table) -> str:

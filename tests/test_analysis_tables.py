@@ -470,6 +470,18 @@ def test_latex_groups_span_their_columns(tmp_path: Path) -> None:
         assert "\\" + rule in text
 
 
+def test_a_wide_table_goes_on_below_with_its_labels(tmp_path: Path) -> None:
+    final = {f"probe/curvature/rademacher/{radius}": 1.0 for radius in (1, 100, 15, 5)}
+    write_run(tmp_path, config_of("symnoise", 5), {**final, **{f"probe/measure_number_{i:02}": 2.0 for i in range(30)}})
+    [table] = build(load_runs(tmp_path), custom_layout(None, None, "probe/*"))
+    assert [c.header.split()[-1] for c in table.columns[1:5]] == ["1", "5", "15", "100"]
+    lines = render([table], "text").splitlines()
+    rows = [line for line in lines if line.startswith("symnoise  5")]
+    assert len(rows) > 1
+    assert max(map(len, lines)) <= 160
+    assert sum(len(row.split()) - 2 for row in rows) == len(table.columns)
+
+
 def test_text_columns_are_aligned(tmp_path: Path) -> None:
     sweep(tmp_path)
     lines = render(tables_of(tmp_path), "text").splitlines()
