@@ -74,7 +74,7 @@ def cell_text(column: Column, value: Value) -> str:
 
 
 def text(table: Table) -> str:
-    """Aligned columns for a terminal; a header that is wider than its numbers takes several lines, a wide table blocks."""
+    """Aligned columns for a terminal; a header wider than its numbers takes several lines, a wide table several rows."""
     table = stacked(table)
     body = _body(table)
     titles = [*table.labels, *(column.title for column in table.columns)]
