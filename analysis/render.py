@@ -74,7 +74,7 @@ def cell_text(column: Column, value: Value) -> str:
 
 
 def text(table: Table) -> str:
-    """Aligned columns for a terminal; a header wider than its numbers takes several lines, a wide table several rows."""
+    """Aligned columns for a terminal: wide headers take several lines, wide tables several blocks."""
     table = stacked(table)
     body = _body(table)
     titles = [*table.labels, *(column.title for column in table.columns)]
