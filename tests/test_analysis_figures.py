@@ -140,6 +140,8 @@ def test_noises_differ_without_colour() -> None:
     assert len({look.marker for look in found.values()}) >= 10
     assert len({(str(look.line), look.marker) for look in found.values()}) == len(names)
     assert looks(["neftune", "none"])["neftune"] == found["neftune"], "a noise looks the same in every figure"
+    six = looks(["neftune", "symnoise", "gaussian", "gaussian_matched", "r3f", "bernoulli_x2"])
+    assert len({look.colour for look in six.values()}) == 6
 
 
 def test_known_noises_differ_in_grey_by_line_marker_and_hatch() -> None:

@@ -6,6 +6,7 @@ PAPER are looked for by the report, which gives them the colours of the page.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -67,12 +68,21 @@ class Look:
 
 
 def looks(noises: Iterable[str]) -> dict[str, Look]:
-    """A look for each noise, no two alike in colour and line, or in marker; no noise is drawn in ink."""
+    """A look for each noise: no two alike in line and marker, no two of up to six alike in colour; none in ink."""
     names = sorted(set(noises), key=lambda name: (name != BASELINE, name not in _KNOWN, name))
-    places = {name: place for place, name in enumerate(dict.fromkeys([*_KNOWN, *names])) if name in names}
-    places.pop(BASELINE, None)
     found = {BASELINE: Look(INK, (0, (1, 1)), "*", "")} if BASELINE in names else {}
-    return found | {name: _look(place) for name, place in places.items()}
+    places: list[int] = []
+    for name in names[len(found) :]:
+        places.append(_KNOWN.index(name) if name in _KNOWN else _free(places))
+        found[name] = _look(places[-1])
+    return found
+
+
+def _free(taken: list[int]) -> int:
+    """The first place behind those of the known noises whose colour is the least used so far."""
+    uses = Counter(place % len(_COLOURS) for place in taken)
+    places = range(len(_KNOWN), len(_KNOWN) + len(_COLOURS) * len(_MARKERS))
+    return min((place for place in places if place not in taken), key=lambda place: uses[place % len(_COLOURS)])
 
 
 def _look(place: int) -> Look:
