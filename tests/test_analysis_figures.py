@@ -71,6 +71,17 @@ def test_curves_are_means_over_seeds(
             assert lines[look.colour] == pytest.approx(expected)
 
 
+def test_curvature_shows_the_hessian_and_then_growing_radii(tmp_path: Path) -> None:
+    names = ["curvature/gaussian/1", *(f"curvature/rademacher/{radius}" for radius in (100, 15, 5, 1)), "trace", "gap"]
+    write_run(tmp_path, config_of("neftune", 5), {f"probe/{name}": 1.0 for name in names})
+    (drawing,) = draw(load_runs(tmp_path), ["curvature"])
+    assert isinstance(drawing, Drawing)
+    labels = [axes.get_ylabel().partition("\n")[0] for axes in drawing.figure.axes]
+    rademacher = [f"curvature, rademacher {radius}" for radius in (1, 5, 15, 100)]
+    assert labels == ["trace (nats per norm²)", *rademacher, "curvature, gaussian 1"]
+    assert "bands and whiskers: none, one run is no sample" in drawing.caption
+
+
 def test_labels_of_alpha_do_not_run_into_each_other() -> None:
     figure = Figure()
     axes = figure.subplots()

@@ -16,12 +16,13 @@ from analysis.figures.study import Cell, Study, axis_label, counted, intervals
 from analysis.figures.style import BAND, Look, beside, canvas, legend, looks
 from analysis.settings import BASELINE
 from analysis.stats import Estimate
+from analysis.tables import sort_labels
 
 ALPHA = "noise strength α"
 SIZE = "α: an entry of the noise is of size α/√(L·d), L tokens, d dimensions."
 _METRICS = (WIN_RATE, CONTROLLED, LENGTH, "heldout/loss")
 # The Hessian first, then second differences of the loss; a probe's bounds and its other weightings are no panels.
-_CURVATURE = ("probe/*trace*", "probe/*eigenvalue*", "probe/mean_curvature*", "probe/curvature*", "probe/*curvature*")
+_CURVATURE = ("probe/trace", "probe/top_eigenvalue", "probe/curvature/rademacher/*", "probe/*curvature*")
 _PARTS_OF_A_FIGURE = ("/low", "/high", "/per_token")
 _MOST_PANELS = 6
 # Alphas that span more than this are shown on a logarithmic axis.
@@ -42,6 +43,7 @@ def curvature(study: Study) -> Drawing | None:
     """Every curvature probe against alpha."""
     run_ids = [run_id for cell in study.cells for run_id in cell.run_ids]
     known = study.measures.known(run_ids)
+    known.sort(key=lambda name: sort_labels(name.split("/")))  # radius 5 before radius 15
     found = [name for pattern in _CURVATURE for name in known if fnmatchcase(name, pattern)]
     names = [name for name in dict.fromkeys(found) if not name.endswith(_PARTS_OF_A_FIGURE)]
     if not study.alphas or not names:
@@ -61,7 +63,7 @@ def _curves(study: Study, name: str, title: str, metrics: Sequence[str]) -> Draw
     legend(figure, {noise: handles[noise] for noise in study.noises if noise in handles})
     cells = [cell for cell in study.cells if cell.run_ids]
     caption = (
-        f"{title}. {study.conditions}Lines: means; bands and whiskers: {intervals(cells)}; the level line is"
+        f"{title}. {study.conditions}Lines: means; bands and whiskers: {intervals(cells, shown)}; the level line is"
         f" training without noise. {SIZE} {counted(study, cells)}.{study.lost}"
     )
     if len(metrics) > len(shown):

@@ -36,7 +36,7 @@ def win_rate_by_length(study: Study) -> Drawing | None:
     title = "Win rate against length"
     caption = (
         f"{title}. {study.conditions}Large points: means of a noise and alpha (the number beside them), joined in the"
-        f" order of alpha; whiskers: {intervals(cells)}; small points: single runs. A raw win rate rewards"
+        f" order of alpha; whiskers: {intervals(cells, [WIN_RATE])}; small points: single runs. A raw win rate rewards"
         f" length. {counted(study, cells)}.{study.lost}"
     )
     return Drawing("win_rate_by_length", title, figure, caption)

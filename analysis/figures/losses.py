@@ -103,7 +103,7 @@ def _caption(study: Study, alphas: Sequence[float | None], ends: bool) -> str:
         " bands: smallest to largest seed."
     )
     if ends:
-        said += f" Noise-free loss at the end of training; bands and whiskers: {intervals(cells)}."
+        said += f" Noise-free loss at the end of training; bands and whiskers: {intervals(cells, _NOISE_FREE)}."
     if left_out:
         said += f" Training losses not shown: α = {', '.join(left_out)}."
     return f"{said} {SIZE} {counted(study, cells)}.{study.lost}"

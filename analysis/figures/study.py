@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.columns import metric
+from analysis.columns import WIN_RATE, metric
 from analysis.layout import Layout
 from analysis.measures import Measures
 from analysis.published import of_tables
@@ -18,6 +18,7 @@ from analysis.settings import BASELINE, Part, settings_of, split
 from analysis.stats import Estimate
 
 _LAYOUT = Layout("figures", "")
+_LONG = 18  # characters beside which a unit is too much for one line
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +137,18 @@ def counted(study: Study, cells: Sequence[Cell]) -> str:
     return said
 
 
-def intervals(cells: Sequence[Cell]) -> str:
-    """What a band or whisker is, in words that are true for these cells."""
-    if all(len(cell.run_ids) < 2 for cell in cells):
-        return "95% t intervals over the instructions of one run (win rates only: other metrics have none)"
-    return "95% t intervals over seeds, for win rates over seeds and instructions"
+def intervals(cells: Sequence[Cell], names: Sequence[str]) -> str:
+    """What the bands and whiskers of these metrics are, in words that are true for these cells."""
+    is_single, has_wins = all(len(cell.run_ids) < 2 for cell in cells), WIN_RATE in names
+    if is_single:
+        only = ", other metrics have none" if len(names) > 1 else ""
+        return f"95% t intervals over the instructions of one run{only}" if has_wins else "none, one run is no sample"
+    return f"95% t intervals over seeds{', for win rates over seeds and instructions' if has_wins else ''}"
 
 
 def axis_label(name: str) -> str:
-    """The metric's name with its unit, for an axis."""
+    """The metric's name with its unit, for an axis; a long one takes two lines."""
     known = metric(name)
-    return f"{known.header} ({known.unit})" if known.unit else known.header
+    if not known.unit:
+        return known.header
+    return f"{known.header}{chr(10) if len(known.header) > _LONG else ' '}({known.unit})"

@@ -41,6 +41,7 @@ RC: Any = {  # Any: the stubs name each key
     "axes.linewidth": 0.6,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "axes.formatter.limits": (-3, 5),
     "grid.color": GRID,
     "grid.linewidth": 0.5,
     "text.color": INK,
