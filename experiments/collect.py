@@ -53,7 +53,7 @@ def collect(source: Path, folder: Path, tables: Sequence[str | dict[str, str]], 
             _table(name, source, folder / "runs.csv", "csv", *flags)
     if answers and all((run / "model_outputs.json").exists() for run in runs):
         write_text(folder / "samples.md", samples(runs, answers))
-    write_json(folder / "machine.json", _machine(runs[0]))
+    write_json(folder / "machine.json", machine(runs[0]))
 
 
 def _table(name: str, source: Path, target: Path, form: str, *flags: str) -> None:
@@ -76,7 +76,7 @@ def _quoted(text: str) -> str:
     return "\n".join(f"> {line}" for line in text.splitlines()) or "> (empty)"
 
 
-def _machine(run: Path) -> dict[str, Any]:
+def machine(run: Path) -> dict[str, Any]:
     """Commit, command (files by name alone), versions and hardware of a run; not the diff."""
     provenance = read_json(run / "provenance.json")
     provenance["command"] = [re.sub(r"/\S*/", "", word) for word in provenance["command"]]

@@ -18,6 +18,7 @@ from harness.model import load_model, load_tokenizer
 from harness.noise import EmbeddingNoise, Noise
 from harness.pipeline import execute
 from harness.plan import RunFailed, folder_of, make_plan, pending_stages
+from harness.probe.benchmarks import results_figures
 from harness.probe.directions import at_radius, direction, norms
 from harness.probe.examples import trained_on
 from harness.probe.hessian import Expansion
@@ -240,6 +241,23 @@ def test_local_tasks_of_the_lm_evaluation_harness_run_without_a_network(tmp_path
     assert choice["n"] == written["n"] == 4
     assert 0 <= choice["mean"] <= 1
     assert choice["low"] <= choice["mean"] <= choice["high"]
+
+
+def test_results_of_the_harness_become_figures():
+    results = {
+        "results": {
+            "arc_challenge": {"alias": "arc", "acc_norm,none": 0.5, "acc_norm_stderr,none": 0.1},
+            "gsm8k": {"exact_match,strict-match": 0.25, "exact_match_stderr,strict-match": "N/A"},
+        },
+        "n-samples": {"arc_challenge": {"original": 100, "effective": 25}},
+    }
+    found = results_figures(results)
+    assert found["probe/benchmark/arc_challenge/acc_norm"] == {
+        "mean": 0.5, "low": pytest.approx(0.304, abs=1e-4), "high": pytest.approx(0.696, abs=1e-4), "n": 25,
+    }  # fmt: skip
+    assert found["lm_eval/arc"]["mean"] == 50
+    assert found["probe/benchmark/gsm8k/exact_match/strict-match"] == {"mean": 0.25}
+    assert len(found) == 3
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="needs the extra eval (lm-eval)")

@@ -13,12 +13,21 @@ from harness.probe.summary import Figure
 from harness.probe.tasks import task_manager
 
 _NORMAL_95 = 1.959964
+# The papers' four tasks under the name of their table, by the Open LLM Leaderboard's metrics.
+_LEADERBOARD = {
+    "arc": "arc_challenge/acc_norm",
+    "hellaswag": "hellaswag/acc_norm",
+    "mmlu": "mmlu/acc",
+    "truthfulqa": "truthfulqa_mc2/acc",
+}
 
 
 def benchmark_figures(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: BenchmarksConfig, seed: int
 ) -> dict[str, Figure]:
     """Figures `probe/benchmark/TASK/METRIC[/FILTER]`, in the metric's own unit, with 1.96 standard errors around.
+
+    Those of the papers' four tasks also as `lm_eval/arc` and so on, in percent.
 
     Tasks whose data are on a hub fetch them from there; set HF_HOME or a task file of your own to do without.
 
@@ -49,10 +58,11 @@ def benchmark_figures(
     finally:
         model.train(was_training)
     assert results is not None  # None on ranks other than the first
-    return _figures(results)
+    return results_figures(results)
 
 
-def _figures(results: dict[str, Any]) -> dict[str, Figure]:
+def results_figures(results: dict[str, Any]) -> dict[str, Figure]:
+    """Figures out of what `lm_eval.simple_evaluate` returns."""
     found: dict[str, Figure] = {}
     for task, metrics in results["results"].items():
         samples = results.get("n-samples", {}).get(task, {}).get("effective")
@@ -62,6 +72,10 @@ def _figures(results: dict[str, Any]) -> dict[str, Figure]:
                 continue
             name = f"probe/benchmark/{task}/{metric}" + (f"/{filtered}" if filtered not in ("", "none") else "")
             found[name] = _figure(float(value), metrics.get(f"{metric}_stderr,{filtered}"), samples)
+    for name, source in _LEADERBOARD.items():
+        if f"probe/benchmark/{source}" in found:
+            figure = found[f"probe/benchmark/{source}"]
+            found[f"lm_eval/{name}"] = {key: value if key == "n" else 100 * value for key, value in figure.items()}
     return found
 
 

@@ -1,0 +1,185 @@
+"""Does the pair reduce curvature? Paired comparisons of the finished runs: python compare.py RUNS
+
+Reads every RUNS/*/probes.json and writes table.md, runs.csv, curvature.png and machine.json beside this file. A value
+of a run is compared with that of another run of the same seed on the same example along the same directions; the
+interval counts seeds and examples as samples (analysis.stats.mean_over_seeds_and_instructions).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import yaml
+
+from analysis.stats import Array, Estimate, holm, mean_over_seeds_and_instructions, p_value, relative_change
+from experiments.collect import machine
+from harness.record import read_json, write_json, write_text
+
+HERE = Path(__file__).parent
+METHODS = ["neftune", "neftune_x2", "symnoise_matched", "symnoise"]
+# (ours, theirs): against nothing, and the pair against two independent draws of the same variance and compute.
+PAIRS = [*((method, "none") for method in METHODS), ("symnoise_matched", "neftune_x2"), ("symnoise_matched", "neftune")]
+MEASURES = {
+    "curvature/rademacher/5": "curvature at 5",
+    "curvature/rademacher/15": "curvature at 15",
+    "slope/rademacher/5": "slope at 5",
+    "logit_slope/rademacher/5": "logit slope at 5",
+    "logit_curvature/rademacher/5": "logit curvature at 5",
+    "logit_curvature/rademacher/15": "logit curvature at 15",
+    "symmetric_kl/rademacher/15": "symmetric KL at 15",
+    "flips/rademacher/15": "flips at 15",
+    "loss/rademacher/15": "loss at 15",
+    "gradient_norm": "gradient norm",
+    "mean_curvature": "trace / (L d)",
+    "top_eigenvalue": "top eigenvalue",
+    "loss": "clean loss",
+}
+
+
+def main() -> None:
+    """Read, compare, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="output folder of run.sh")
+    folders = sorted(path.parent for path in parser.parse_args().runs.glob("*/probes.json"))
+    if not folders:
+        parser.error("no finished runs")
+    values = pd.concat([tidy(folder) for folder in folders], ignore_index=True)
+    values.to_csv(HERE / "runs.csv", index=False, float_format="%.7g")
+    trained = values[values.steps > 1]
+    compared = comparisons(trained)
+    write_text(HERE / "table.md", means_table(values) + "\n" + differences_table(compared))
+    draw(compared, HERE / "curvature.png")
+    write_json(HERE / "machine.json", machine(folders[-1]))
+
+
+def tidy(folder: Path) -> pd.DataFrame:
+    """One row for each example and measure of a run."""
+    config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+    probes = read_json(folder / "probes.json")
+    heldout = {row["document"]: row["loss"] for row in probes["predictions"] if row["split"] == "heldout"}
+    where = {"noise": config["noise"]["name"], "alpha": config["alpha"], "seed": config["seed"]}
+    where["steps"] = config["train"]["max_steps"] or 6
+    rows: list[dict[str, Any]] = []
+    for row in probes["smoothness"]:
+        measured = {**row, "loss": heldout[row["document"]]}
+        rows += [
+            {**where, "example": row["document"], "measure": name, "value": measured[name]}
+            for name in MEASURES
+            if name in measured
+        ]
+    return pd.DataFrame(rows)
+
+
+def comparisons(values: pd.DataFrame) -> pd.DataFrame:
+    """One row for each alpha, pair of methods and measure: difference, interval, relative change, p by Holm."""
+    rows = []
+    for alpha in sorted(set(values.alpha) - {0.0}):
+        for ours, theirs in PAIRS:
+            for measure in MEASURES:
+                ours_SI, theirs_SI = matched(
+                    values, measure, (ours, alpha), (theirs, 0.0 if theirs == "none" else alpha)
+                )
+                estimate = mean_over_seeds_and_instructions(ours_SI - theirs_SI)
+                relative = relative_change(ours_SI, theirs_SI)
+                rows.append(_row(alpha, ours, theirs, measure, estimate, relative, float(theirs_SI.mean())))
+    found = pd.DataFrame(rows)
+    found["p (Holm)"] = holm(found.p.to_numpy(float))
+    return found
+
+
+def matched(
+    values: pd.DataFrame, measure: str, ours: tuple[str, float], theirs: tuple[str, float]
+) -> tuple[Array, Array]:
+    """(S, I) of both, for the seeds that both have."""
+    tables = []
+    for noise, alpha in (ours, theirs):
+        rows = values[(values.measure == measure) & (values.noise == noise) & (values.alpha == alpha)]
+        tables.append(rows.pivot(index="seed", columns="example", values="value"))
+    seeds = tables[0].index.intersection(tables[1].index)
+    return tables[0].loc[seeds].to_numpy(float), tables[1].loc[seeds].to_numpy(float)
+
+
+def _row(
+    alpha: float, ours: str, theirs: str, measure: str, estimate: Estimate, relative: Estimate, base: float
+) -> dict[str, Any]:
+    return {
+        "alpha": alpha,
+        "comparison": f"{ours} - {theirs}",
+        "measure": measure,
+        "seeds": estimate.runs,
+        "examples": estimate.instructions,
+        "base": base,
+        "difference": estimate.mean,
+        "low": estimate.low,
+        "high": estimate.high,
+        "percent": relative.mean,
+        "percent low": relative.low,
+        "percent high": relative.high,
+        "p": p_value(estimate),
+    }
+
+
+def means_table(values: pd.DataFrame) -> str:
+    """Mean of every measure over seeds and examples."""
+    kept = values.assign(noise=values.noise.where(values.steps > 1, "before training"))
+    means = kept.groupby(["measure", "noise", "alpha"], sort=False).value.mean().unstack([1, 2])
+    means = means.loc[list(MEASURES)].rename(index=MEASURES)
+    means.columns = [f"{noise} {alpha:g}" if alpha else noise for noise, alpha in means.columns]
+    seeds = values[values.steps > 1].seed.nunique()
+    return f"**Means over {seeds} seeds and the examples**\n\n{_markdown(means, 4)}\n"
+
+
+def differences_table(compared: pd.DataFrame) -> str:
+    """Differences with 95% intervals, one table for each alpha and comparison."""
+    parts = []
+    for (alpha, comparison), rows in compared.groupby(["alpha", "comparison"], sort=False):
+        table = pd.DataFrame(
+            {
+                "difference": [f"{r.difference:.3g} [{r.low:.3g}, {r.high:.3g}]" for r in rows.itertuples()],
+                "change (%)": [
+                    f"{m:+.2f} [{a:+.2f}, {b:+.2f}]"
+                    for m, a, b in zip(rows["percent"], rows["percent low"], rows["percent high"], strict=True)
+                ],
+                "p": [f"{p:.3f}" for p in rows.p],
+                "p (Holm)": [f"{p:.3f}" for p in rows["p (Holm)"]],
+                "seeds x examples": [f"{r.seeds} x {r.examples}" for r in rows.itertuples()],
+            },
+            index=[MEASURES[name] for name in rows.measure],
+        )
+        parts.append(f"**{comparison}, alpha {alpha:g}**\n\n{_markdown(table)}\n")
+    return "\n".join(parts)
+
+
+def _markdown(table: pd.DataFrame, digits: int = 4) -> str:
+    header = ["", *map(str, table.columns)]
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" + " ---: |" * len(table.columns)]
+    for name, row in zip(table.index, table.to_numpy(), strict=True):
+        cells = [cell if isinstance(cell, str) else f"{cell:.{digits}g}" for cell in row]
+        lines.append("| " + " | ".join([str(name), *cells]) + " |")
+    return "\n".join(lines)
+
+
+def draw(compared: pd.DataFrame, path: Path) -> None:
+    """Change of curvature against the other method, with intervals."""
+    shown = ["curvature/rademacher/5", "curvature/rademacher/15", "logit_curvature/rademacher/15"]
+    figure, axes = plt.subplots(1, len(shown), figsize=(13, 4), sharey=True, layout="constrained")
+    for axis, measure in zip(axes, shown, strict=True):
+        rows = compared[compared.measure == measure].iloc[::-1].reset_index(drop=True)
+        errors = np.abs(rows[["percent low", "percent high"]].to_numpy().T - rows["percent"].to_numpy())
+        axis.errorbar(rows["percent"], np.arange(len(rows)), xerr=errors, fmt="o", capsize=3)
+        axis.axvline(0, color="grey", linewidth=0.8)
+        axis.set_xlabel(f"change of {MEASURES[measure]} (%)")
+        axis.set_yticks(np.arange(len(rows)), [f"{r.comparison}, {r.alpha:g}" for r in rows.itertuples()])
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
