@@ -53,7 +53,7 @@ def main() -> None:
         parser.error("no finished runs")
     values = pd.concat([tidy(folder) for folder in folders], ignore_index=True)
     values.to_csv(HERE / "runs.csv", index=False, float_format="%.7g")
-    trained = values[values.steps > 1]
+    trained = values[values.trained]
     compared = comparisons(trained)
     write_text(HERE / "table.md", means_table(values) + "\n" + differences_table(compared))
     draw(compared, HERE / "curvature.png")
@@ -66,7 +66,7 @@ def tidy(folder: Path) -> pd.DataFrame:
     probes = read_json(folder / "probes.json")
     heldout = {row["document"]: row["loss"] for row in probes["predictions"] if row["split"] == "heldout"}
     where = {"noise": config["noise"]["name"], "alpha": config["alpha"], "seed": config["seed"]}
-    where["steps"] = config["train"]["max_steps"] or 6
+    where["trained"] = config["train"]["lr"] > 1e-20
     rows: list[dict[str, Any]] = []
     for row in probes["smoothness"]:
         measured = {**row, "loss": heldout[row["document"]]}
@@ -129,11 +129,11 @@ def _row(
 
 def means_table(values: pd.DataFrame) -> str:
     """Mean of every measure over seeds and examples."""
-    kept = values.assign(noise=values.noise.where(values.steps > 1, "before training"))
+    kept = values.assign(noise=values.noise.where(values.trained, "before training"))
     means = kept.groupby(["measure", "noise", "alpha"], sort=False).value.mean().unstack([1, 2])
     means = means.loc[list(MEASURES)].rename(index=MEASURES)
     means.columns = [f"{noise} {alpha:g}" if alpha else noise for noise, alpha in means.columns]
-    seeds = values[values.steps > 1].seed.nunique()
+    seeds = values[values.trained].seed.nunique()
     return f"**Means over {seeds} seeds and the examples**\n\n{_markdown(means, 4)}\n"
 
 
