@@ -264,7 +264,11 @@ def test_results_of_the_harness_become_figures():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("probe.benchmarks.tasks=[no_such_task]", "probe.benchmarks.tasks: lm-eval knows no no_such_task"),
+        pytest.param(
+            "probe.benchmarks.tasks=[no_such_task]",
+            "probe.benchmarks.tasks: lm-eval knows no no_such_task",
+            marks=pytest.mark.slow,  # reads the names of all tasks
+        ),
         ("probe.benchmarks.include_path=gone", "path=gone: no such file or folder"),
     ],
 )

@@ -27,7 +27,7 @@ def check_benchmarks(settings: BenchmarksConfig) -> None:
 
 def task_manager(settings: BenchmarksConfig) -> Any:
     """lm-eval's own tasks and those of include_path."""
-    from lm_eval.tasks import TaskManager
-
     folder = None if settings.include_path is None else str(resolve_path(settings.include_path))
+    from lm_eval.tasks import TaskManager  # imports torch, and reads the names of all tasks
+
     return TaskManager(include_path=folder)
