@@ -65,7 +65,7 @@ def run(run: Run) -> StageResult:
     run.folder.log(f"data: {len(train.documents)} examples, {train.truncated} cut, {train.resplit} split at the border")
     await_turn(settings)
     model = load_model(config.model, config.seed)
-    layout = _layout(settings, model, run)
+    layout = _layout(config, model, run)
     objective = ResponseLoss(model)
     with packed_attention(model) if layout == "packed" else nullcontext(), fast_linear(model), kept_memory():
         figures, status = fit(run, objective, train.documents, layout, _observer(config, heldout.documents))
@@ -243,11 +243,13 @@ def _observer(config: Config, heldout: list[Document]) -> Observer | None:
     return observe
 
 
-def _layout(settings: TrainConfig, model: PreTrainedModel, run: Run) -> Layout:
-    """packed where the model can, padded otherwise or on request; the log says which."""
-    packs = settings.layout != "padded" and supports_packing(model)
-    if settings.layout == "packed" and not packs:
-        raise ValueError(f"train.layout=packed: {type(model).__name__} cannot attend within documents; use padded")
+def _layout(config: Config, model: PreTrainedModel, run: Run) -> Layout:
+    """packed where the model can, padded otherwise, on request or where the noise is about padding; the log says."""
+    asked = config.noise.layout or config.train.layout
+    packs = asked != "padded" and supports_packing(model)
+    if asked == "packed" and not packs:
+        key = f"noise.length={config.noise.length}" if config.noise.layout else "train.layout=packed"
+        raise ValueError(f"{key}: {type(model).__name__} cannot attend within packed documents")
     layout: Layout = "packed" if packs else "padded"
     run.folder.log(f"layout: {layout}")
     return layout

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_models import VOCABULARY, tiny_model
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from harness.noise import PRESETS, EmbeddingNoise, Noise, noise_generators, perturb
@@ -389,6 +390,24 @@ def test_one_key_is_good_for_one_forward(model: PreTrainedModel, batch: Batch) -
         model(**batch)
         with pytest.raises(ValueError, match="`at` not before this one"):
             model(**batch)
+
+
+def test_copies_of_data_parallel_are_refused(model: PreTrainedModel, batch: Batch) -> None:
+    # As nn.DataParallel makes them, one for each GPU and thread; they share the hooks.
+    with EmbeddingNoise(model, Noise(), seed=0), pytest.raises(ValueError, match=r"nn\.DataParallel"):
+        model._replicate_for_data_parallel()(**batch)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_recomputed_embedding_is_refused(model: PreTrainedModel, batch: Batch, reentrant: bool) -> None:
+    """Checkpointing around the whole model would go backward through other noise than forward."""
+    anchor = torch.ones((), requires_grad=True)  # the reentrant kind wants an input with a gradient
+
+    def loss(scale: Tensor) -> Tensor:
+        return scale * model(**batch).loss
+
+    with EmbeddingNoise(model, Noise(), seed=0), pytest.raises(ValueError, match="a forward pass inside backward"):
+        checkpoint(loss, anchor, use_reentrant=reentrant).backward()
 
 
 def test_half_is_for_sequential_pairs(model: PreTrainedModel, batch: Batch) -> None:

@@ -135,6 +135,33 @@ def test_torch_compile_changes_nothing(attach_to: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # read by peft
+@pytest.mark.parametrize(
+    "trained",
+    [{"modules_to_save": ["embed_tokens"]}, {"trainable_token_indices": [3]}, {"target_modules": "embed_tokens"}],
+)
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_adapted_embeddings_and_checkpointing(trained: dict[str, Any], reentrant: bool) -> None:
+    """Whatever PEFT puts around the embedding, with checkpointed layers: noise, gradients, and a drawn perturbation."""
+    peft = pytest.importorskip("peft")
+    model: Any = tiny_model("llama")
+    model.enable_input_require_grads()
+    model.activation_checkpointing_enable({"use_reentrant": reentrant})
+    settings = {"target_modules": ["q_proj"], **trained}
+    model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=2, **settings)).train()
+    batch = batch_of_two()
+    with EmbeddingNoise(model, SYMNOISE, seed=0) as injector:
+        injector.measure = True
+        model(**batch, use_cache=False).loss.backward()
+        injector.at(step=0, attention_mask=batch["attention_mask"])
+        start = injector.draw()
+    assert injector.last is not None
+    torch.testing.assert_close(injector.last.norm, torch.full((2, 2), 5.0), rtol=1e-4, atol=0)
+    torch.testing.assert_close(start.flatten(1).norm(dim=1), torch.full((2,), 5.0), rtol=1e-4, atol=0)
+    gradients = [p.grad for name, p in model.named_parameters() if p.grad is not None and "embed_tokens" in name]
+    assert any(gradient.abs().sum() > 0 for gradient in gradients)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # read by peft
 @pytest.mark.parametrize("target", ["q_proj", "embed_tokens"])
 def test_lora(target: str) -> None:
     peft = pytest.importorskip("peft")

@@ -107,6 +107,12 @@ class NoiseConfig(Section):
         return None if self.method == "noise" else getattr(self, self.method)
 
     @property
+    def layout(self) -> Literal["packed", "padded"] | None:
+        """The only layout of batches in which `length` is what its name says; None: either."""
+        layouts: dict[str, Literal["packed", "padded"]] = {"padded": "padded", "row": "packed"}
+        return layouts.get(self.length)
+
+    @property
     def cost(self) -> Cost:
         """Passes of one document in one optimiser step."""
         if self.method == "noise":

@@ -14,7 +14,7 @@ from harness.config.judge import JudgeConfig
 from harness.config.model import ModelConfig
 from harness.config.noise import NoiseConfig
 from harness.config.probe import ProbeConfig
-from harness.config.train import TrainConfig
+from harness.config.train import PairMode, TrainConfig
 
 STAGES = ("train", "generate", "judge", "probe")
 Stage = Literal["train", "generate", "judge", "probe"]
@@ -61,7 +61,7 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _drop_what_nothing_uses(cls, data: Any) -> Any:
-        """Drop alpha without noise and the budget of a single pass, so that noise=none in a grid of both is one run."""
+        """Drop alpha without noise, budget of a single pass, pair_mode of no pair: noise=none in a grid is one run."""
         noise, train = (data.get("noise"), data.get("train")) if isinstance(data, dict) else (None, None)
         if not isinstance(noise, dict):
             return data
@@ -69,8 +69,14 @@ class Config(Section):
         if noise.get("distribution") in ("none", "dropout") and isinstance(data.get("alpha"), int | float):
             dropped["alpha"] = 0.0
         once = noise.get("method", "noise") == "noise" and noise.get("pair", "none") == "none"
-        if once and isinstance(train, dict) and train.get("budget") in get_args(Budget):
-            dropped["train"] = {**train, "budget": "equal_steps"}
+        paired = noise.get("method", "noise") == "noise" and not once
+        if isinstance(train, dict):
+            unused: dict[str, str] = {}
+            if once and train.get("budget") in get_args(Budget):
+                unused["budget"] = "equal_steps"
+            if not paired and train.get("pair_mode") in get_args(PairMode):
+                unused["pair_mode"] = "concat"
+            dropped["train"] = {**train, **unused}
         return {**data, **dropped}
 
     @model_validator(mode="after")
@@ -82,6 +88,15 @@ class Config(Section):
     @model_validator(mode="after")
     def _budget_divides(self) -> Config:
         check_divisible(self.train.batch_size, self.noise.cost.forwards, self.train.budget)
+        return self
+
+    @model_validator(mode="after")
+    def _length_shows_in_the_layout(self) -> Config:
+        if self.noise.layout not in (None, self.train.layout) and self.train.layout != "auto":
+            raise ValueError(
+                f"train.layout={self.train.layout}: noise.length={self.noise.length} is what it says in "
+                f"{self.noise.layout} batches only; leave train.layout at auto"
+            )
         return self
 
 

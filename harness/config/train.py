@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from harness.budget import Budget
 from harness.config.base import Count, CountOrZero, Fraction, Name, NonNegative, Positive, Section
 
+PairMode = Literal["concat", "sequential"]
+
 
 class TrainConfig(Section):
     """The optimisation recipe. Sizes are in examples and tokens, never in devices."""
@@ -31,7 +33,9 @@ class TrainConfig(Section):
     )
     cpu_offload: bool = Field(False, description="fsdp: keep shards and optimiser state in main memory")
     micro_batch_tokens: Count = Field(2048, description="tokens per forward pass, before a pair doubles them")
-    layout: Literal["auto", "packed", "padded"] = "auto"
+    layout: Literal["auto", "packed", "padded"] = Field(
+        "auto", description="auto: packed where the model can, except that noise.length=padded is padded"
+    )
     lr: Positive = 5e-5
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: Fraction = 0.03
@@ -39,7 +43,7 @@ class TrainConfig(Section):
     max_grad_norm: Positive = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
     loss: Literal["token_mean", "micro_batch_mean"] = "token_mean"
-    pair_mode: Literal["concat", "sequential"] = "concat"
+    pair_mode: PairMode = "concat"
     log_every: Count = Field(10, description="steps between logged rows")
     checkpoint_every: CountOrZero = Field(100, description="steps between resumable checkpoints; 0: none")
     keep_model: bool = Field(True, description="keep the final weights after the last stage")

@@ -2,17 +2,18 @@
 
 definition     Noise, its axes and presets           perturb      the noise as a pure function
 schedule       the course of alpha                   randomness   generators keyed by step and document
-distributions  uniform, gaussian, random signs       inject       attach to a model, detach, never in
-evaluation tokens         documents and padding of a batch      statistics   the noise that really arrived
-batch          read and double a model call          callback     for transformers' Trainer (not imported
-here)
+distributions  uniform, gaussian, random signs       inject       attach to a model, detach, never in evaluation
+tokens         documents and padding of a batch      place        where in the training a forward pass stands
+batch          read and double a model call          model        its input embedding, and when it trains
+statistics     the noise that really arrived         callback     for transformers' Trainer (not imported here)
 stopwatch      the time that the noise takes
 
 Imports torch alone; `harness.noise.callback` is the one file that needs transformers.
 """
 
 from harness.noise.definition import PRESETS, Noise
-from harness.noise.inject import EmbeddingNoise, input_embedding
+from harness.noise.inject import EmbeddingNoise
+from harness.noise.model import input_embedding
 from harness.noise.perturb import perturb
 from harness.noise.randomness import noise_generators
 from harness.noise.schedule import schedule_factor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 from weakref import WeakSet
@@ -14,7 +13,9 @@ from torch import Tensor, nn
 
 from harness.noise.batch import double_rows, named_arguments, tokens_of_call
 from harness.noise.definition import Noise
+from harness.noise.model import input_embedding, is_training
 from harness.noise.perturb import apply_noise
+from harness.noise.place import Place, rank_of_process
 from harness.noise.randomness import Identity, noise_generators
 from harness.noise.statistics import NoiseStatistics, realised_noise
 from harness.noise.stopwatch import Stopwatch
@@ -23,28 +24,6 @@ from harness.noise.tokens import Tokens
 PairMode = Literal["concat", "sequential"]
 
 _ATTACHED: WeakSet[nn.Module] = WeakSet()
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where in the training a forward pass stands, and what was said about its batch."""
-
-    step: int
-    micro_batch: int = 0
-    rank: int = 0
-    documents: Sequence[Identity] | None = None
-    progress: float | None = None
-    tokens: Tokens | None = None
-    document_ids: Tensor | None = None
-    special_tokens_mask: Tensor | None = None
-
-    def identities(self, count: int) -> Sequence[Identity]:
-        """What keys the noise of each of `count` documents: who it is or, failing that, where it stands."""
-        if self.documents is None:
-            return [(self.micro_batch, self.rank, number) for number in range(count)]
-        if len(self.documents) != count:
-            raise ValueError(f"{len(self.documents)} documents named for a batch that holds {count}")
-        return self.documents
 
 
 class EmbeddingNoise:
@@ -94,7 +73,7 @@ class EmbeddingNoise:
 
     def _reset(self) -> None:
         """Nothing said, nothing seen."""
-        self._place: _Place | None = None
+        self._place: Place | None = None
         self._told = False
         self._half = 0
         self._added: tuple[Tensor | None] | None = None
@@ -161,8 +140,8 @@ class EmbeddingNoise:
         elif labels is not None:
             raise ValueError("labels given to `at` without attention_mask: give both or neither")
         self._told = True
-        rank = _rank() if rank is None else rank
-        self._start(_Place(step, micro_batch, rank, documents, progress, tokens, document_ids, special_tokens_mask))
+        rank = rank_of_process() if rank is None else rank
+        self._start(Place(step, micro_batch, rank, documents, progress, tokens, document_ids, special_tokens_mask))
 
     def half(self, index: int) -> None:
         """Choose the half for the next forward pass of mode "sequential".
@@ -200,10 +179,10 @@ class EmbeddingNoise:
         place = self._place
         if place is None or place.tokens is None:
             raise ValueError("`draw` needs `at` with attention_mask before it")
-        embedding: Any = self._embedding
-        weight, tokens = embedding.weight, place.tokens
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        zeros_BLD = torch.zeros(*tokens.real_BL.shape, embedding.embedding_dim, dtype=dtype, device=weight.device)
+        # The width from the weights: PEFT's layers around an embedding have no embedding_dim.
+        weight: Any = self._embedding.weight
+        tokens, dtype = place.tokens, torch.promote_types(weight.dtype, torch.float32)
+        zeros_BLD = torch.zeros(*tokens.real_BL.shape, weight.shape[-1], dtype=dtype, device=weight.device)
         generators = noise_generators(self.seed, place.step, place.identities(len(tokens.lengths)), weight.device)
         return apply_noise(zeros_BLD[None], tokens, self.noise, generators, self.alpha, (0,))[0].clone()
 
@@ -218,7 +197,7 @@ class EmbeddingNoise:
             return (0,)
         return (0, 1) if self.pair_mode == "concat" else (self._half,)
 
-    def _start(self, place: _Place) -> None:
+    def _start(self, place: Place) -> None:
         self._place, self._half, self._pending, self._done = place, 0, None, set()
 
     @torch.compiler.disable
@@ -227,11 +206,13 @@ class EmbeddingNoise:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Read the batch from the model call; for a pair in one pass, double it."""
         self._pending = None
-        if not _is_training(module) or self._added is not None:
+        if not is_training(module) or self._added is not None:
             return None
+        if getattr(module, "_is_replica", False):
+            raise ValueError("nn.DataParallel runs copies of the model in threads: start one process a GPU (torchrun)")
         call = named_arguments(args, kwargs)
         if not self._told and self._half == 0:
-            self._start(_Place(step=self._forwards, rank=_rank()))
+            self._start(Place(step=self._forwards, rank=rank_of_process()))
         if self._place is None:
             raise ValueError("half 1 without a half 0 before it")
         place = self._place
@@ -250,8 +231,13 @@ class EmbeddingNoise:
     def _after_embedding(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
         """Replace the embeddings by noised ones."""
         del args
-        if not _is_training(module):
+        if not is_training(module):
             return None
+        if torch._C._current_graph_task_id() != -1:
+            raise ValueError(
+                "a forward pass inside backward: activation checkpointing of the whole model would draw its noise "
+                "anew; checkpoint the layers (gradient_checkpointing_enable)"
+            )
         if self._added is not None:
             return self._add(output, *self._added)
         place, tokens = self._take()
@@ -282,7 +268,7 @@ class EmbeddingNoise:
             self.last = realised_noise(before_BLD[None], after_BLD[None], self._place.tokens)
         return after_BLD
 
-    def _take(self) -> tuple[_Place, Tokens]:
+    def _take(self) -> tuple[Place, Tokens]:
         """The place and layout of the forward pass under way, which end with this call of the embedding."""
         place, tokens = self._place, self._pending
         if tokens is None and place is not None:
@@ -301,33 +287,3 @@ class EmbeddingNoise:
         self._done.update(self._halves)
         self._forwards += self._half == 0
         return place, tokens
-
-
-def input_embedding(model: nn.Module) -> nn.Module:
-    """The token embedding of a model, looked for under DDP's and others' `.module` too.
-
-    Raises:
-        ValueError: the model has none.
-    """
-    module: Any = model
-    while not hasattr(module, "get_input_embeddings") and isinstance(getattr(module, "module", None), nn.Module):
-        module = module.module
-    if not hasattr(module, "get_input_embeddings"):
-        raise ValueError(f"{type(model).__name__} has no get_input_embeddings(): no place for embedding noise")
-    try:
-        embedding = module.get_input_embeddings()
-    except NotImplementedError as error:
-        raise ValueError(f"{type(model).__name__}.get_input_embeddings() finds no embedding") from error
-    if not isinstance(embedding, nn.Module):
-        raise ValueError(f"{type(model).__name__}.get_input_embeddings() gives {embedding!r}: no embedding to noise")
-    return embedding
-
-
-def _is_training(module: nn.Module) -> bool:
-    # The mode alone is not enough: `generate` on a model left in training mode must stay clean.
-    return module.training and torch.is_grad_enabled()
-
-
-def _rank() -> int:
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_rank() if distributed else 0

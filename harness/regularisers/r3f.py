@@ -15,7 +15,8 @@ class R3F(Method):
     gradient flows through both terms of KL_S. weight is the paper's lambda.
 
     Deviations: e is the noise of the config, alpha / sqrt(L d) u, where the paper has entries of one sigma (1e-5)
-    whatever L and d; KL_S is summed over labelled positions and normalised like the cross-entropy.
+    whatever L and d; KL_S is summed over labelled positions and normalised like the cross-entropy. The authors'
+    code detaches the embeddings of the noised pass; the equation does not, nor does this.
 
     Cost: two forwards, two backwards (of one graph). Dropout of the model is drawn anew in each pass, as in the
     authors' code.

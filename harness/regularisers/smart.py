@@ -23,10 +23,11 @@ class SMART(Method):
     weight is the paper's lambda_s, steps its T, epsilon = alpha / sqrt(L d) with the document's own L: the
     corners of the box have norm alpha, the norm of random signs.
 
-    Deviations: the paper's epsilon is one number (1e-5). step_size and start are shares of epsilon; the
-    defaults are the paper's eta / epsilon = 100 and sigma / epsilon = 1, so that all but the smallest entries of g
-    end at the border. All passes of a micro-batch drop the same units. The second half of SMART, Bregman
-    proximal point optimisation, is left out: it is about steps in weight space, and needs a second copy of the weights.
+    Deviations: the paper's epsilon is one number. step_size and start are shares of epsilon; the defaults are
+    eta / epsilon = 100 and sigma / epsilon = 1, so that all but the smallest entries of g end at the border
+    (docs/regularisers.md has their sources). All passes of a micro-batch drop the same units. The second half of
+    SMART, Bregman proximal point optimisation, is left out, as in the authors' release: it is about steps in weight
+    space, and needs a second copy of the weights.
 
     Cost: 2 + steps forwards, two backwards, `steps` backwards to the embeddings only.
     """
