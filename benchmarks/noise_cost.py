@@ -1,30 +1,40 @@
 """What the noise costs: a training step of SmolLM2-135M with each kind, divided by the same step without.
 
-    python benchmarks/noise_cost.py [--rounds 5] [--rows 4] [--length 256] [--threads 2] [--clock wall|cpu]
+    python -m benchmarks.noise_cost [--rounds 5] [--documents 4] [--length 256] [--threads 2] [--loop transformers]
 
-The model has SmolLM2-135M's shape and random weights, which are as fast as trained ones. Kinds take turns in a
-round, so that a slow minute of the machine meets all of them; a ratio is the median over rounds of the ratio
-within the round. The kind "none, again" shows how much of a ratio is the machine. On a shared machine
---threads 1 --clock cpu is steadier. Prints a Markdown table; --max-single and --max-pair make it a check.
+The model has SmolLM2-135M's shape and random weights, which are as fast as trained ones. `--loop harness` takes the
+steps of this project's training stage (packed rows, logits at targets only), `--loop transformers` calls the model
+with labels as in docs/noise.md: a pair then forms twice the logits of all positions at once, where the harness forms a
+chunk at a time. Kinds take turns in both orders, so that a slow minute of the machine meets all of them; a ratio
+is the median over rounds of the ratio within the round, by the clock and by the processor time of all threads. The
+kind "none, again" shows how much of a ratio is the machine. Prints a Markdown table; --max-single and
+--max-pair make it a check.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from statistics import median
 
+import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks._common import both_orders, machine, spread, table
+from harness.attention import packed_attention
+from harness.batching import Batch, Document, micro_batches
+from harness.config import NoiseConfig
+from harness.loss import ResponseLoss
 from harness.noise import PRESETS, EmbeddingNoise, Noise, noise_generators, perturb
+from harness.noise.inject import PairMode
+from harness.regularisers import Piece, method_of
 
 SMOLLM2_135M = LlamaConfig(
     vocab_size=49152,
@@ -36,121 +46,139 @@ SMOLLM2_135M = LlamaConfig(
     tie_word_embeddings=True,
     use_cache=False,
 )
-# Label -> preset and whether its pair runs in two passes; None: no noise at all.
-KINDS: dict[str, tuple[str, bool] | None] = {
-    "none": None,
-    "none, again": None,
-    "neftune": ("neftune", False),
-    "neftune_hf": ("neftune_hf", False),
-    "gaussian": ("gaussian", False),
-    "bernoulli_matched": ("bernoulli_matched", False),
-    "embedding_dropout": ("embedding_dropout", False),
-    "symnoise, concat": ("symnoise", False),
-    "symnoise, sequential": ("symnoise", True),
-    "neftune_x2, concat": ("neftune_x2", False),
+# Label -> preset and how its pair goes through the model.
+KINDS: dict[str, tuple[str, PairMode]] = {
+    "none": ("none", "concat"),
+    "none, again": ("none", "concat"),
+    "neftune": ("neftune", "concat"),
+    "gaussian": ("gaussian", "concat"),
+    "bernoulli_matched": ("bernoulli_matched", "concat"),
+    "embedding_dropout": ("embedding_dropout", "concat"),
+    "symnoise, concat": ("symnoise", "concat"),
+    "symnoise, sequential": ("symnoise", "sequential"),
+    "neftune_x2, concat": ("neftune_x2", "concat"),
 }
-CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
-COLUMNS = ("noise", "s per step", "ratio", "lowest to highest", "noise alone, ms", "share of a step")
+COLUMNS = ("noise", "s a step", "ratio", "ratio of processor time", "noise alone, ms")
+Step = Callable[[], None]
 
 
-def batch_of(rows: int, length: int) -> dict[str, Tensor]:
-    """Random tokens, every row but the first padded a little."""
-    ids = torch.randint(3, SMOLLM2_135M.vocab_size, (rows, length))
-    mask = (torch.arange(length) < length - 7 * torch.arange(rows)[:, None]).long()
-    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, -100)}
+def documents_of(count: int, length: int) -> list[Document]:
+    """Random tokens, a quarter of them prompt; the first document has `length` of them, each next 7 fewer."""
+    random = np.random.default_rng(0)
+    sizes = [max(2, length - 7 * number) for number in range(count)]
+    tokens = [random.integers(3, SMOLLM2_135M.vocab_size, size) for size in sizes]
+    return [Document(i, ids, np.where(np.arange(len(ids)) < len(ids) // 4, -100, ids)) for i, ids in enumerate(tokens)]
 
 
-def step(
-    model: LlamaForCausalLM,
-    optimizer: torch.optim.Optimizer,
-    batch: dict[str, Tensor],
-    kind: tuple[str, bool] | None,
-) -> None:
-    """One optimiser step with the noise of a kind."""
-    if kind is None:
+def harness_step(objective: ResponseLoss, batch: Batch, preset: str, mode: PairMode, accelerator: Accelerator) -> None:
+    """Forward and backward as harness.train makes them; "none" is the loop without any hook."""
+    noise = Noise(**PRESETS[preset])
+    if noise.distribution == "none":
+        loss, targets = objective(batch)
+        (loss / targets).backward()
+        return
+    config = NoiseConfig(name=preset, distribution=noise.distribution, pair=noise.pair, rate=noise.rate)
+    with EmbeddingNoise(objective.model, noise, 0, mode) as injector:
+        tensors = {"attention_mask": batch.attention_mask, "document_ids": batch.document_ids}
+        injector.at(step=0, documents=batch.documents, **tensors)
+        method_of(config, accelerator, objective, injector).backward(Piece(batch, 1 / batch.n_targets, last=True))
+
+
+def transformers_step(model: LlamaForCausalLM, batch: dict[str, Tensor], preset: str, mode: PairMode) -> None:
+    """The loops of docs/noise.md."""
+    noise = Noise(**PRESETS[preset])
+    if noise.distribution == "none":
         model(**batch).loss.backward()
-    else:
-        preset, sequential = kind
-        mode = "sequential" if sequential else "concat"
-        with EmbeddingNoise(model, Noise(**PRESETS[preset]), 0, mode) as injector:  # type: ignore[arg-type]
-            for half in (0, 1) if sequential else (None,):
-                if half is not None:
-                    injector.half(half)
-                (model(**batch).loss / (2 if sequential else 1)).backward()
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+        return
+    halves = (0, 1) if mode == "sequential" else (None,)
+    with EmbeddingNoise(model, noise, 0, mode) as injector:
+        for half in halves:
+            if half is not None:
+                injector.half(half)
+            (model(**batch).loss / len(halves)).backward()
 
 
-def seconds_of_steps(rounds: int, batch: dict[str, Tensor], clock: Callable[[], float]) -> dict[str, list[float]]:
-    """One step of each kind in a round, starting with another kind each time; by label."""
+def steps_of(loop: str, documents: list[Document]) -> dict[str, Step]:
+    """A whole optimiser step of each kind, all of one model."""
     model = LlamaForCausalLM(SMOLLM2_135M).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    seconds: dict[str, list[float]] = {label: [] for label in KINDS}
-    step(model, optimizer, batch, None)
-    for turn in range(rounds):
-        shift = turn % len(KINDS)
-        for label in (list(KINDS) * 2)[shift : shift + len(KINDS)]:
-            start = clock()
-            step(model, optimizer, batch, KINDS[label])
-            seconds[label].append(clock() - start)
-        print(f"round {turn + 1} of {rounds} done", file=sys.stderr)
-    return seconds
+    objective, accelerator = ResponseLoss(model), Accelerator(cpu=True)
+    (packed,) = micro_batches(documents, layout="packed")
+    (padded,) = micro_batches(documents, layout="padded")
+    named = {"input_ids": padded.input_ids, "attention_mask": padded.attention_mask, "labels": padded.labels}
+
+    def step(preset: str, mode: PairMode) -> None:
+        if loop == "harness":
+            with packed_attention(model):
+                harness_step(objective, packed, preset, mode, accelerator)
+        else:
+            transformers_step(model, named, preset, mode)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return {label: partial(step, *kind) for label, kind in KINDS.items()}
 
 
-def seconds_of_noise(preset: str, batch: dict[str, Tensor], clock: Callable[[], float]) -> float:
+def seconds_of(steps: dict[str, Step], rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """By label, of each round: seconds by the clock and of processor time."""
+    for label in ("none", "symnoise, concat"):
+        steps[label]()  # warm-up: the largest allocations there are
+    wall: dict[str, list[float]] = {label: [] for label in steps}
+    processor: dict[str, list[float]] = {label: [] for label in steps}
+    for number, label in enumerate(both_orders(list(steps), rounds), start=1):
+        start, start_of_processor = time.perf_counter(), time.process_time()
+        steps[label]()
+        wall[label].append(time.perf_counter() - start)
+        processor[label].append(time.process_time() - start_of_processor)
+        if number % len(steps) == 0:
+            print(f"round {number // len(steps)} of {rounds} done", file=sys.stderr)
+    return wall, processor
+
+
+def milliseconds_of_noise(preset: str, documents: list[Document]) -> float:
     """The noise outside of any model, generators and layout included; median of 15."""
-    rows, length = batch["input_ids"].shape
-    embeddings, seconds = torch.randn(rows, length, SMOLLM2_135M.hidden_size), []
+    (batch,) = micro_batches(documents, layout="packed")
+    embeddings, found = torch.randn(*batch.input_ids.shape, SMOLLM2_135M.hidden_size), []
     for turn in range(15):
-        start = clock()
-        generators = noise_generators(0, turn, range(rows))
-        perturb(embeddings, batch["attention_mask"], Noise(**PRESETS[preset]), generators)
-        seconds.append(clock() - start)
-    return median(seconds)
+        start = time.perf_counter()
+        generators = noise_generators(0, turn, batch.documents)
+        perturb(embeddings, batch.attention_mask, Noise(**PRESETS[preset]), generators, batch.document_ids)
+        found.append(1000 * (time.perf_counter() - start))
+    return median(found)
 
 
-def machine() -> str:
-    """Processor, versions and commit."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    command = ["git", "describe", "--always", "--dirty"]
-    git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    processor = names[0] if names else platform.processor()
-    commit = git.stdout.strip() or "unknown"
-    return f"{processor}, {os.cpu_count()} cores, torch {torch.__version__}, commit {commit}"
+def ratios(seconds: dict[str, list[float]], label: str) -> list[float]:
+    """To the step without noise of the same round."""
+    return [one / none for one, none in zip(seconds[label], seconds["none"], strict=True)]
 
 
 def main() -> int:
     """Measure, print the table, and return 1 where a ratio passes a limit given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--documents", type=int, default=4)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
+    parser.add_argument("--loop", choices=("harness", "transformers"), default="harness")
     parser.add_argument("--max-single", type=float, help="largest ratio of one-sided noise, e.g. 1.02")
     parser.add_argument("--max-pair", type=float, help="largest ratio of a pair, e.g. 2.05")
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
-    batch, clock = batch_of(options.rows, options.length), CLOCKS[options.clock]
-    seconds = seconds_of_steps(options.rounds, batch, clock)
-    too_slow = []
-    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
-    for label, kind in KINDS.items():
-        ratios = [one / none for one, none in zip(seconds[label], seconds["none"], strict=True)]
-        cost = seconds_of_noise(kind[0], batch, clock) if kind else 0.0
-        print(
-            f"| {label} | {median(seconds[label]):.2f} | {median(ratios):.3f} | {min(ratios):.3f} to "
-            f"{max(ratios):.3f} | {1000 * cost:.2f} | {cost / median(seconds['none']):.3%} |",
-            flush=True,
-        )
-        limit = options.max_pair if kind and Noise(**PRESETS[kind[0]]).halves == 2 else options.max_single
-        if kind and limit is not None and median(ratios) > limit:
+    documents = documents_of(options.documents, options.length)
+    wall, processor = seconds_of(steps_of(options.loop, documents), options.rounds)
+    rows, too_slow = [], []
+    for label, (preset, _) in KINDS.items():
+        ratio, noise = ratios(wall, label), Noise(**PRESETS[preset])
+        alone = 0.0 if preset == "none" else milliseconds_of_noise(preset, documents)
+        of_processor = spread(ratios(processor, label), 3)
+        rows.append((label, spread(wall[label]), spread(ratio, 3), of_processor, f"{alone:.2f}"))
+        limit = options.max_pair if noise.halves == 2 else options.max_single
+        if preset != "none" and limit is not None and median(ratio) > limit:
             too_slow.append(label)
-    size = f"{options.rows} x {options.length} tokens, {options.rounds} rounds"
-    print(f"\n{size}, {options.threads} threads, {options.clock} clock; {machine()}.")
+    print(table(COLUMNS, rows))
+    size = f"{options.documents} documents of about {options.length} tokens, {options.rounds} rounds"
+    print(f"\n{size}, {options.threads} threads, loop of {options.loop}; {machine()}.")
     print("".join(f"Too slow: {label}\n" for label in too_slow), end="")
     return 1 if too_slow else 0
 
