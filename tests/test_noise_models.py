@@ -137,7 +137,11 @@ def test_torch_compile_changes_nothing(attach_to: str) -> None:
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # read by peft
 @pytest.mark.parametrize(
     "trained",
-    [{"modules_to_save": ["embed_tokens"]}, {"trainable_token_indices": [3]}, {"target_modules": "embed_tokens"}],
+    [
+        {"modules_to_save": ["embed_tokens"]},
+        {"trainable_token_indices": list(range(2, VOCABULARY))},
+        {"target_modules": ["embed_tokens"]},
+    ],
 )
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_adapted_embeddings_and_checkpointing(trained: dict[str, Any], reentrant: bool) -> None:
