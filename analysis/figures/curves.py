@@ -62,9 +62,10 @@ def _curves(study: Study, name: str, title: str, metrics: Sequence[str]) -> Draw
         handles = metric_panel(axes, study, each) | handles
     legend(figure, {noise: handles[noise] for noise in study.noises if noise in handles})
     cells = [cell for cell in study.cells if cell.run_ids]
+    level = " The level line is training without noise." if study.baseline else ""
     caption = (
-        f"{title}. {study.conditions}Lines: means; bands and whiskers: {intervals(cells, shown)}; the level line is"
-        f" training without noise. {SIZE} {counted(study, cells)}.{study.lost}"
+        f"{title}. {study.conditions}Lines: means; bands and whiskers: {intervals(cells, shown)}.{level} {SIZE}"
+        f" {counted(study, cells, WIN_RATE in shown)}.{study.lost}"
     )
     if len(metrics) > len(shown):
         caption += f" Not shown: {len(metrics) - len(shown)} more of the kind, in the table probes."

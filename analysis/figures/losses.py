@@ -106,4 +106,4 @@ def _caption(study: Study, alphas: Sequence[float | None], ends: bool) -> str:
         said += f" Noise-free loss at the end of training; bands and whiskers: {intervals(cells, _NOISE_FREE)}."
     if left_out:
         said += f" Training losses not shown: α = {', '.join(left_out)}."
-    return f"{said} {SIZE} {counted(study, cells)}.{study.lost}"
+    return f"{said} {SIZE} {counted(study, cells, is_judged=False)}.{study.lost}"

@@ -123,14 +123,14 @@ def _cells(part: Part, measures: Measures) -> Iterator[Cell]:
         yield Cell(row.labels["noise"], float(alpha) if alpha else None, cell.by_seed, lost)
 
 
-def counted(study: Study, cells: Sequence[Cell]) -> str:
-    """How many runs and instructions stand behind a point: "n = 3 runs per point, 128 instructions each"."""
+def counted(study: Study, cells: Sequence[Cell], is_judged: bool = True) -> str:
+    """How many runs, and instructions of a win rate, stand behind a point: "n = 3 runs per point, ..."."""
     sizes = sorted({len(cell.run_ids) for cell in cells if cell.run_ids})
     if not sizes:
         return "n = 0 runs"
     span = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     said = f"n = {span} run{'s' if span != '1' else ''} per point"
-    wins = [len(study.measures.wins(cell.run_ids)) for cell in cells if cell.run_ids]
+    wins = [len(study.measures.wins(cell.run_ids)) for cell in cells if cell.run_ids and is_judged]
     items = sorted({count for count in wins if count})
     if items:
         said += f", {items[0] if len(items) == 1 else f'{items[0]} to {items[-1]}'} instructions each"
