@@ -54,7 +54,9 @@ def config_from(composed: Any) -> Config:
     """Checked settings out of what Hydra composed."""
     from omegaconf import OmegaConf
 
-    ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    ours = composed  # of a sweep; copying it takes as long as everything else
+    if "hydra" in composed:
+        ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return parse({str(key): value for key, value in plain.items()})

@@ -25,14 +25,14 @@ class Composer:
         self._master = master
         self._parser = OverridesParser.create(config_loader=config_loader)
         self._parse = cache(self._parse_one)
+        self._is_plain = cache(self._is_plain_value)
         self._base = cache(self._compose_base)
 
     def compose(self, overrides: Sequence[str]) -> Any:
         """The job's config, interpolations unresolved."""
-        parsed = [self._parse(line) for line in overrides]
-        values = [override for override in parsed if self._is_plain_value(override)]
-        config = copy.deepcopy(self._base(tuple(line for line in overrides if self._parse(line) not in values)))
-        for override in values:
+        plain = [line for line in overrides if self._is_plain(line)]
+        config = copy.deepcopy(self._base(tuple(line for line in overrides if line not in plain)))
+        for override in map(self._parse, plain):
             try:
                 OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
             except OmegaConfBaseException as error:
@@ -42,8 +42,9 @@ class Composer:
     def _parse_one(self, line: str) -> Override:
         return self._parser.parse_override(line)
 
-    def _is_plain_value(self, override: Override) -> bool:
+    def _is_plain_value(self, line: str) -> bool:
         """key=value on the run's own keys: no group, no + or ~, nothing of Hydra's."""
+        override = self._parse(line)
         changes = not (override.is_add() or override.is_force_add() or override.is_delete())
         is_group = self._loader.repository.group_exists(override.key_or_group)
         return changes and not is_group and not override.is_hydra_override()
