@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from harness.worker import RESULT, die_with_parent
 _POLL_SECONDS = 0.2
 # What torchrun gives its ranks after SIGTERM before it kills them, and what it is given itself.
 _RANK_SECONDS, _TORCHRUN_SECONDS = 7, 12
+# What gloo and NCCL say on the ranks that another one has left.
+_LOST_PEER = re.compile(r"connection (closed|reset)|broken pipe|gloo/|NCCL|remote process", re.IGNORECASE)
 
 
 class RankFailed(RuntimeError):
@@ -139,11 +142,12 @@ def _follow(process: subprocess.Popen[bytes], run: Run) -> int:
 
 
 def _raise_first(run: Run, status: int) -> None:
-    """Report the rank that failed first: the others' errors are mostly that it is gone."""
+    """Report the rank that failed first, not those that miss it; where all only miss one, it was killed."""
     reports = sorted((run.folder / "ranks").glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
-    if not reports:
-        raise RankFailed(f"a process of the training was killed (torchrun: {status}); out of memory? see log.txt")
-    first: dict[str, Any] = read_json(reports[0])
-    rank = reports[0].stem.removeprefix("error-")
-    run.folder.log(f"rank {rank} failed\n{first['traceback']}")
-    raise RankFailed(f"rank {rank}: {first['type']}: {first['message']}")
+    errors: list[dict[str, Any]] = [read_json(path) | {"rank": path.stem.removeprefix("error-")} for path in reports]
+    for error in errors:
+        run.folder.log(f"rank {error['rank']} failed\n{error['traceback']}")
+    causes = [error for error in errors if not _LOST_PEER.search(error["message"])]
+    if not causes:
+        raise RankFailed(f"a process of the training was killed (torchrun: {status}); out of memory?")
+    raise RankFailed(f"rank {causes[0]['rank']}: {causes[0]['type']}: {causes[0]['message']}")
