@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import socket
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -400,6 +401,26 @@ def test_a_phone_scrolls_in_one_direction(page: Path, tmp_path: Path) -> None:
         chrome.get(page.as_uri())
         wait_for(chrome, "return document.documentElement.dataset.ready === 'yes'")
         assert chrome.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
+
+
+def test_what_slipped_through_could_still_do_nothing(page: Path, tmp_path: Path) -> None:
+    """The page's policy: no other script, no HTML out of strings, no request."""
+    from selenium.common.exceptions import JavascriptException
+
+    with chromium(tmp_path / "profile") as chrome:
+        chrome.get(page.as_uri())
+        with pytest.raises(JavascriptException, match="TrustedHTML"):
+            chrome.execute_script("document.body.insertAdjacentHTML('beforeend', '<b>text</b>')")
+        with pytest.raises(JavascriptException, match="TrustedScript"):
+            chrome.execute_script("document.body.append(Object.assign(document.createElement('script'), {text: '1'}))")
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+            chrome.execute_script("document.body.append(Object.assign(new Image(), {src: arguments[0]}))", address)
+            chrome.execute_async_script("fetch(arguments[0]).catch(() => {}).then(arguments[1])", address)
+            server.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                server.accept()
+        assert len(complaints(chrome)) >= 2
 
 
 @pytest.mark.slow
