@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 
 import wandb
 import wandb_workspaces.reports.v2.interface as wr
@@ -16,6 +17,7 @@ import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
 from analysis.columns import CONTROLLED, LENGTH, WIN_RATE, metric
+from analysis.layouts import LAYOUTS
 from analysis.runs import Runs
 from analysis.settings import SECTIONS, settings_of
 from analysis.wandb_copy import CONFIG_KEY, FINAL_PREFIX
@@ -24,6 +26,8 @@ NAME = "Embedding noise"
 _CATEGORY = "judge/win_rate/"
 _CURVES = ("train/grad_norm", "train/lr", "noise/alpha")
 _RESULTS = (WIN_RATE, CONTROLLED, LENGTH, "judge/accuracy", "heldout/loss", "train/seconds")
+# A run has hundreds of probes: the panels are of those that these tables show.
+_PROBES = ("probes", "overfitting")
 _MOST_RUNS = 100
 
 
@@ -88,7 +92,8 @@ def grouping(runs: Runs) -> list[str]:
 def _sections(runs: Runs) -> Iterator[tuple[str, list[wr.PanelTypes]]]:
     known = [str(name) for name in runs.runs.select_dtypes("number") if "/" in str(name)]
     results = [name for name in _RESULTS if name in known]
-    probes = [name for name in known if name.startswith("probe/")]
+    patterns = [pattern for name in _PROBES for pattern in LAYOUTS[name].optional]
+    probes = [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
     yield "Results", [*(_bars(name) for name in results), *_against_length(known)]
     yield "Against alpha", [_scatter("alpha", name) for name in (*results, *probes)]
     yield "Training", [_line(name) for name in map(str, runs.history) if name.endswith("loss") or name in _CURVES]

@@ -22,7 +22,7 @@ HISTORY = [{"step": 1, "train/loss": 2.0, "train/grad_norm": 1.0}]
 def sweep(tmp_path: Path) -> Path:
     """none and neftune under two judges, two seeds of one cell, one copy, one diverged run."""
     root = tmp_path / "runs"
-    final = {"heldout/loss": 1.0, "judge/win_rate/vicuna": 3.0, "probe/curvature": 0.2}
+    final = {"heldout/loss": 1.0, "judge/win_rate/vicuna": 3.0, "probe/trace": 0.2, "probe/trace/low": 0.1}
     for noise, alpha, seed in (("none", 0, 0), ("neftune", 5, 0), ("neftune", 5, 1), ("neftune", 10, 0)):
         write_run(root, config_of(noise, alpha, seed), final, history=HISTORY)
     write_run(root, config_of("none", judge__name="gpt4"), final, history=HISTORY, name="other-judge")
@@ -49,6 +49,7 @@ def test_panels_are_there_for_what_the_runs_have(sweep: Path) -> None:
     assert {panel["config"]["xAxis"] for panel in sections["Against alpha"]} == {"config:run.value.alpha"}
     assert [panel["config"]["metrics"] for panel in sections["Training"]] == [["train/grad_norm"], ["train/loss"]]
     assert [panel["config"]["chartTitle"] for panel in sections["Win rate by category"]] == ["vicuna"]
+    assert [panel["config"]["metrics"] for panel in sections["Probes"]] == [["final/probe/trace"]]
 
 
 def test_a_group_holds_nothing_but_seeds_of_finished_runs(sweep: Path) -> None:
