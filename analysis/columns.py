@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Better = Literal["higher", "lower", "neither"]
@@ -71,7 +71,15 @@ _BY_NAME = {metric.name: metric for metric in _KNOWN}
 
 def metric(name: str) -> Metric:
     """The printed form of a metric; one that is not listed is printed under its own name."""
-    return _BY_NAME.get(name) or _probe(name) or Metric(name, name)
+    return _BY_NAME.get(name) or _part(name) or _probe(name) or Metric(name, name)
+
+
+def _part(name: str) -> Metric | None:
+    """judge/win_rate/CATEGORY or judge/accuracy/SPLIT."""
+    whole, _, part = name.rpartition("/")
+    if whole not in (WIN_RATE, "judge/accuracy"):
+        return None
+    return replace(_BY_NAME[whole], name=name, header=f"{_BY_NAME[whole].header}, {part.replace('_', ' ')}")
 
 
 def _probe(name: str) -> Metric | None:

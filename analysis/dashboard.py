@@ -109,7 +109,7 @@ def _title(name: str) -> str:
 def _bars(name: str) -> wr.BarPlot:
     """Mean over a group's seeds, with the standard error."""
     return wr.BarPlot(
-        title=_title(name).replace(_CATEGORY, ""),
+        title=_title(name),
         metrics=[f"{FINAL_PREFIX}{name}"],
         groupby_aggfunc="mean",
         groupby_rangefunc="stderr",

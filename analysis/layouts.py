@@ -138,6 +138,13 @@ _LAYOUTS = (
             "shorter, similar, longer: characters under 0.8, up to 1.25, or over 1.25 times those of the reference",
         ),
     ),
+    Layout(
+        "accuracy",
+        "Accuracy by split and level, where a checker marks the answers",
+        metrics=("judge/accuracy",),
+        optional=("judge/accuracy/*",),
+        differences=("judge/accuracy/heldout", "judge/accuracy/unseen"),
+    ),
     Layout("leaderboard", "AlpacaEval leaderboard", rows=("model", "noise", "alpha"), published=("leaderboard",)),
     Layout("alpha_grid", "Alpha", spread="dataset", choose_alpha=True, published=("neftune_table6",)),
     Layout(

@@ -48,7 +48,7 @@ def test_panels_are_there_for_what_the_runs_have(sweep: Path) -> None:
     assert against_length["xAxis"] == "summary:final/generate/characters"
     assert {panel["config"]["xAxis"] for panel in sections["Against alpha"]} == {"config:run.value.alpha"}
     assert [panel["config"]["metrics"] for panel in sections["Training"]] == [["train/grad_norm"], ["train/loss"]]
-    assert [panel["config"]["chartTitle"] for panel in sections["Win rate by category"]] == ["vicuna"]
+    assert [panel["config"]["chartTitle"] for panel in sections["Win rate by category"]] == ["win rate, vicuna (%)"]
     assert [panel["config"]["metrics"] for panel in sections["Probes"]] == [["final/probe/trace"]]
 
 
