@@ -35,6 +35,8 @@ from analysis.settings import BASELINE, BUDGET, Part, settings_of, split
 from analysis.stats import Estimate
 from analysis.tables import Column, Published, Table, Value, sort_labels
 
+# Percent: an interval that reaches further says that two seeds are too few.
+_LARGEST_CHANGE = 1000.0
 # Beside a probe's figure: bounds over the examples of one run, and another mean of them.
 _OF_ONE_RUN = ("/low", "/high", "/per_token", "/per_token_low", "/per_token_high")
 
@@ -126,7 +128,8 @@ def _group_columns(frame: Frame, group: str, compared: Compared) -> Iterator[Fil
         yield from _difference_columns(frame, name, group, compared)
     for name in (name for name in layout.relative if name in _metrics_of(frame)):
         header = f"{metric(name).header}, change to {layout.baseline}"
-        column = replace(_column(name, group), header=header, unit="%", decimals=1, signed=True, better="neither")
+        known = replace(_column(name, group), header=header, unit="%", better="neither")
+        column = replace(known, decimals=1, signed=True, largest=_LARGEST_CHANGE)
         yield column, [_relative(frame, name, row, group) for row in frame.rows]
 
 

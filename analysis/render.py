@@ -162,7 +162,7 @@ def web(table: Table) -> str:
     lines += [f'<th scope="col">{html.escape(head)}</th>' for head in heads]
     lines.append("</tr></thead><tbody>")
     for row in _body(table):
-        lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
+        lines.append("<tr>" + "".join(f"<td>{_unbroken(html.escape(cell))}</td>" for cell in row) + "</tr>")
     lines.append("</tbody></table>")
     lines += [f'<p class="note">{html.escape(note)}</p>' for note in _notes(table)]
     return "\n".join(lines) + "\n"
@@ -174,6 +174,11 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "latex": latex,
     "html": web,
 }
+
+
+def _unbroken(cell: str) -> str:
+    """A number and its interval on one line."""
+    return cell.replace(" ± ", "\u00a0±\u00a0").replace(", ", ",\u00a0") if "±" in cell or "[" in cell else cell
 
 
 def _body(table: Table) -> list[list[str]]:

@@ -14,7 +14,8 @@ from analysis.stats import Estimate
 class Column:
     """Header, unit and number format of one column (decimals None: four significant digits).
 
-    group: the header above it, if any. smallest: numbers below it are printed as "<smallest". is_text: aligned left.
+    group: the header above it, if any. smallest, largest: numbers beyond are printed as
+    "<smallest", ">largest". is_text: aligned left.
     """
 
     header: str
@@ -23,6 +24,7 @@ class Column:
     signed: bool = False
     group: str = ""
     smallest: float = 0.0
+    largest: float = math.inf
     better: Better = "neither"
     is_text: bool = False
 
@@ -37,6 +39,8 @@ class Column:
         form = ".4g" if self.decimals is None else f".{self.decimals}f"
         if abs(value) < self.smallest:
             return f"<{self.smallest:{form}}"
+        if value > self.largest:
+            return f">{self.largest:g}"
         return f"{value:{'+' if (self.signed if signed is None else signed) else ''}{form}}"
 
 

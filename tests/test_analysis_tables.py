@@ -22,9 +22,9 @@ from analysis.build import build
 from analysis.columns import TOGETHER, with_companions
 from analysis.layouts import LAYOUTS, custom_layout, layout_named
 from analysis.published import published
-from analysis.render import FORMATS, render
+from analysis.render import FORMATS, cell_text, render
 from analysis.stats import Estimate
-from analysis.tables import Published, Table, Value
+from analysis.tables import Column, Published, Table, Value
 
 
 def sweep(root: Path, seeds: int = 3, items: int = 24, **settings: object) -> None:
@@ -480,6 +480,11 @@ def test_a_wide_table_goes_on_below_with_its_labels(tmp_path: Path) -> None:
     assert len(rows) > 1
     assert max(map(len, lines)) <= 160
     assert sum(len(row.split()) - 2 for row in rows) == len(table.columns)
+
+
+def test_a_change_beyond_a_thousand_percent_is_not_spelled_out() -> None:
+    column = Column("change", "%", 1, signed=True, largest=1000.0)
+    assert cell_text(column, Estimate(34.8, math.nan, -99.8, 94677.8, 2)) == "+34.8 [-99.8, >1000]"
 
 
 def test_text_columns_are_aligned(tmp_path: Path) -> None:
