@@ -234,6 +234,8 @@ def _observer(config: Config, heldout: list[Document]) -> Observer | None:
         return None
     if not heldout:
         raise ValueError("probe.every: needs held-out examples, and there are none (dataset.heldout=0)")
+    if config.train.sharding == "fsdp":
+        raise ValueError("probe.every: shards of a model cannot be probed while it trains; use 0 or train.sharding=ddp")
     from harness.probe.smoothness import smoothness
     from harness.probe.summary import figures, flat
 
