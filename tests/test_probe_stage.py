@@ -100,6 +100,13 @@ def test_a_document_measures_the_same_in_any_batch(compose):
     assert ["trace" in row for row in together] == [True, True, False]
 
 
+def test_without_documents_for_the_hessian_there_are_differences_alone(compose):
+    settings = compose(*PROBE, "probe.hessian_examples=0").probe
+    rows = smoothness(tiny_model("llama"), random_documents((9, 5)), settings)
+    assert ["trace" in row for row in rows] == [False, False]
+    assert passes(random_documents((9, 5)), settings) == 1
+
+
 def test_probing_sees_no_noise_and_leaves_the_model_as_it_was(compose):
     model, documents = tiny_model("llama"), random_documents((9, 5, 7))
     settings = compose(*PROBE, "probe.examples=3").probe

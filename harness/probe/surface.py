@@ -81,8 +81,8 @@ class Surface:
 
 
 def surfaces(objective: ResponseLoss, documents: Sequence[Document], max_tokens: int) -> Iterator[Surface]:
-    """The documents in batches of similar length, longest first."""
-    for batch in micro_batches(documents, layout="padded", max_tokens=max_tokens):
+    """The documents in batches of similar length, longest first; nothing for none."""
+    for batch in micro_batches(documents, layout="padded", max_tokens=max_tokens) if documents else ():
         yield Surface(objective, batch)
 
 
