@@ -1,4 +1,4 @@
-"""Write what a finished sweep showed into its lab-book folder: table.md, runs.csv, samples.md, machine.json.
+"""Write what a finished sweep showed into its lab-book folder: table.md, runs.csv, curves.md, samples.md, machine.json.
 
     python -m experiments.collect RUNS FOLDER [--samples 6]
 
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.record import read_json, write_json, write_text
+from harness.record import RunFolder, read_json, write_json, write_text
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def collect(source: Path, folder: Path, tables: Sequence[str | dict[str, str]], answers: int) -> None:
-    """Write table.md (several tables: table-<name>.md), runs.csv, samples.md and machine.json into `folder`.
+    """Write table.md (several tables: table-<name>.md), runs.csv, curves.md, samples.md, machine.json into `folder`.
 
     Args:
         source: run folders.
@@ -53,7 +53,24 @@ def collect(source: Path, folder: Path, tables: Sequence[str | dict[str, str]], 
             _table(name, source, folder / "runs.csv", "csv", *flags)
     if answers and all((run / "model_outputs.json").exists() for run in runs):
         write_text(folder / "samples.md", samples(runs, answers))
+    write_text(folder / "curves.md", curves(runs))
     write_json(folder / "machine.json", machine(runs[0]))
+
+
+def curves(runs: list[Path]) -> str:
+    """Training loss (noised, of the step's batch) and clean held-out loss by step, a column each run, as Markdown."""
+    rows = {run.name: {row["step"]: row for row in RunFolder(run).metrics()} for run in runs}
+    steps = sorted({step for of_run in rows.values() for step in of_run})
+    parts = []
+    for key, title in (("train/loss", "Training loss"), ("heldout/loss", "Held-out loss")):
+        lines = ["| step | " + " | ".join(rows) + " |", "|---|" + "---|" * len(rows)]
+        for step in steps:
+            cells = [of_run.get(step, {}).get(key) for of_run in rows.values()]
+            if any(cell is not None for cell in cells):
+                shown = " | ".join("" if cell is None else f"{cell:.4f}" for cell in cells)
+                lines.append(f"| {step} | {shown} |")
+        parts.append(f"## {title}, nats per response token\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(name: str, source: Path, target: Path, form: str, *flags: str) -> None:

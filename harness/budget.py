@@ -118,10 +118,16 @@ class ModelSize:
         heads = getattr(config, "num_attention_heads", None) or 0
         width = heads * (getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else 0))
         return cls(
-            sum(each.numel() for each in used),
-            sum(each.numel() for each in used if each.requires_grad),
+            sum(_numbers(each) for each in used),
+            sum(_numbers(each) for each in used if each.requires_grad),
             getattr(config, "num_hidden_layers", 0) * width,
         )
+
+
+def _numbers(parameter: Any) -> int:
+    """Weights in a parameter; bitsandbytes packs two of 4 bits into one."""
+    count: int = parameter.numel()
+    return 2 * count if type(parameter).__name__ == "Params4bit" and parameter.element_size() == 1 else count
 
 
 def flops(size: ModelSize, cost: Cost, tokens: int, squares: int) -> int:

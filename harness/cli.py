@@ -54,25 +54,26 @@ def main() -> None:
 
 def _job(composed: DictConfig) -> Any:
     """What Hydra calls for each job: once without -m, by a launcher (perhaps on another machine) with it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = list(HydraConfig.get().overrides.task)
     if composed.harness.run_id is not None:
         from harness.pipeline import execute
         from harness.plan import config_from
 
-        return execute(config_from(composed))
+        return execute(config_from(composed, overrides))
     try:
-        return _single(composed)
+        return _single(composed, overrides)
     except (ValueError, OSError) as error:
         sys.exit(_report(error))  # Hydra would print a line of its own before an exception
 
 
-def _single(composed: DictConfig) -> Any:
+def _single(composed: DictConfig, overrides: list[str]) -> Any:
     """Plan, check and do one run; in a sweep the sweeper has planned already."""
     from harness.plan import config_from, make_plan
 
-    config = config_from(composed)
-    plan = make_plan([config])
-    print(plan.describe(), file=sys.stderr)
-    if config.harness.dry_run or not plan.to_run:
+    config = config_from(composed, overrides)
+    if not make_plan([config]).announce():
         return None
     from harness.pipeline import execute
 

@@ -11,7 +11,7 @@ from harness.record import RunFolder
 from harness.tracking import Tracker
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass
@@ -32,13 +32,21 @@ class Run:
             ValueError: there is none; the run was not trained, or with train.keep_model=false.
         """
         if self.model is None:
-            from harness.model import load_model
+            from harness.model import load_trained
 
-            weights = self.folder / "model"
+            weights, train = self.folder / "model", self.config.train
             if not weights.is_dir():
                 raise ValueError(f"{weights}: no trained model; run the stage train (with train.keep_model=true)")
-            self.model = load_model(self.config.model, self.config.seed, weights)
+            four_bits = train.lora if train.method == "qlora" else None
+            self.model = load_trained(self.config.model, self.config.seed, weights, four_bits)
         return self.model
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer saved beside the trained weights, else the model's: a run folder alone is enough."""
+        from harness.model import load_saved_tokenizer, load_tokenizer
+
+        weights = self.folder / "model"
+        return load_saved_tokenizer(weights) if weights.is_dir() else load_tokenizer(self.config.model)
 
     def progress(self, stage: str, total: int, unit: str, initial: int = 0) -> Progress:
         """A progress bar labelled with the run's place in the sweep, its name and the stage."""

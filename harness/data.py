@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Config, DatasetConfig, EvalSetConfig
-from harness.identity import resolve_path
 
 
 @dataclass(frozen=True)
@@ -46,30 +45,14 @@ class EvalItem:
 
 
 def check_inputs(config: Config) -> None:
-    """Read every file the run needs.
+    """Read every file of data that the run's stages need.
 
     Raises:
         ValueError: the first problem, naming file, row, key and value.
     """
-    load_examples(config.dataset)
+    if {"train", "probe"} & set(config.stages):
+        load_examples(config.dataset)
     load_eval_items(config.eval_set)
-    model = config.model
-    sources = [name for name in ("architecture", "path", "hub_id") if getattr(model, name) is not None]
-    if not sources:
-        raise ValueError(f"model={model.name}: give model.path or model.hub_id")
-    if model.path is not None:
-        _refuse_pickle(resolve_path(model.path))
-
-
-def _refuse_pickle(path: Path) -> None:
-    """Pickled weights run code when they are read."""
-    files = [path] if path.is_file() else list(path.iterdir())
-    pickled = [each.name for each in files if each.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt")]
-    if pickled and not any(each.suffix in (".safetensors", ".gguf") for each in files):
-        raise ValueError(
-            f"model.path={path}: {pickled[0]} is pickled, which runs code when it is read; "
-            "convert it to safetensors (model.save_pretrained of a version that you trust)"
-        )
 
 
 @cache

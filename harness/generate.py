@@ -11,13 +11,12 @@ from harness.context import Run, StageResult
 from harness.data import EvalItem, load_eval_items
 from harness.encode import encode_prompts
 from harness.generation import Completion, GenerationSettings, generate
-from harness.model import load_tokenizer
 from harness.record import write_json
 
 
 def run(run: Run) -> StageResult:
     """Write model_outputs.json (one row per instruction) and completions.json (tokens and finish reason per row)."""
-    config, tokenizer = run.config, load_tokenizer(run.config.model)
+    config, tokenizer = run.config, run.tokenizer()
     items = load_eval_items(config.eval_set)
     prompts = encode_prompts(items, tokenizer)
     eos = tokenizer.eos_token_id

@@ -23,7 +23,11 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
 _PLACES = {"devices", "nodes", "sharding", "cpu_offload"}
 # Keys that change how a result is obtained or kept, but not the result.
 _NO_RESULT = {
-    "train": {*("name", "log_every", "checkpoint_every", "keep_model"), *_PLACES},
+    "train": {
+        *("name", "log_every", "heldout_every", "checkpoint_every", "keep_checkpoints", "keep_model"),
+        *_PLACES,
+    },
+    "model": {"shape"},
     "generate": {"name"},
     "probe": {"name", "max_tokens", "every"},
     "judge": {
@@ -60,8 +64,27 @@ def stage_fingerprint(config: Config, stage: str) -> str:
     for section, keys_of_files in _FILES.items():
         for key in keys_of_files if section in kept else ():
             if kept[section][key] and _is_file(section, kept[section][key]):
-                kept[section][key] = path_fingerprint(kept[section][key])
+                kept[section][key] = _content(config, f"{section}.{key}", kept[section][key])
     return hashlib.sha256(_canonical(kept).encode()).hexdigest()
+
+
+def file_fingerprints(config: Config) -> dict[str, str]:
+    """Content of every file that the settings name, by its key: {"dataset.path": hash}."""
+    plain = config.model_dump(mode="json")
+    named = ((section, key, plain[section][key]) for section, keys in _FILES.items() for key in keys)
+    return {
+        f"{section}.{key}": _content(config, f"{section}.{key}", path)
+        for section, key, path in named
+        if path and _is_file(section, path)
+    }
+
+
+def _content(config: Config, key: str, path: str) -> str:
+    """Hash of what lies at a path; of what lay there when a run was made, where it is gone since (run_id=RUN)."""
+    known = config.harness.files.get(key)
+    if known is not None and not path.startswith("package:") and not Path(path).expanduser().exists():
+        return known
+    return path_fingerprint(path)
 
 
 def _is_file(section: str, path: str) -> bool:

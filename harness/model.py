@@ -13,13 +13,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from harness.config import ModelConfig, TinyArchitecture
+from harness.config import LoRAConfig, ModelConfig, TinyArchitecture
 from harness.identity import path_fingerprint, resolve_path
 from harness.record import commit_folder
+from harness.skeleton import ASSETS
+from harness.trainable import for_inference, is_adapted, peft_warnings
 
 disable_progress_bar()  # the run shows its own
-
-ASSETS = Path(__file__).parent / "assets"
 
 
 @cache
@@ -37,42 +37,116 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         except (OSError, ValueError) as error:
             raise ValueError(f"model={config.name}: no tokenizer in {source}: {error}") from error
+    return with_end(tokenizer, f"model={config.name}")
+
+
+def load_saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that `save_model` wrote beside the weights."""
+    return with_end(AutoTokenizer.from_pretrained(folder), str(folder))
+
+
+def with_end(tokenizer: PreTrainedTokenizerBase, where: str) -> PreTrainedTokenizerBase:
+    """The tokenizer with a padding token, without a new row of the embedding.
+
+    A tokenizer that has none pads with its end token, as padding is known by the attention mask alone (labels, noise,
+    generation). The official code of the papers adds a token "[PAD]" and grows the embedding by a row instead.
+
+    Raises:
+        ValueError: there is no end-of-text token.
+    """
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"model={config.name}: the tokenizer has no end-of-text token")
+        raise ValueError(f"{where}: the tokenizer has no end-of-text token, so answers would never end")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= len(tokenizer):
+        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def load_model(config: ModelConfig, seed: int, weights: Path | None = None) -> PreTrainedModel:
-    """The model on the CPU, in config.dtype; `weights`: a folder written by `save_model`, instead of the base model."""
+def load_model(
+    config: ModelConfig, seed: int, weights: Path | None = None, four_bits: LoRAConfig | None = None
+) -> PreTrainedModel:
+    """The model on the CPU, in config.dtype.
+
+    Args:
+        config: where it comes from.
+        seed: of random initial weights.
+        weights: a folder of whole weights written by `save_model`, instead of the base model.
+        four_bits: load the base in 4 bits, quantised as this says (bitsandbytes, on a GPU).
+
+    Raises:
+        ValueError: the tokenizer has more tokens than the embedding has rows; the vocabulary is never grown here.
+    """
     dtype = getattr(torch, config.dtype)
     if config.architecture is not None and weights is None:
         model = _build_llama(config.architecture, load_tokenizer(config), seed).to(dtype)
     else:
         source, revision = (str(weights), None) if weights else _source(config)
+        options: dict[str, Any] = {"quantization_config": _quantisation(four_bits)} if four_bits else {}
         model = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, dtype=dtype, attn_implementation=config.attention, use_safetensors=True
+            source,
+            revision=revision,
+            dtype=dtype,
+            attn_implementation=config.attention,
+            use_safetensors=True,
+            **options,
         )
-    vocabulary, rows = len(load_tokenizer(config)), model.get_input_embeddings().weight.shape[0]
-    if vocabulary > rows:
-        raise ValueError(f"model={config.name}: the tokenizer has {vocabulary} tokens, the embedding only {rows} rows")
+    if weights is None:
+        _check_vocabulary(config, model)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     return model
 
 
+def load_trained(config: ModelConfig, seed: int, folder: Path, four_bits: LoRAConfig | None = None) -> Any:
+    """What `save_model` wrote: whole weights, or an adapter beside the base model, which must be at hand again.
+
+    Raises:
+        ValueError: neither is in the folder, or the base model is missing.
+    """
+    if not (folder / "adapter_config.json").exists():
+        return load_model(config, seed, folder)
+    from peft import PeftModel
+
+    base = load_model(config, seed, four_bits=four_bits)
+    with peft_warnings():
+        return for_inference(PeftModel.from_pretrained(base, folder))
+
+
+def _check_vocabulary(config: ModelConfig, model: PreTrainedModel) -> None:
+    embedding: Any = model.get_input_embeddings()
+    vocabulary, rows = len(load_tokenizer(config)), embedding.weight.shape[0]
+    if vocabulary > rows:
+        raise ValueError(f"model={config.name}: the tokenizer has {vocabulary} tokens, the embedding only {rows} rows")
+
+
+def _quantisation(settings: LoRAConfig) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=settings.quant_type,
+        bnb_4bit_use_double_quant=settings.double_quant,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
 def save_model(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-    weights: dict[str, torch.Tensor] | None = None,
+    model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, weights: dict[str, torch.Tensor] | None = None
 ) -> None:
-    """Write weights (safetensors), config and tokenizer; the folder appears whole or not at all.
+    """Write weights or the adapter (safetensors), config and tokenizer; the folder appears whole or not at all.
 
     Args:
+        model: a transformers model, or one that PEFT wraps.
+        tokenizer: of the model.
+        folder: to write.
         weights: whole ones where the model holds shards; None: the model's own.
     """
     with commit_folder(folder) as temporary:
-        model.save_pretrained(temporary, state_dict=weights)
+        if is_adapted(model):
+            # "auto" would ask the Hub whether the embedding was resized; it never is here.
+            model.save_pretrained(temporary, state_dict=weights, save_embedding_layers=False)
+            (temporary / "README.md").unlink(missing_ok=True)  # PEFT's empty form; harness.export writes a real card
+        else:
+            model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
 
 

@@ -16,7 +16,7 @@ from harness.config import STAGES, Config
 from harness.context import Run, StageResult
 from harness.failure import record_failure
 from harness.gpus import take_gpus
-from harness.identity import run_id, stage_fingerprint
+from harness.identity import file_fingerprints, run_id, stage_fingerprint
 from harness.nodes import node_rank
 from harness.plan import RunFailed, folder_of, pending_stages
 from harness.progress import summary_line
@@ -92,7 +92,7 @@ def _module(stage: str, config: Config) -> str:
 
 def _open(folder: RunFolder, config: Config) -> None:
     write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-    write_json(folder / "provenance.json", provenance())
+    write_json(folder / "provenance.json", {**provenance(), "files": file_fingerprints(config)})
     for marker in ("failed", "done"):
         (folder / marker).unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,9 +50,22 @@ class Plan:
             lines = [*lines[:20], f"  ... {len(lines) - 40} more ...", *lines[-20:]]
         return "\n".join([headline, *lines])
 
+    def announce(self) -> bool:
+        """Print what will happen, with harness.explain=true in full; whether to go on and run it."""
+        if not self.jobs:
+            return False
+        control = self.jobs[0].config.harness
+        print(self.describe(whole=control.dry_run), file=sys.stderr)
+        if control.explain:
+            from harness.explain import explain
 
-def config_from(composed: Any) -> Config:
-    """Checked settings out of what Hydra composed."""
+            for job in self.jobs:
+                print(explain(job.config, job.run_id))
+        return bool(self.to_run) and not control.dry_run and not control.explain
+
+
+def config_from(composed: Any, overrides: Sequence[str] = ()) -> Config:
+    """Checked settings out of what Hydra composed; with run_id=RUN those of that run (`harness.stored`)."""
     from omegaconf import OmegaConf
 
     ours = composed  # of a sweep; copying it takes as long as everything else
@@ -59,7 +73,12 @@ def config_from(composed: Any) -> Config:
         ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
-    return parse({str(key): value for key, value in plain.items()})
+    settings = {str(key): value for key, value in plain.items()}
+    if settings.get("run_id") is not None:
+        from harness.stored import stored_config
+
+        return stored_config(settings, overrides)
+    return parse({key: value for key, value in settings.items() if key != "run_id"})
 
 
 def folder_of(config: Config) -> RunFolder:
@@ -94,16 +113,35 @@ def check_backend(config: GenerateConfig) -> None:
         )
 
 
+def _check(config: Config) -> None:
+    """Settings against what is at hand: models, data, judges."""
+    from harness.data import check_inputs
+    from harness.judge.registry import check_judge
+    from harness.model_files import check_model
+    from harness.probe.tasks import check_benchmarks
+
+    stages = config.stages
+    if "train" in stages or config.train.method != "full":  # an adapter needs its base model again
+        check_model(config.model, fetch=not config.harness.dry_run)
+    if "train" in stages and not config.train.is_plain:
+        from harness.trainable import check_training
+
+        check_training(config.model, config.train)
+    check_inputs(config)
+    if "generate" in stages:
+        check_backend(config.generate)
+    if "judge" in stages:
+        check_judge(config.judge)
+    if "probe" in stages and config.probe.benchmarks.tasks:
+        check_benchmarks(config.probe.benchmarks)
+
+
 def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | None = None) -> Plan:
     """Check every job's files, drop duplicates, find what is done.
 
     Raises:
         ValueError: the first problem found in any job, naming file, row, key and value.
     """
-    from harness.data import check_inputs
-    from harness.judge.registry import check_judge
-    from harness.probe.tasks import check_benchmarks
-
     jobs: dict[str, Job] = {}
     requested, writable = 0, set[str]()
     for number, config in enumerate(configs):
@@ -112,13 +150,8 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
             _check_writable(config.output_dir)
             writable.add(config.output_dir)
         refuse_secrets(config.model_dump(mode="json"))
-        check_inputs(config)
-        if "generate" in config.stages:
-            check_backend(config.generate)
-        if "judge" in config.stages:
-            check_judge(config.judge)
-        if "probe" in config.stages and config.probe.benchmarks.tasks:
-            check_benchmarks(config.probe.benchmarks)
+        if not config.harness.explain:  # that works without data and weights at hand
+            _check(config)
         identity = run_id(config)
         if identity not in jobs:
             pending = pending_stages(config, folder_of(config))

@@ -8,7 +8,7 @@ whatever the packing, the number of micro-batches or of ranks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 
@@ -27,21 +27,32 @@ from harness.config import Config, TrainConfig
 from harness.context import Run, StageResult
 from harness.encode import encode_dataset
 from harness.identity import stage_fingerprint
+from harness.interrupt import deferred_termination
 from harness.linear import fast_linear
 from harness.loss import ResponseLoss
 from harness.memory import PeakMemory
 from harness.meter import Meter
 from harness.model import load_model, load_tokenizer, save_model
 from harness.noise import EmbeddingNoise, Noise
-from harness.parallel import accelerator_for, await_turn, clip_gradients, distribute, full_weights, is_first, share_of
+from harness.optimizer import build_optimizer
+from harness.parallel import (
+    accelerator_for,
+    await_turn,
+    clip_gradients,
+    distribute,
+    full_weights,
+    is_first,
+    share_of,
+    world_size,
+)
 from harness.record import STEPS
 from harness.regularisers import Method, Piece, method_of
 from harness.schedule import batch_at, lr_factor, total_steps, unique_examples
 from harness.stability import stability
+from harness.trainable import for_inference, make_trainable
 
-_KEEP_CHECKPOINTS = 2
-
-Observer = Callable[[PreTrainedModel], dict[str, float]]
+# (step, whether it is the last) -> figures, none where none are due
+Observer = Callable[[int, bool], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -64,11 +75,14 @@ def run(run: Run) -> StageResult:
     train, heldout = encode_dataset(config.dataset, config.model)
     run.folder.log(f"data: {len(train.documents)} examples, {train.truncated} cut, {train.resplit} split at the border")
     await_turn(settings)
-    model = load_model(config.model, config.seed)
+    model = load_model(config.model, config.seed, four_bits=settings.lora if settings.method == "qlora" else None)
     layout = _layout(config, model, run)
+    model = make_trainable(model, settings, config.seed)
     objective = ResponseLoss(model)
     with packed_attention(model) if layout == "packed" else nullcontext(), fast_linear(model), kept_memory():
-        figures, status = fit(run, objective, train.documents, layout, _observer(config, heldout.documents))
+        figures, status = fit(
+            run, objective, train.documents, layout, _observer(config, objective, heldout.documents, layout)
+        )
         figures |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
         if status == "finished" and heldout.documents:
             figures["heldout/loss"] = mean_loss(objective, heldout.documents, settings.micro_batch_tokens, layout)
@@ -76,7 +90,8 @@ def run(run: Run) -> StageResult:
         weights = full_weights(model)
         if is_first():
             save_model(model, tokenizer, run.folder / "model", weights)
-        run.model = model
+        # A rank of several is about to end, and its weights may be shards.
+        run.model = model if world_size() > 1 else for_inference(model)
     run.folder.remove_tree("checkpoints")
     return StageResult(figures, status)
 
@@ -87,7 +102,7 @@ def fit(
     """The training loop.
 
     Args:
-        observe: called on the model every probe.every steps; its figures join the log, its time counts as none.
+        observe: called after every step; its figures join the log, its time counts as none.
 
     Returns:
         Final figures, and "finished" or "diverged".
@@ -96,7 +111,7 @@ def fit(
     size = ModelSize.of(model)
     accelerator = accelerator_for(settings)
     wrapped = distribute(objective, accelerator, settings)
-    optimizer = torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay, fused=True)
+    optimizer = build_optimizer(model.parameters(), settings)
     optimizer = accelerator.prepare(optimizer)
     steps = total_steps(len(documents), settings.batch_size, settings.epochs, settings.max_steps)
     cost, count = config.noise.cost, len(documents)
@@ -115,7 +130,7 @@ def fit(
     parts = Parts(accelerator, method, noise, settings, layout, special_ids, meter)
     status, row = "finished", {}
     model.train()
-    with noise, run.progress("train", total, "step", initial=start) as progress:
+    with noise, run.progress("train", total, "step", initial=start) as progress, deferred_termination() as termination:
         for step in range(start, total):
             # Dropout draws from the global generator: keyed by the step, a resumed run repeats it.
             torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
@@ -132,23 +147,29 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             done = step + 1
             run.folder.append_metrics({"step": done, "train/loss": loss, "train/grad_norm": grad_norm}, STEPS)
-            probes: dict[str, float] = {}
-            if observe and done % config.probe.every == 0 and done < total and status != "diverged":
+            observed: dict[str, float] = {}
+            if observe and status != "diverged":
                 with meter.paused():
-                    probes = observe(model)
-            if probes or done % settings.log_every == 0 or done == total or status == "diverged":
+                    observed = observe(done, done == total)
+            if observed or done % settings.log_every == 0 or done == total or status == "diverged":
                 row = {"step": done, "train/loss": loss, "train/penalty": penalty, "train/grad_norm": grad_norm}
                 row |= {"train/lr": optimizer.param_groups[0]["lr"]} | meter.row() | _realised(noise)
                 row["train/unique_examples"] = unique_examples(done, count, batch_size)
                 row |= memory.row() | _noise_time(config, noise, meter)
-                run.folder.append_metrics(row | probes)
-                run.tracker.log(row | probes)
+                run.folder.append_metrics(row | observed)
+                run.tracker.log(row | observed)
             progress.update(loss=f"{loss:.3f}", tokens_per_s=f"{meter.rate():.0f}")
             if status == "diverged":
                 run.folder.log(f"step {done}: loss {loss}, gradient norm {grad_norm}: diverged")
                 break
-            if settings.checkpoint_every and done % settings.checkpoint_every == 0 and done < total:
-                save_checkpoint(run.folder / "checkpoints", done, fingerprint, wrapped, optimizer, _KEEP_CHECKPOINTS)
+            leaving = termination.agreed(accelerator)
+            due = settings.checkpoint_every and done % settings.checkpoint_every == 0
+            if (leaving or due) and done < total:
+                keep = settings.keep_checkpoints
+                save_checkpoint(run.folder / "checkpoints", done, fingerprint, wrapped, optimizer, keep)
+            if leaving:
+                run.folder.log(f"step {done}: SIGTERM: saved, leaving")
+                termination.leave()
     return {key: value for key, value in row.items() if key != "step" and math.isfinite(value)}, status
 
 
@@ -197,7 +218,7 @@ def _announce(parts: Parts, batch: Batch, step: int, micro_batch: int, progress:
 
 
 @torch.no_grad()
-def mean_loss(objective: ResponseLoss, documents: list[Document], max_tokens: int, layout: Layout) -> float:
+def mean_loss(objective: ResponseLoss, documents: Sequence[Document], max_tokens: int, layout: Layout) -> float:
     """Noise-free loss per response token (nats), the model in evaluation mode."""
     state, was_training = PartialState(), objective.training
     total = torch.zeros(2, dtype=torch.float64)
@@ -228,19 +249,25 @@ def _noise_time(config: Config, noise: EmbeddingNoise, meter: Meter) -> dict[str
     return {"noise/time_percent": 100 * noise.stopwatch.seconds / meter.attempt_seconds}
 
 
-def _observer(config: Config, heldout: list[Document]) -> Observer | None:
-    """The smoothness probes during training, where they are asked for."""
-    if not config.probe.every:
-        return None
-    if not heldout:
+def _observer(config: Config, objective: ResponseLoss, heldout: list[Document], layout: Layout) -> Observer | None:
+    """Held-out loss and smoothness probes during training, where they are asked for."""
+    settings, model = config.train, objective.model
+    if config.probe.every and not heldout:
         raise ValueError("probe.every: needs held-out examples, and there are none (dataset.heldout=0)")
-    if config.train.sharding == "fsdp":
+    if config.probe.every and settings.sharding == "fsdp":
         raise ValueError("probe.every: shards of a model cannot be probed while it trains; use 0 or train.sharding=ddp")
+    if not (config.probe.every or (settings.heldout_every and heldout)):
+        return None
     from harness.probe.smoothness import smoothness
     from harness.probe.summary import figures, flat
 
-    def observe(model: PreTrainedModel) -> dict[str, float]:
-        return flat(figures(smoothness(model, heldout[: config.probe.examples], config.probe), "probe"))
+    def observe(step: int, last: bool) -> dict[str, float]:
+        seen: dict[str, float] = {}
+        if settings.heldout_every and heldout and step % settings.heldout_every == 0:
+            seen["heldout/loss"] = mean_loss(objective, heldout, settings.micro_batch_tokens, layout)
+        if config.probe.every and step % config.probe.every == 0 and not last:
+            seen |= flat(figures(smoothness(model, heldout[: config.probe.examples], config.probe), "probe"))
+        return seen
 
     return observe
 

@@ -42,6 +42,6 @@ def compose(tmp_path: Path) -> Callable:
     def build(*overrides: str) -> Config:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             composed = hydra_compose("config", [f"output_dir={tmp_path / 'runs'}", "tracking=disabled", *overrides])
-        return config_from(composed)
+        return config_from(composed, ["tracking=disabled", *overrides])
 
     return build

@@ -201,12 +201,11 @@ def test_a_batch_without_targets_reaches_every_parameter_with_zeros() -> None:
     assert all((parameter.grad == 0).all() for parameter in model.parameters())
 
 
-@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
 def test_gradient_checkpointing_changes_nothing() -> None:
     model = tiny_model("llama", torch.float64)
     batches = micro_batches(random_documents(), layout="packed", max_tokens=14)
     expected, expected_gradients = ours(model, batches)
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     loss, checkpointed = ours(model, batches)
     assert torch.equal(loss, expected)
     assert relative(checkpointed, expected_gradients) < 1e-14

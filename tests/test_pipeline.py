@@ -57,6 +57,18 @@ def test_a_run_leaves_everything_in_its_folder(compose):
     assert {"train/loss", "heldout/loss", "judge/win_rate", "judge/accuracy"} <= set(summary["final"])
 
 
+def test_heldout_losses_are_logged_on_the_way_and_change_nothing(compose, tmp_path):
+    plain = execute(compose(*SMALL, "noise=symnoise"))
+    rows = folder_of(compose(*SMALL, "noise=symnoise")).metrics()
+    config = compose(*SMALL, "noise=symnoise", "train.heldout_every=3", f"output_dir={tmp_path / 'watched'}")
+    watched = execute(config)
+    again = folder_of(config).metrics()
+    assert [row["train/loss"] for row in again] == [row["train/loss"] for row in rows]
+    assert [row["step"] for row in again if "heldout/loss" in row] == [3, 6]
+    assert again[-1]["heldout/loss"] == watched["final"]["heldout/loss"] == plain["final"]["heldout/loss"]
+    assert watched["run_id"] == plain["run_id"]
+
+
 def test_a_finished_run_is_not_run_again(compose):
     config = compose(*SMALL)
     execute(config)
@@ -124,12 +136,24 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(how, compose, tmp_pa
     process.send_signal(how)
     process.communicate()
     assert process.returncode != 0
+    if how == signal.SIGTERM:
+        _left_in_order(process, disturbed)
     again = compose(*SMALL, "noise=symnoise", "train.max_steps=40", f"output_dir={disturbed}")
     assert pending_stages(again, folder_of(again))[0] == "train"
     execute(again)
     assert _steady(folder_of(again)) == _steady(folder_of(undisturbed))
     weights, expected = (load_file(folder_of(c) / "model" / "model.safetensors") for c in (again, undisturbed))
     assert all(weights[name].equal(expected[name]) for name in expected)
+
+
+def _left_in_order(process: subprocess.Popen, output_dir: Path) -> None:
+    """SIGTERM lost no step: the last logged one is in a checkpoint, of which two are kept."""
+    assert process.returncode == 128 + signal.SIGTERM
+    (path,) = output_dir.glob("*/checkpoints")
+    kept = sorted(int(each.name.removeprefix("step-")) for each in path.glob("step-*"))
+    assert kept[-1] == RunFolder(path.parent).metrics()[-1]["step"]
+    assert len(kept) <= 2
+    assert f"step {kept[-1]}: SIGTERM: saved, leaving" in (path.parent / "log.txt").read_text()
 
 
 def _wait_for_checkpoint(process: subprocess.Popen, output_dir: Path) -> None:

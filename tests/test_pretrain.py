@@ -16,8 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from harness.builtin import generate, pretrain, probe, split_of
 from harness.builtin.core import FAMILIES
 from harness.builtin.corpus import keyed_paragraphs, paragraphs
-from harness.model import ASSETS, weights_hash
+from harness.model import weights_hash
 from harness.prompts import alpaca
+from harness.skeleton import ASSETS
 
 TINY = pretrain.Settings(
     tokens=6 * 512, hidden_size=16, layers=1, heads=2, intermediate_size=16, batch_tokens=512, bf16=False

@@ -24,10 +24,11 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 
 from harness.builtin.corpus import paragraphs
 from harness.checkpoint import load_checkpoint, save_checkpoint
-from harness.model import ASSETS, save_model
+from harness.model import save_model
 from harness.precision import bf16_supported
 from harness.record import write_text
 from harness.schedule import lr_factor
+from harness.skeleton import ASSETS
 
 FOLDER = ASSETS / "tiny_base"
 # Training text has its own seeds, far from those of evaluation and of the tokenizer.

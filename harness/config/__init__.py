@@ -25,7 +25,7 @@ from harness.config.noise import (
 )
 from harness.config.probe import BenchmarksConfig, ProbeConfig
 from harness.config.run import STAGES, Config, ControlConfig, Stage, TrackingConfig, defaults, parse
-from harness.config.train import TrainConfig
+from harness.config.train import LoRAConfig, TrainConfig
 
 __all__ = [
     "STAGES",
@@ -41,6 +41,7 @@ __all__ = [
     "GenerateConfig",
     "JudgeConfig",
     "JudgeKind",
+    "LoRAConfig",
     "Method",
     "ModelConfig",
     "Name",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from harness.config.base import Count, Name, Section
 
@@ -32,7 +32,23 @@ class ModelConfig(Section):
     architecture: TinyArchitecture | None = None
     path: str | None = None
     hub_id: str | None = None
-    revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    gradient_checkpointing: bool = False
+    revision: str | None = Field(None, description="of the Hub's repository: a commit, so that it cannot change")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the weights in memory")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        "sdpa", description="of padded batches and of generation; packed batches attend per document (sdpa)"
+    )
+    gradient_checkpointing: bool = Field(False, description="recompute activations: a third more time, less memory")
+    shape: dict[str, Any] | None = Field(
+        None,
+        description="model_type and sizes as in the published config.json: lets harness.explain count and harness "
+        "check names of parameters without the weights; has no effect on the run",
+    )
+
+    @property
+    def location(self) -> str | None:
+        """What is read: a path of this machine wins over the Hub."""
+        return self.path or self.hub_id
+
+    def __hash__(self) -> int:
+        # pydantic's own hash of a frozen model fails on the dictionary `shape`; tokenizers are cached by this config.
+        return hash(self.model_dump_json())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,12 +12,35 @@ from harness.config.base import Count, CountOrZero, Fraction, Name, NonNegative,
 PairMode = Literal["concat", "sequential"]
 
 
+class LoRAConfig(Section):
+    """Low-rank adapters (2106.09685): W + (alpha / rank) B A on each target, with W frozen."""
+
+    rank: Count = 16
+    alpha: Positive = Field(32.0, description="numerator of the adapters' scale; not the noise's alpha")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: Annotated[list[str], Field(min_length=1)] = Field(
+        ["all-linear"], description="ends of module names (q_proj); all-linear: every linear layer but the head"
+    )
+    # The base model's 4 bits, for method=qlora.
+    quant_type: Literal["nf4", "fp4"] = "nf4"
+    double_quant: bool = Field(True, description="quantise the scales, too")
+
+
 class TrainConfig(Section):
     """The optimisation recipe. Sizes are in examples and tokens, never in devices."""
 
     name: Name
     epochs: Positive | None = None
     max_steps: Count | None = Field(None, description="optimiser steps; overrides epochs")
+    method: Literal["full", "lora", "qlora"] = Field(
+        "full", description="what is trained: all weights, adapters, or adapters on a base of 4 bits"
+    )
+    lora: LoRAConfig = Field(LoRAConfig.model_validate({}), description="of method=lora and qlora only")
+    freeze: list[str] = Field(
+        [],
+        description="parts that stay as they are: embeddings, head, attention, or patterns of parameter names "
+        '("model.layers.0.*"); each must match something',
+    )
     batch_size: Count = Field(128, description="examples per optimiser step, over all devices and micro-batches")
     budget: Budget = Field(
         "equal_steps",
@@ -36,6 +59,10 @@ class TrainConfig(Section):
     layout: Literal["auto", "packed", "padded"] = Field(
         "auto", description="auto: packed where the model can, except that noise.length=padded is padded"
     )
+    optimizer: Annotated[str, Field(pattern=r"^[A-Za-z]+$")] = Field("AdamW", description="a class of torch.optim")
+    optimizer_options: dict[str, Any] | None = Field(
+        None, description="its further arguments (betas, momentum); not lr and weight_decay"
+    )
     lr: Positive = 5e-5
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: Fraction = 0.03
@@ -45,7 +72,11 @@ class TrainConfig(Section):
     loss: Literal["token_mean", "micro_batch_mean"] = "token_mean"
     pair_mode: PairMode = "concat"
     log_every: Count = Field(10, description="steps between logged rows")
-    checkpoint_every: CountOrZero = Field(100, description="steps between resumable checkpoints; 0: none")
+    heldout_every: CountOrZero = Field(0, description="steps between held-out losses; 0: after the last step only")
+    checkpoint_every: CountOrZero = Field(
+        100, description="steps between resumable checkpoints; 0: none but that of a SIGTERM"
+    )
+    keep_checkpoints: Count = Field(2, description="the newest that stay on disk while training")
     keep_model: bool = Field(True, description="keep the final weights after the last stage")
 
     @model_validator(mode="after")
@@ -67,4 +98,22 @@ class TrainConfig(Section):
             raise ValueError("cpu_offload=true has no effect with sharding=ddp")
         if self.loss == "micro_batch_mean" and self.devices == "auto":
             raise ValueError("devices='auto': with loss=micro_batch_mean the result depends on it; give a number")
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """All weights by AdamW as it comes: possible with any model, so there is nothing to check beforehand."""
+        plain = TrainConfig.model_validate({"name": "plain", "epochs": 1})
+        keys = ("method", "freeze", "optimizer", "optimizer_options")
+        return all(getattr(self, key) == getattr(plain, key) for key in keys)
+
+    @model_validator(mode="after")
+    def _keys_of_the_method(self) -> TrainConfig:
+        if self.method == "full" and self.lora != LoRAConfig.model_validate({}):
+            raise ValueError("lora has no effect with train.method=full: choose lora or qlora")
+        if self.method != "full" and self.freeze:
+            raise ValueError(f"freeze={self.freeze} has no effect with train.method={self.method}: all is frozen")
+        taken = sorted({"params", "lr", "weight_decay"} & set(self.optimizer_options or {}))
+        if taken:
+            raise ValueError(f"optimizer_options holds {', '.join(taken)}: give train.lr and train.weight_decay")
         return self

@@ -42,10 +42,8 @@ class HarnessSweeper(BasicSweeper):
         assert self.hydra_context is not None
         jobs = self._expand(arguments)
         composer = Composer(self.hydra_context.config_loader, self.config)
-        plan = make_plan((config_from(composer.compose(job)) for job in jobs), jobs)
-        dry = bool(plan.jobs) and plan.jobs[0].config.harness.dry_run
-        print(plan.describe(whole=dry), file=sys.stderr)
-        if dry or not plan.to_run:
+        plan = make_plan((config_from(composer.compose(job), job) for job in jobs), jobs)
+        if not plan.announce():
             return []
         group = "sweep-" + hashlib.sha256(" ".join(sorted(job.run_id for job in plan.jobs)).encode()).hexdigest()[:8]
         launched = [

@@ -1,0 +1,34 @@
+"""python -m harness.export RUN FOLDER [--merge] [--licence ID]
+
+RUN is a run's folder. --merge writes whole weights where the run trained an adapter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from harness.export.folder import export
+
+
+def main() -> None:
+    """Entry point; exit status 2 on bad input, with one line."""
+    parser = argparse.ArgumentParser(
+        "harness.export", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("folder", type=Path, help="the folder to make; must not exist")
+    parser.add_argument("--merge", action="store_true", help="merge an adapter into its base model's weights")
+    parser.add_argument("--licence", help="the hub's name of the model's licence, for the card: yours to decide")
+    arguments = parser.parse_args()
+    try:
+        export(arguments.run, arguments.folder, arguments.merge, arguments.licence)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"{arguments.folder}: ready; look at README.md, then: hf upload OWNER/NAME {arguments.folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The optimiser by its name in torch.optim, its options checked by one step on two small tensors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.config import TrainConfig
+
+
+def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainConfig) -> torch.optim.Optimizer:
+    """torch.optim.<optimizer>(trainable parameters, lr, weight_decay, **optimizer_options), fused where it can be.
+
+    Weight decay is on all parameters alike, norms and biases too.
+
+    Raises:
+        ValueError: no such class, an option that it does not know, or weight decay where it has none.
+    """
+    kind = _class(settings.optimizer)
+    known = [name for name in inspect.signature(kind).parameters if name not in ("params", "lr", "weight_decay")]
+    given = settings.optimizer_options or {}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ValueError(
+            f"train.optimizer_options: torch.optim.{settings.optimizer} has no {', '.join(unknown)}; "
+            f"it has {', '.join(known)}"
+        )
+    options: dict[str, Any] = {key: _tuples(value) for key, value in given.items()}
+    if "weight_decay" in inspect.signature(kind).parameters:
+        options["weight_decay"] = settings.weight_decay
+    elif settings.weight_decay:
+        raise ValueError(
+            f"train.weight_decay={settings.weight_decay}: torch.optim.{settings.optimizer} has no weight decay"
+        )
+    if "fused" in known and not {"fused", "foreach", "differentiable"} & set(options):
+        options["fused"] = True
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    return kind(trainable, lr=settings.lr, **options)
+
+
+def check_optimizer(settings: TrainConfig) -> float:
+    """Take one step with a matrix and a vector.
+
+    Returns:
+        Numbers of optimiser state for each number of a weight matrix (AdamW: 2).
+
+    Raises:
+        ValueError: an optimiser or option that cannot be used, in torch's words.
+    """
+    matrix, vector = (nn.Parameter(torch.ones(shape)) for shape in ((64, 64), (64,)))
+    matrix.grad, vector.grad = torch.full_like(matrix, 0.5), torch.full_like(vector, 0.5)
+    try:
+        optimizer = build_optimizer([matrix, vector], settings)
+        optimizer.step()
+    except (TypeError, ValueError, RuntimeError) as error:
+        if str(error).startswith("train."):
+            raise
+        where = f"train.optimizer={settings.optimizer}, optimizer_options={settings.optimizer_options or {}}"
+        raise ValueError(f"{where}: cannot train a matrix and a vector: {error}") from None
+    state = [value for value in optimizer.state[matrix].values() if isinstance(value, torch.Tensor)]
+    return sum(value.numel() for value in state if value.ndim) / matrix.numel()
+
+
+def _class(name: str) -> Any:
+    found = getattr(torch.optim, name, None)
+    if not (inspect.isclass(found) and issubclass(found, torch.optim.Optimizer) and found is not torch.optim.Optimizer):
+        raise ValueError(f"train.optimizer={name}: no such class in torch.optim; choose from {', '.join(_names())}")
+    return found
+
+
+def _names() -> list[str]:
+    classes = ((name, getattr(torch.optim, name)) for name in dir(torch.optim))
+    return [name for name, each in classes if inspect.isclass(each) and issubclass(each, torch.optim.Optimizer)]
+
+
+def _tuples(value: Any) -> Any:
+    """YAML has lists where torch wants tuples (betas)."""
+    return tuple(value) if isinstance(value, list) else value
