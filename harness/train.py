@@ -273,11 +273,10 @@ def _observer(config: Config, objective: ResponseLoss, heldout: list[Document], 
 
 
 def _layout(config: Config, model: PreTrainedModel, run: Run) -> Layout:
-    """packed where the model can, padded otherwise, on request or where the noise is about padding; the log says."""
-    asked = config.noise.layout or config.train.layout
-    packs = asked != "padded" and supports_packing(model)
-    if asked == "packed" and not packs:
-        key = f"noise.length={config.noise.length}" if config.noise.layout else "train.layout=packed"
+    """packed where the model can, padded otherwise or on request; the log says which."""
+    packs = config.train.layout != "padded" and supports_packing(model)
+    if config.train.layout == "packed" and not packs:
+        key = "noise.length=row" if config.noise.length == "row" else "train.layout=packed"
         raise ValueError(f"{key}: {type(model).__name__} cannot attend within packed documents")
     layout: Layout = "packed" if packs else "padded"
     run.folder.log(f"layout: {layout}")

@@ -65,6 +65,9 @@ _METHOD_AXES: dict[str, set[str]] = {
     "smart": {"distribution", "schedule"},
     "sam": set(),
 }
+# The only layout of batches in which a length is what its name says.
+LAYOUT_OF_LENGTH = {"padded": "padded", "row": "packed"}
+
 _ADVERSARIAL = ("freelb", "vat", "smart")
 
 
@@ -105,12 +108,6 @@ class NoiseConfig(Section):
     def settings(self) -> Any:
         """The method's own section; None for "noise"."""
         return None if self.method == "noise" else getattr(self, self.method)
-
-    @property
-    def layout(self) -> Literal["packed", "padded"] | None:
-        """The only layout of batches in which `length` is what its name says; None: either."""
-        layouts: dict[str, Literal["packed", "padded"]] = {"padded": "padded", "row": "packed"}
-        return layouts.get(self.length)
 
     @property
     def cost(self) -> Cost:

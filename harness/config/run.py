@@ -12,7 +12,7 @@ from harness.config.data import DatasetConfig, EvalSetConfig
 from harness.config.generate import GenerateConfig
 from harness.config.judge import JudgeConfig
 from harness.config.model import ModelConfig
-from harness.config.noise import NoiseConfig
+from harness.config.noise import LAYOUT_OF_LENGTH, NoiseConfig
 from harness.config.probe import ProbeConfig
 from harness.config.train import PairMode, TrainConfig
 
@@ -62,8 +62,11 @@ class Config(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_what_nothing_uses(cls, data: Any) -> Any:
-        """Drop alpha without noise, budget of a single pass, pair_mode of no pair: noise=none in a grid is one run."""
+    def _say_what_is_used(cls, data: Any) -> Any:
+        """Drop alpha without noise, budget of a single pass, pair_mode of no pair: noise=none in a grid is one run.
+
+        And lay out batches as noise.length says, where train.layout leaves it open.
+        """
         noise, train = (data.get("noise"), data.get("train")) if isinstance(data, dict) else (None, None)
         if not isinstance(noise, dict):
             return data
@@ -73,12 +76,14 @@ class Config(Section):
         once = noise.get("method", "noise") == "noise" and noise.get("pair", "none") == "none"
         paired = noise.get("method", "noise") == "noise" and not once
         if isinstance(train, dict):
-            unused: dict[str, str] = {}
+            used: dict[str, str] = {}
             if once and train.get("budget") in get_args(Budget):
-                unused["budget"] = "equal_steps"
+                used["budget"] = "equal_steps"
             if not paired and train.get("pair_mode") in get_args(PairMode):
-                unused["pair_mode"] = "concat"
-            dropped["train"] = {**train, **unused}
+                used["pair_mode"] = "concat"
+            if train.get("layout") == "auto" and (only := LAYOUT_OF_LENGTH.get(str(noise.get("length")))):
+                used["layout"] = only
+            dropped["train"] = {**train, **used}
         return {**data, **dropped}
 
     @model_validator(mode="after")
@@ -94,10 +99,11 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _length_shows_in_the_layout(self) -> Config:
-        if self.noise.layout not in (None, self.train.layout) and self.train.layout != "auto":
+        only = LAYOUT_OF_LENGTH.get(self.noise.length)
+        if only not in (None, self.train.layout):
             raise ValueError(
                 f"train.layout={self.train.layout}: noise.length={self.noise.length} is what it says in "
-                f"{self.noise.layout} batches only; leave train.layout at auto"
+                f"{only} batches only; leave train.layout at auto"
             )
         return self
 
