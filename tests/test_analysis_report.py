@@ -212,6 +212,21 @@ def test_a_source_without_a_finished_run_says_so(tmp_path: Path, capsys: pytest.
     assert "no finished run" in capsys.readouterr().err
 
 
+def test_runs_that_were_only_trained_have_a_page(tmp_path: Path) -> None:
+    for noise in ("none", "neftune"):
+        folder = write_run(tmp_path / "runs", config_of(noise, 5), {"heldout/loss": 1.0})
+        summary = {"run_id": folder.name, "status": "finished", "final": {"heldout/loss": 1.0}}
+        (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+        (folder / "annotations.json").unlink()
+        (folder / "model_outputs.json").unlink()
+    page = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / "runs"), "-o", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "2 runs have no answers" in text
+    assert "length_histograms: not drawn: needs answers" in text
+    assert "win_rate_by_length: not drawn: needs judged answers" in text
+
+
 def test_text_is_made_visible_and_json_cannot_end_its_element() -> None:
     assert visible("a\u202eb\u0007") == "a⟨RLO⟩b⟨U+0007⟩"
     assert "<" not in embedded_json({"a": "</script><!--"})

@@ -123,8 +123,10 @@ function drawList() {
   more.textContent = `Show ${Math.min(rest, RUNS_AT_ONCE)} more of ${rest}`;
 }
 
+// Bounds and other weightings of a probe's figure are in a run's details only.
 function drawMetricChoices() {
-  byId("metrics").append(...DATA.metrics.map((metric) => {
+  const offered = DATA.metrics.filter((metric) => !/\/(low|high|per_token)$/.test(metric.name));
+  byId("metrics").append(...offered.map((metric) => {
     const box = make("input", {type: "checkbox", checked: list.shown.has(metric.name)});
     box.addEventListener("change", () => { list.shown[box.checked ? "add" : "delete"](metric.name); drawList(); });
     return make("label", {}, box, ` ${metric.name}`);
