@@ -28,6 +28,7 @@ from harness.builtin import generate
 SETTINGS = [
     *("dataset.size=64", "dataset.heldout=8", "train.batch_size=8", "train.max_steps=4", "train.log_every=1"),
     *("train.lr=2e-3", "train.keep_model=false", "generate.max_new_tokens=12", "eval_set=alpaca_eval"),
+    *("probe.examples=2", "probe.hessian_examples=1", "probe.overfitting_examples=4", "probe.memorisation_examples=2"),
 ]
 GRID = ["noise=none,neftune,symnoise", "alpha=2,40", "seed=0,1"]
 # One fails, because no prompt fits into 20 tokens; the other diverges.
@@ -78,6 +79,7 @@ def raw(study: Path) -> dict[tuple[str, float], list[dict[str, Any]]]:
                 "wins": 100 * (np.array([row["preference"] for row in verdicts]) - 1),
                 "ours": np.array([len(row["output_2"]) for row in verdicts]),
                 "theirs": np.array([len(row["output_1"]) for row in verdicts]),
+                "probes": json.loads((folder / "probes.json").read_text())["smoothness"],
                 "heldout": json.loads((folder / "summary.json").read_text())["final"]["heldout/loss"],
                 "steps": steps,
             }
@@ -225,6 +227,18 @@ def test_overhead_recomputed(runs: Runs, raw: Raw) -> None:
         if key[0] != "none":
             ours = estimate(found, labels_of(*key), "training FLOP, change to none")
             assert ours.mean == pytest.approx(change, abs=1e-6)
+
+
+def test_probes_recomputed(runs: Runs, raw: Raw) -> None:
+    """A run's figure is the mean over its examples that have the measure; the cell's that over seeds."""
+    [found] = table(runs, "probes")
+    for key in CELLS:
+        for measure, header in (
+            ("top_eigenvalue", "top eigenvalue"),
+            ("curvature/rademacher/5", "curvature, rademacher 5"),
+        ):
+            of_runs = [np.mean([row[measure] for row in run["probes"] if measure in row]) for run in raw[key]]
+            assert estimate(found, labels_of(*key), header).mean == pytest.approx(np.mean(of_runs))
 
 
 def test_custom_spread_recomputed(runs: Runs, raw: Raw) -> None:
