@@ -5,7 +5,8 @@
 
 A Llama of 8 layers and width 256 with random weights is trained by this project's loss and packing on random documents,
 one thing varied at a time from 16 documents of 128 tokens, half of them response, and 16,384 entries of vocabulary.
-Sizes take turns, smallest first and largest first; memory is the growth of the process's peak in a process of its own.
+Sizes take turns, smallest first and largest first. Seconds are processor time of one thread, which other users of the
+machine disturb least; memory is the growth of the process's peak in a process of its own.
 """
 
 from __future__ import annotations
@@ -65,9 +66,10 @@ def points() -> list[tuple[str, int, Size]]:
 
 
 def measure_steps(size: Size, repeats: int) -> tuple[list[float], float]:
-    """Seconds of optimiser steps, and the peak of memory in GB beyond what the process needs before the model."""
+    """Processor seconds of optimiser steps, and the peak of memory in GB beyond what the process needs before the model."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     config = LlamaConfig(
         vocab_size=size.vocabulary,
         hidden_size=256,
@@ -85,14 +87,14 @@ def measure_steps(size: Size, repeats: int) -> tuple[list[float], float]:
     seconds = []
     with packed_attention(model), fast_linear(model), kept_memory():
         for _ in range(repeats + 1):
-            start = time.perf_counter()
+            start = time.process_time()
             batches = micro_batches(documents, layout="packed", max_tokens=size.micro_batch_tokens)
             targets = sum(batch.n_targets for batch in batches)
             for batch in batches:
                 (objective(batch)[0] / targets).backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
     return seconds[1:], (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9
 
 
@@ -102,17 +104,17 @@ def _document(index: int, size: Size) -> Document:
 
 
 def measure_data(count: int) -> float:
-    """Seconds to check, read and tokenise `count` builtin examples."""
+    """Processor seconds to check, read and tokenise `count` builtin examples."""
     from transformers import AutoTokenizer
 
     from harness.config import DatasetConfig
     from harness.data import load_examples
 
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "harness/assets/tiny_tokenizer")
-    start = time.perf_counter()
+    start = time.process_time()
     train, _ = load_examples(DatasetConfig(name="builtin", size=count, heldout=0))
     encode_examples(train, tokenizer, 512)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def measure(repeats: int) -> list[dict[str, float | str]]:
@@ -170,7 +172,7 @@ def plot(file: Path) -> list[dict[str, str]]:
         own = [{key: float(row[key] or "nan") for key in COLUMNS[1:]} for row in rows if row["varied"] == label]
         values, middle = [row["value"] for row in own], [row["seconds"] for row in own]
         spreads = [[row["seconds"] - row["lowest"] for row in own], [row["highest"] - row["seconds"] for row in own]]
-        axis.errorbar(values, middle, yerr=spreads, marker="o", capsize=3, label="seconds")
+        axis.errorbar(values, middle, yerr=spreads, marker="o", capsize=3, label="CPU seconds")
         axis.plot(values, [middle[-1] * value / values[-1] for value in values], ":", color="grey", label="linear")
         axis.plot(values, [row["peak_gb"] for row in own], marker="s", label="peak memory, GB")
         axis.set(xscale="log", yscale="log", xlabel=label)

@@ -43,7 +43,7 @@ def run_alone(name: str, setting: Setting) -> Result:
     command = [sys.executable, "-m", "benchmarks.training", "--alone", name, "--setting", json.dumps(asdict(setting))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{name} failed:\n{done.stderr[-4000:]}")
+        raise RuntimeError(f"{name} ended with status {done.returncode}:\n{done.stderr[-4000:]}")
     return Result(**json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -59,9 +59,12 @@ def measure(setting: Setting, contenders: list[str], repeats: int, file: Path) -
             if "fp32" in rates and onednn_is_faster():
                 rates["fp32 through oneDNN"] = matmul_rate(torch.float32, fast=True)
             append_line(file, line | {"matmul": rates, "trl": installed("trl")})
-        result = run_alone(name, setting)
-        append_line(file, line | {"contender": name, "result": asdict(result)})
-        print(name, result, file=sys.stderr, flush=True)
+        try:
+            outcome: dict[str, Any] = {"result": asdict(run_alone(name, setting))}
+        except RuntimeError as error:  # on a small machine the others may run out of memory: recorded, not hidden
+            outcome = {"failed": str(error)}
+        append_line(file, line | {"contender": name} | outcome)
+        print(name, outcome, file=sys.stderr, flush=True)
 
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -108,6 +111,7 @@ def report(lines: list[dict[str, Any]]) -> str:
             _table(lines),
             "",
             *_floors(setting, lines),
+            *(f"Round {each['round']}: {each['failed'].splitlines()[0]}" for each in lines if "failed" in each),
         ]
     )
 
@@ -116,7 +120,7 @@ def _table(lines: list[dict[str, Any]]) -> str:
     """Ratios against the harness in the same precision, within each round."""
     rounds: dict[str, dict[int, Result]] = {}
     for line in lines:
-        if "contender" in line:
+        if "result" in line:
             rounds.setdefault(line["contender"], {})[line["round"]] = Result(**line["result"])
     rows = []
     for name in sorted(rounds, key=list(CONTENDERS).index):
@@ -153,7 +157,7 @@ def _floors(setting: Setting, lines: list[dict[str, Any]]) -> list[str]:
         harness = {
             line["round"]: line["result"]["tokens_per_s"]
             for line in lines
-            if line.get("contender") == f"harness {_precision(label)}"
+            if line.get("contender") == f"harness {_precision(label)}" and "result" in line
         }
         measured = [rates[each][label] for each in harness]
         shares = [100 * own / (rate / flop) for own, rate in zip(harness.values(), measured, strict=True)]
