@@ -66,7 +66,7 @@ def points() -> list[tuple[str, int, Size]]:
 
 
 def measure_steps(size: Size, repeats: int) -> tuple[list[float], float]:
-    """Processor seconds of optimiser steps, and the peak of memory in GB beyond what the process needs before the model."""
+    """Processor seconds of optimiser steps, and the peak of memory in GB beyond what is needed before the model."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch.manual_seed(0)
     torch.set_num_threads(1)

@@ -42,6 +42,9 @@ def main() -> None:
 
     from harness.config import defaults
 
+    # For every group that it looks at, Hydra copies its store of configs, our schema included: most of the time of
+    # --help. Only `store` writes to it, so the copies may be the store itself.
+    ConfigStore.__deepcopy__ = lambda store, _memo: store  # type: ignore[attr-defined]
     # Every key of the schema exists before the YAML files are laid over it, so any can be overridden.
     ConfigStore.instance().store(name="schema", node=defaults())
     try:
