@@ -46,7 +46,8 @@ def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor
     Args:
         x: (..., I).
     """
-    if not (x.dtype == weight_OI.dtype == torch.float32 and _may_use_onednn(x)):
+    whole = type(weight_OI) in (Tensor, nn.Parameter)  # not a shard, not quantised
+    if not (whole and x.dtype == weight_OI.dtype == torch.float32 and _may_use_onednn(x)):
         return functional.linear(x, weight_OI, bias_O)
     y: Tensor = _ProductNT.apply(x.flatten(0, -2), weight_OI)
     y = y.unflatten(0, x.shape[:-1])

@@ -51,6 +51,8 @@ def test_what_onednn_is_not_for_goes_to_torch() -> None:
     x, weight, bias = (each.detach() for each in operands(3))
     for given in ([x.double(), weight.double(), bias.double()], [x[:0], weight, bias], [x[0], weight, bias]):
         assert torch.equal(linear(*given), nn.functional.linear(*given))
+    other = weight.as_subclass(type("Quantised", (torch.Tensor,), {}))
+    assert type(linear(x, other, bias)) is type(other)
     with torch.autocast("cpu", torch.bfloat16):
         assert linear(x, weight, bias).dtype == torch.bfloat16
     assert gradcheck(linear, [each.double().requires_grad_() for each in (x, weight, bias)])
