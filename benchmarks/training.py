@@ -50,21 +50,34 @@ def run_alone(name: str, setting: Setting) -> Result:
 def measure(setting: Setting, contenders: list[str], repeats: int, file: Path) -> None:
     """Append `repeats` rounds of the contenders to the file, turning the order round after each."""
     first = 1 + max((line["round"] for line in read_lines(file)), default=-1)
-    precisions = [each for each in ("fp32", "bf16") if any(each in name for name in contenders)]
     order = contenders if first % 2 == 0 else contenders[::-1]
+    described = describe(setting)
     for number, name in enumerate(both_orders(order, repeats)):
-        line: dict[str, Any] = {"round": first + number // len(order), "setting": asdict(setting)}
+        line: dict[str, Any] = {"round": first + number // len(order), "setting": described}
         if number % len(order) == 0:
-            rates = {precision: matmul_rate(_DTYPES[precision]) for precision in precisions}
-            if "fp32" in rates and onednn_is_faster():
-                rates["fp32 through oneDNN"] = matmul_rate(torch.float32, fast=True)
-            append_line(file, line | {"matmul": rates, "trl": installed("trl")})
+            append_line(file, line | {"matmul": matmul_rates(contenders), "trl": installed("trl")})
         try:
             outcome: dict[str, Any] = {"result": asdict(run_alone(name, setting))}
         except RuntimeError as error:  # on a small machine the others may run out of memory: recorded, not hidden
             outcome = {"failed": str(error)}
         append_line(file, line | {"contender": name} | outcome)
         print(name, outcome, file=sys.stderr, flush=True)
+
+
+def describe(setting: Setting) -> dict[str, Any]:
+    """The setting as it is recorded: names instead of paths, the documents' lengths, FLOPs a real token."""
+    lengths = [len(each) for each in setting.documents()]
+    files = {key: value and Path(value).name for key, value in (("model", setting.model), ("data", setting.data))}
+    figures = {"shortest": min(lengths), "longest": max(lengths), "mean": round(float(np.mean(lengths)), 1)}
+    return asdict(setting) | files | figures | {"flop_per_token": flop_per_token(setting)}
+
+
+def matmul_rates(contenders: list[str]) -> dict[str, float]:
+    """FLOP/s of matrix products in the precisions of the contenders, in float32 by torch's own and by oneDNN."""
+    rates = {each: matmul_rate(_DTYPES[each]) for each in _DTYPES if any(each in name for name in contenders)}
+    if "fp32" in rates and onednn_is_faster():
+        rates["fp32 through oneDNN"] = matmul_rate(torch.float32, fast=True)
+    return rates
 
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -92,25 +105,24 @@ def report(lines: list[dict[str, Any]]) -> str:
     Raises:
         ValueError: the file mixes settings, so its rounds cannot be compared.
     """
-    settings = {json.dumps(line["setting"]) for line in lines}
+    settings = {json.dumps(line["setting"], sort_keys=True) for line in lines}
     if len(settings) != 1:
         raise ValueError(f"{len(settings)} different settings in one file, expected 1: {sorted(settings)}")
-    setting = Setting(**json.loads(settings.pop()))
-    lengths = [len(each) for each in setting.documents()]
-    trl = {line["trl"] for line in lines if "matmul" in line}
+    setting = lines[0]["setting"]
     rounds = len({line["round"] for line in lines})
-    model = Path(setting.model).name if setting.model else f"random weights of size {setting.size}"
+    trl = ", ".join(sorted({str(line["trl"]) for line in lines if "matmul" in line}))
     return "\n".join(
         [
-            *sorted({f"{line['machine']}; trl {', '.join(map(str, trl))}" for line in lines}),
+            *sorted({f"{line['machine']}; trl {trl}" for line in lines}),
             "",
-            f"{model}; effective batch {BATCH}, {setting.steps} steps timed after one of warm-up, "
-            f"{rounds} rounds in both orders; documents of {min(lengths)} to {max(lengths)} tokens, "
-            f"mean {np.mean(lengths):.0f}; median (lowest-highest).",
+            f"{setting['model'] or 'random weights of size ' + setting['size']}; effective batch {BATCH}, "
+            f"{setting['steps']} steps timed after one of warm-up, {rounds} rounds in both orders; documents of "
+            f"{setting['shortest']} to {setting['longest']} tokens, mean {setting['mean']:.0f}; "
+            "median (lowest-highest).",
             "",
             _table(lines),
             "",
-            *_floors(setting, lines),
+            *_floors(lines, setting["flop_per_token"]),
             *(f"Round {each['round']}: {each['failed'].splitlines()[0]}" for each in lines if "failed" in each),
         ]
     )
@@ -149,15 +161,16 @@ def _precision(name: str) -> str:
     return "bf16" if "bf16" in name else "fp32"
 
 
-def _floors(setting: Setting, lines: list[dict[str, Any]]) -> list[str]:
+def _floors(lines: list[dict[str, Any]], flop: float) -> list[str]:
     """What each rate of matrix products would allow, and the share of it that the harness reaches."""
     rates = {line["round"]: line["matmul"] for line in lines if "matmul" in line}
-    found, flop = [], flop_per_token(setting)
+    found = []
     for label in dict.fromkeys(label for measured in rates.values() for label in measured):
         harness = {
             line["round"]: line["result"]["tokens_per_s"]
             for line in lines
-            if line.get("contender") == f"harness {_precision(label)}" and "result" in line
+            if line.get("contender") == f"harness {_precision(label)}" and label in rates[line["round"]]
+            if "result" in line
         }
         measured = [rates[each][label] for each in harness]
         shares = [100 * own / (rate / flop) for own, rate in zip(harness.values(), measured, strict=True)]
