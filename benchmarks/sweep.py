@@ -69,8 +69,7 @@ def starting(arguments: argparse.Namespace, folder: Path) -> list[Row]:
 
 def loading(arguments: argparse.Namespace, _folder: Path) -> list[Row]:
     """Model and tokenised data of a job, the first in a process and the later ones."""
-    from harness.data import load_examples
-    from harness.encode import encode_dataset
+    from harness.documents import load_documents
     from harness.model import load_model
 
     overrides = [f"model={arguments.model}"]
@@ -79,8 +78,7 @@ def loading(arguments: argparse.Namespace, _folder: Path) -> list[Row]:
     config = composed(*overrides)
 
     def load() -> None:
-        load_examples(config.dataset)
-        encode_dataset(config.dataset, config.model)
+        load_documents(config.dataset, config.model)
         load_model(config.model, config.seed)
 
     seconds = [_timed(load) for _ in range(arguments.repeats + 1)]

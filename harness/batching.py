@@ -45,6 +45,13 @@ class Document:
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    def first_exchange(self) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens before the first that is learnt, and those learnt up to the next that is not."""
+        learnt = self.labels != IGNORE_INDEX
+        start = int(learnt.argmax())
+        length = int((~learnt[start:]).argmax()) or len(self) - start
+        return self.input_ids[:start], self.input_ids[start : start + length]
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:

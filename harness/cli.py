@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -73,11 +74,13 @@ def _job(composed: DictConfig) -> Any:
 
 def _single(composed: DictConfig, overrides: list[str]) -> Any:
     """Plan, check and do one run; in a sweep the sweeper has planned already."""
-    from harness.plan import config_from, make_plan
+    from harness.plan import config_from, make_plan, prepare
 
     config = config_from(composed, overrides)
-    if not make_plan([config]).announce():
+    plan = make_plan([config])
+    if not plan.announce():
         return None
+    print(*prepare(plan), sep="\n", file=sys.stderr)
     from harness.pipeline import execute
 
     return execute(config)
@@ -120,6 +123,14 @@ def _did_you_mean(key: str) -> str:
 
     from harness.config import defaults
 
-    known = [f"{section}.{name}" for section, keys in defaults().items() if isinstance(keys, dict) for name in keys]
-    close = difflib.get_close_matches(key, [*known, *defaults()], n=3)
+    known = list(_keys(defaults()))
+    close = difflib.get_close_matches(key, known, n=3)
     return f" (did you mean {', '.join(close)}?)" if close else ""
+
+
+def _keys(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Every key as it is typed, sections included: dataset, dataset.clean, dataset.clean.roles."""
+    for name, value in section.items():
+        yield prefix + name
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{name}.")

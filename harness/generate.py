@@ -18,7 +18,8 @@ def run(run: Run) -> StageResult:
     """Write model_outputs.json (one row per instruction) and completions.json (tokens and finish reason per row)."""
     config, tokenizer = run.config, run.tokenizer()
     items = load_eval_items(config.eval_set)
-    prompts = encode_prompts(items, tokenizer)
+    newline = config.generate.prompt == "alpaca_evaluation_newline"
+    prompts = encode_prompts(items, tokenizer, config.dataset.prompt, newline)
     eos = tokenizer.eos_token_id
     started = time.monotonic()
     with run.progress("generate", len(items), "answer") as progress:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from harness.cache import cache_dir
 from harness.config import LoRAConfig, ModelConfig, TinyArchitecture
 from harness.identity import path_fingerprint, resolve_path
 from harness.record import commit_folder
@@ -184,7 +184,7 @@ def _source(config: ModelConfig) -> tuple[str, str | None]:
 
 def _convert_gguf(path: Path) -> Path:
     """Dequantise a GGUF file to a safetensors folder in the cache (20 s once, 0.3 s afterwards)."""
-    folder = _cache_dir() / "gguf" / f"{path.stem}-{path_fingerprint(str(path))[:16]}"
+    folder = cache_dir() / "gguf" / f"{path.stem}-{path_fingerprint(str(path))[:16]}"
     if folder.is_dir():
         return folder
     if importlib.util.find_spec("gguf") is None:
@@ -211,13 +211,6 @@ def _restore_pre_tokenizer(tokenizer: Any, path: Path) -> None:
     if field is not None and field.contents() == "smollm":
         digits = Digits(individual_digits=True)
         tokenizer.backend_tokenizer.pre_tokenizer = Sequence([digits, ByteLevel(add_prefix_space=False)])
-
-
-def _cache_dir() -> Path:
-    base = os.environ.get("NOISE_HARNESS_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME", "~/.cache"), "noise-harness"
-    )
-    return Path(base).expanduser()
 
 
 def weights_hash(model: PreTrainedModel) -> str:

@@ -137,11 +137,13 @@ def _check(config: Config) -> None:
 
 
 def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | None = None) -> Plan:
-    """Check every job's files, drop duplicates, find what is done.
+    """Check every job's files, drop duplicates, find what is done. The sweep's offline=true holds from here on.
 
     Raises:
         ValueError: the first problem found in any job, naming file, row, key and value.
     """
+    from harness.data import go_offline
+
     jobs: dict[str, Job] = {}
     requested, writable = 0, set[str]()
     for number, config in enumerate(configs):
@@ -150,6 +152,8 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
             _check_writable(config.output_dir)
             writable.add(config.output_dir)
         refuse_secrets(config.model_dump(mode="json"))
+        if config.offline:
+            go_offline()
         if not config.harness.explain:  # that works without data and weights at hand
             _check(config)
         identity = run_id(config)
@@ -165,3 +169,22 @@ def _check_writable(output_dir: str) -> None:
     nearest = next(path for path in (wanted, *wanted.parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise ValueError(f"output_dir={output_dir}: cannot be written ({nearest} is no writable folder)")
+
+
+def prepare(plan: Plan) -> list[str]:
+    """Tokenise what the plan's runs will train on, so that a row that cannot be learnt stops it before it starts.
+
+    Returns:
+        What was read, cleaned and tokenised, a line each; the runs find it in the cache.
+
+    Raises:
+        ValueError: an example too long for its rules, or a tokenizer that cannot express the prompt.
+    """
+    from harness.documents import load_documents
+
+    lines: dict[str, None] = {}
+    wanted = dict.fromkeys((job.config.dataset, job.config.model) for job in plan.to_run if "train" in job.pending)
+    for dataset, model in wanted:
+        data = load_documents(dataset, model)
+        lines |= dict.fromkeys((*data.notes, f"{data.origin}, {data.entry}"))
+    return [f"data: {line}" for line in lines]

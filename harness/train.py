@@ -25,7 +25,7 @@ from harness.budget import ModelSize, plan, squared_lengths
 from harness.checkpoint import load_checkpoint, save_checkpoint
 from harness.config import Config, TrainConfig
 from harness.context import Run, StageResult
-from harness.encode import encode_dataset
+from harness.documents import load_documents
 from harness.identity import stage_fingerprint
 from harness.interrupt import deferred_termination
 from harness.linear import fast_linear
@@ -72,20 +72,20 @@ def run(run: Run) -> StageResult:
     """Fine-tune and write model/; status "diverged" where loss or gradient is no number any more."""
     config, settings = run.config, run.config.train
     tokenizer = load_tokenizer(config.model)
-    train, heldout = encode_dataset(config.dataset, config.model)
-    run.folder.log(f"data: {len(train.documents)} examples, {train.truncated} cut, {train.resplit} split at the border")
+    data = load_documents(config.dataset, config.model)
+    for line in (*data.notes, f"tokens in {data.entry}"):
+        run.folder.log(f"data: {line}")
     await_turn(settings)
     model = load_model(config.model, config.seed, four_bits=settings.lora if settings.method == "qlora" else None)
     layout = _layout(config, model, run)
     model = make_trainable(model, settings, config.seed)
     objective = ResponseLoss(model)
     with packed_attention(model) if layout == "packed" else nullcontext(), fast_linear(model), kept_memory():
-        figures, status = fit(
-            run, objective, train.documents, layout, _observer(config, objective, heldout.documents, layout)
-        )
+        observer = _observer(config, objective, data.heldout, layout)
+        figures, status = fit(run, objective, data.train, layout, observer)
         figures |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
-        if status == "finished" and heldout.documents:
-            figures["heldout/loss"] = mean_loss(objective, heldout.documents, settings.micro_batch_tokens, layout)
+        if status == "finished" and data.heldout:
+            figures["heldout/loss"] = mean_loss(objective, data.heldout, settings.micro_batch_tokens, layout)
     if status == "finished":
         weights = full_weights(model)
         if is_first():

@@ -29,6 +29,7 @@ def harness(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     [
         (["noise=loud"], "Could not find 'noise/loud' Available options in 'noise': bernoulli"),
         (["alfa=3"], "alfa: there is no such key (did you mean alpha?)"),
+        (["dataset.clean.rolez=drop"], "dataset.clean.rolez: there is no such key (did you mean dataset.clean.roles"),
         (["alpha=1,5"], "alpha=1,5: several values need a sweep; add -m"),
         (["-m", "alpha=1,-5"], "alpha=-5: input should be greater than or equal to 0"),
         (
@@ -36,6 +37,14 @@ def harness(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             "gone.json: no such file",
         ),
         (["model.path=gone", "model.architecture=null"], "path=gone: no such file or folder"),
+        (
+            ["-m", "seed=0,1", "dataset.prompt=vicuna"],
+            "dataset.prompt='vicuna': input should be 'alpaca', 'vicuna",
+        ),
+        (
+            ["-m", "seed=0,1", "dataset=openplatypus", "offline=true"],
+            ".cache/huggingface/hub and offline is set; where there is a network: hf download --repo",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

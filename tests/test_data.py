@@ -29,12 +29,16 @@ def alpaca(path: str, **keys) -> DatasetConfig:
         (b"[]", "holds no rows"),
         ([GOOD, {"instruction": "x"}], "row 2: key 'output' is missing"),
         ([GOOD, GOOD, {**GOOD, "output": 7}], "row 3: key 'output' must be text, found int: '7'"),
-        ([{**GOOD, "output": ""}], "row 1: key 'output' is empty"),
+        (
+            [{**GOOD, "output": ""}],
+            "row 1: the answer is empty: ''; mend the file, or set dataset.clean.empty=",
+        ),
         ([GOOD, "text"], "row 2: expected an object with keys, found 'text'"),
         (
             b'[{"instruction": "a", "output": "b"}, {"instruction": ]',
             "row 2: broken JSON at line 1, column 55",
         ),
+        (b'{"instruction": "a", "output": "b\0"}', "(a NUL byte); the file is damaged: get it again, or remove row 1"),
         (b'{"instruction": "a", "output": "b"}\n\n{"instruction"', "row 2: broken JSON at line 3"),
         ('[{"instruction": "a", "output": "é"}]'.encode("latin-1"), "not UTF-8: byte 0xe9 at byte 33"),
     ],

@@ -40,14 +40,14 @@ def test_settings_that_hold_a_key_are_refused_without_showing_it(compose, monkey
 
 
 def test_no_key_reaches_a_file_the_screen_or_the_list_of_processes(tmp_path):
-    """A run that fails with the keys in its error: rows that hold them, a prompt that is too long."""
+    """A run that fails with the keys in its error, trained on rows that hold them."""
     rows = [f'{{"instruction": "{" ".join(KEYS.values())}", "input": "", "output": "x"}}' for _ in range(60)]
     (tmp_path / "rows.json").write_text("\n".join(rows))
     environment = {**os.environ, **KEYS, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     code = (
-        "import harness.encode, harness.cli\n"
+        "import harness.model, harness.cli\n"
         "def leak(*_): raise ValueError(str(dict(__import__('os').environ)))\n"
-        "harness.encode.encode_examples = leak\n"
+        "harness.model.load_model = leak\n"
         "import sys; sys.argv = ['harness', *sys.argv[1:]]; harness.cli.main()"
     )
     command = [sys.executable, "-c", code, *SMALL, "dataset=alpaca", f"dataset.path={tmp_path / 'rows.json'}"]

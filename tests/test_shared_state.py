@@ -14,7 +14,7 @@ import torch
 from test_pipeline import ROOT, SMALL
 
 from harness.config import DatasetConfig, ModelConfig
-from harness.encode import encode_dataset
+from harness.documents import load_documents
 from harness.model import load_model, weights_hash
 
 TINY_BASE = ModelConfig(name="tiny_base", path=str(ROOT / "harness/assets/tiny_base"))
@@ -31,14 +31,17 @@ def test_a_model_is_loaded_anew_whatever_was_done_to_the_one_before() -> None:
     assert weights_hash(load_model(TINY_BASE, seed=0)) == before
 
 
-def test_tokenised_data_is_shared_and_cannot_be_written() -> None:
-    train, heldout = encode_dataset(BUILTIN, TINY_BASE)
-    assert encode_dataset(BUILTIN, TINY_BASE)[0] is train
-    assert (len(train.documents), len(heldout.documents)) == (8, 2)
-    for array in (train.documents[0].input_ids, train.documents[0].labels):
-        with pytest.raises(ValueError, match="read-only"):
-            array[0] = 1
-    assert isinstance(train.documents[0].input_ids, np.ndarray)
+def test_tokenised_data_is_shared_and_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOISE_HARNESS_CACHE", str(tmp_path))
+    made = load_documents(BUILTIN, TINY_BASE)
+    assert load_documents(BUILTIN, TINY_BASE) is made
+    assert (len(made.train), len(made.heldout)) == (8, 2)
+    load_documents.cache_clear()
+    for data in (made, load_documents(BUILTIN, TINY_BASE)):
+        for array in (data.train[0].input_ids, data.heldout[0].labels):
+            assert isinstance(array, np.ndarray)
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1
 
 
 def test_the_second_run_of_a_sweep_is_the_run_it_would_be_alone(tmp_path: Path) -> None:

@@ -44,16 +44,37 @@ def test_a_sweep_runs_logs_each_run_apart_and_is_skipped_the_second_time(tmp_pat
 
 
 def test_a_failing_run_does_not_stop_the_others(tmp_path):
-    # The prompts of the builtin tasks are longer than 20 tokens: that run fails when it encodes them.
-    result = sweep(tmp_path, "dataset.max_length=20,512", "train.max_steps=1", "tracking=disabled")
+    # The prompts of the builtin tasks are longer than 20 tokens: that run fails when it is to answer them.
+    result = sweep(tmp_path, "generate.max_length=20,512", "train.max_steps=1", "tracking=disabled")
     assert result.returncode == 1
     assert "error: 1 of 2 runs failed; the same command continues them" in result.stderr
-    assert "dataset.max_length=20 leaves nothing to learn" in result.stderr
+    assert "leave no room for an answer" in result.stderr
     states = sorted("done" if (path / "done").exists() else "failed" for path in (tmp_path / "runs").glob("tiny-*"))
     assert states == ["done", "failed"]
     failed = next(path for path in (tmp_path / "runs").glob("tiny-*") if (path / "failed").exists())
     assert json.loads((failed / "failed").read_text())["type"] == "ValueError"
     assert "Traceback" in (RunFolder(failed) / "log.txt").read_text()
+
+
+def test_data_that_cannot_be_learnt_stop_the_sweep_before_its_first_run(tmp_path):
+    result = sweep(tmp_path, "dataset.max_length=512,20", "train.max_steps=1", "tracking=disabled")
+    assert result.returncode == 2
+    assert "dataset.max_length=20 leaves nothing to learn" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_six_runs_tokenise_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOISE_HARNESS_CACHE", str(tmp_path / "cache"))
+    grid = ["noise=symnoise,neftune", "alpha=1,5,10", "train.max_steps=1", "tracking=disabled"]
+    result = sweep(tmp_path, *grid)
+    assert result.returncode == 0, result.stderr
+    (entry,) = (tmp_path / "cache" / "tokens").glob("*.safetensors")
+    assert result.stderr.count(f"data: tokens: made, {entry}\n") == 1
+    logs = [path.read_text() for path in (tmp_path / "runs").glob("*/log.txt")]
+    assert len(logs) == 6
+    assert all(log.count(f"data: tokens in {entry}\n") == 1 for log in logs)
+    again = sweep(tmp_path, *grid, "output_dir=again")
+    assert again.stderr.count(f"data: tokens: from the cache, {entry}\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ One file for each group of conf/; `run` puts them together.
 from __future__ import annotations
 
 from harness.config.base import Count, CountOrZero, Fraction, Name, NonNegative, Positive, Section
-from harness.config.data import DatasetConfig, EvalSetConfig
+from harness.config.data import CleaningConfig, DatasetConfig, EvalSetConfig
 from harness.config.generate import GenerateConfig
 from harness.config.judge import JudgeConfig, JudgeKind
 from harness.config.model import ModelConfig, TinyArchitecture
@@ -30,6 +30,7 @@ from harness.config.train import LoRAConfig, TrainConfig
 __all__ = [
     "STAGES",
     "BenchmarksConfig",
+    "CleaningConfig",
     "Config",
     "ControlConfig",
     "Count",

@@ -2,23 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.config.base import Count, CountOrZero, Name, Section
+from harness.prompts import Prompt
+
+
+class CleaningConfig(Section):
+    """What happens to rows that should not be trained on; "error" stops before anything starts (docs/data.md)."""
+
+    damaged: Literal["error", "drop"] = Field("error", description="NUL characters, halves of surrogate pairs")
+    roles: Literal["error", "drop", "repair"] = Field(
+        "error",
+        description="a conversation that is not user, assistant, user, ...; repair: leave out an answer at the start "
+        "and a question at the end, and drop what is still out of order",
+    )
+    system: Literal["keep", "drop"] = Field("keep", description="a conversation's own system message")
+    empty: Literal["error", "drop", "keep"] = Field("error", description="an instruction or answer without text")
+    duplicate_ids: Literal["error", "drop", "keep"] = Field("error", description="rows whose id was seen before")
+    duplicates: Literal["error", "drop", "keep"] = Field("keep", description="rows whose whole text was seen before")
+    overlong: Literal["truncate", "drop", "error"] = Field("truncate", description="more than max_length tokens")
+    long_prompts: Literal["error", "drop"] = Field("error", description="no token of an answer within max_length")
 
 
 class DatasetConfig(Section):
-    """The training examples; `builtin` is generated, anything else is read from `path`."""
+    """The training examples: `builtin` is generated, others are read from `path`, or else from the Hub."""
 
     name: Name
-    path: str | None = None
-    prompt: Literal["alpaca"] = "alpaca"
+    path: str | None = Field(None, description="JSON, JSON lines or Parquet; instead of the Hub where both are given")
+    hub_id: str | None = Field(None, description="data set on the Hugging Face Hub")
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(None, description="commit on the Hub")
+    hub_files: Annotated[tuple[str, ...], Field(strict=False)] = Field((), description="files of that commit")
+    prompt: Prompt = Field("alpaca", description="template of training and evaluation (harness/prompts.py)")
+    turns: Literal["all", "first"] = Field("all", description="exchanges of a conversation; loss on every answer")
+    clean: CleaningConfig = CleaningConfig.model_validate({})
     size: Count | None = Field(None, description="examples to train on; null: all")
     heldout: CountOrZero = Field(128, description="examples kept out of training for the held-out loss")
     seed: int = Field(42, description="seed of the shuffle before subset and held-out split")
-    max_length: Count = Field(512, description="tokens; longer examples are cut there")
+    max_length: Count = Field(512, description="tokens; clean.overlong says what happens to longer examples")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_overrides_the_hub(cls, data: Any) -> Any:
+        """A file given instead of the Hub is the same data set whatever Hub id stood beside it."""
+        if isinstance(data, dict) and data.get("path") is not None:
+            return {**data, "hub_id": None, "revision": None, "hub_files": ()}
+        return data
+
+    @model_validator(mode="after")
+    def _hub_is_pinned(self) -> DatasetConfig:
+        if self.hub_id is not None and not (self.revision and self.hub_files):
+            raise ValueError(
+                f"dataset.hub_id={self.hub_id}: give dataset.revision (a commit) and dataset.hub_files too"
+            )
+        return self
 
 
 class EvalSetConfig(Section):

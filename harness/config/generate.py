@@ -21,3 +21,8 @@ class GenerateConfig(Section):
         "auto",
         description="auto: the engine where it knows the model, else transformers; vllm: a GPU and the extra vllm",
     )
+    prompt: Literal["as_trained", "alpaca_evaluation_newline"] = Field(
+        "as_trained",
+        description="alpaca_evaluation_newline: the papers' evaluation, whose prompt ends in a line end "
+        "that their training lacks; to reproduce them only",
+    )

@@ -58,6 +58,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     stages: Annotated[list[Stage], Field(min_length=1)]
     output_dir: str
+    offline: bool = Field(False, description="fetch nothing from a hub; say what is missing and how to get it")
     experiment: str | None = None
 
     @model_validator(mode="before")
@@ -105,6 +106,12 @@ class Config(Section):
                 f"train.layout={self.train.layout}: noise.length={self.noise.length} is what it says in "
                 f"{only} batches only; leave train.layout at auto"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _newline_of_the_alpaca_prompt(self) -> Config:
+        if self.generate.prompt != "as_trained" and self.dataset.prompt != "alpaca":
+            raise ValueError(f"generate.prompt={self.generate.prompt} needs dataset.prompt=alpaca")
         return self
 
 

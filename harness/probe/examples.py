@@ -9,7 +9,8 @@ from harness.batching import Document
 from harness.budget import plan
 from harness.config import Config
 from harness.data import Example
-from harness.encode import encode_dataset, encode_examples
+from harness.documents import encoding_rules, load_documents
+from harness.encode import encode_examples
 from harness.model import load_tokenizer
 from harness.schedule import batch_at, total_steps
 
@@ -31,13 +32,13 @@ def probed_examples(config: Config) -> Probed:
     Held-out examples are the same in all runs of a data set. Training examples are, too, where a run saw all of
     them; in a run of less than an epoch they are the first, in the data's order, among those that it saw.
     """
-    train, heldout = (encoded.documents for encoded in encode_dataset(config.dataset, config.model))
+    data = load_documents(config.dataset, config.model)
     wanted = max(config.probe.overfitting_examples, config.probe.memorisation_examples)
     unseen = _unseen(config) if config.probe.overfitting_examples else []
     return Probed(
-        heldout=heldout[: max(wanted, config.probe.examples)],
-        trained=[train[index] for index in sorted(trained_on(config, len(train)))[:wanted]],
-        unseen=encode_examples(unseen, load_tokenizer(config.model), config.dataset.max_length).documents,
+        heldout=data.heldout[: max(wanted, config.probe.examples)],
+        trained=[data.train[index] for index in sorted(trained_on(config, len(data.train)))[:wanted]],
+        unseen=encode_examples(unseen, load_tokenizer(config.model), rules=encoding_rules(config.dataset)).documents,
     )
 
 

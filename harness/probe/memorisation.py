@@ -8,7 +8,6 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.batching import Document
-from harness.encode import IGNORE
 from harness.generation import GenerationSettings, generate
 from harness.metrics import bleu, rouge_l
 
@@ -26,8 +25,10 @@ def memorisation_rows(
 
     Both texts are cut at `max_new_tokens` tokens, so that a long answer does not count as a bad one. Decoding has no
     repetition penalty: it would forbid what was memorised. Source of the measure: NEFTune 2310.05914 Figure 5.
+    Of a conversation the first exchange counts.
     """
-    prompts = [[int(token) for token in document.input_ids[document.labels == IGNORE]] for document in documents]
+    exchanges = [document.first_exchange() for document in documents]
+    prompts = [prompt.tolist() for prompt, _ in exchanges]
     eos = tokenizer.eos_token_id
     settings = GenerationSettings(max_new_tokens=max_new_tokens, max_length=None, repetition_penalty=1.0)
     done = generate(
@@ -39,9 +40,7 @@ def memorisation_rows(
         progress=lambda _, rows: progress(rows),
     )
     outputs = [_text(tokenizer, completion.token_ids) for completion in done]
-    answers = [
-        _text(tokenizer, document.input_ids[document.labels != IGNORE][:max_new_tokens]) for document in documents
-    ]
+    answers = [_text(tokenizer, answer[:max_new_tokens].tolist()) for _, answer in exchanges]
     return [
         {"document": document.index, "output": output, "answer": answer, "rouge_l": rouge_l([output], [answer])}
         for document, output, answer in zip(documents, outputs, answers, strict=True)

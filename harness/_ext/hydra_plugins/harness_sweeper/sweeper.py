@@ -37,7 +37,7 @@ class HarnessSweeper(BasicSweeper):
             ValueError: a job's settings or files are bad; nothing was started.
             RunFailed: the sweep ended and at least one run failed.
         """
-        from harness.plan import config_from, make_plan
+        from harness.plan import config_from, make_plan, prepare
 
         assert self.hydra_context is not None
         jobs = self._expand(arguments)
@@ -45,6 +45,7 @@ class HarnessSweeper(BasicSweeper):
         plan = make_plan((config_from(composer.compose(job), job) for job in jobs), jobs)
         if not plan.announce():
             return []
+        print(*prepare(plan), sep="\n", file=sys.stderr)
         group = "sweep-" + hashlib.sha256(" ".join(sorted(job.run_id for job in plan.jobs)).encode()).hexdigest()[:8]
         launched = [
             [*job.overrides, *_bookkeeping(job, f"{number}/{len(plan.to_run)}", group)]
