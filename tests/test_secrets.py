@@ -46,7 +46,7 @@ def test_no_key_reaches_a_file_the_screen_or_the_list_of_processes(tmp_path):
     environment = {**os.environ, **KEYS, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     code = (
         "import harness.model, harness.cli\n"
-        "def leak(*_): raise ValueError(str(dict(__import__('os').environ)))\n"
+        "def leak(*_, **__): raise ValueError(str(dict(__import__('os').environ)))\n"
         "harness.model.load_model = leak\n"
         "import sys; sys.argv = ['harness', *sys.argv[1:]]; harness.cli.main()"
     )
