@@ -32,19 +32,19 @@ class ProbeConfig(Section):
     seed: int = Field(
         0, description="of the directions, which are keyed by (seed, document, number): equal in all runs"
     )
-    examples: Count = Field(16, description="held-out examples for the differences along random directions")
+    examples: Count = Field(8, description="held-out examples for the differences along random directions")
     distributions: Annotated[list[Distribution], Field(min_length=1)] = Field(
         ["rademacher", "gaussian"], description="of the directions"
     )
     directions: Count = Field(1, description="of each distribution and example")
     radii: Annotated[list[Positive], Field(min_length=1)] = Field([1.0, 5.0, 15.0, 100.0], description="alpha units")
-    hessian_examples: CountOrZero = Field(4, description="of `examples`, for gradient, trace and top eigenvalue")
+    hessian_examples: CountOrZero = Field(2, description="of `examples`, for gradient, trace and top eigenvalue")
     trace_directions: Count = Field(2, description="random signs of Hutchinson's estimator")
-    power_iterations: Count = Field(8, description="Hessian-vector products for the top eigenvalue")
+    power_iterations: Count = Field(4, description="Hessian-vector products for the top eigenvalue")
     overfitting_examples: CountOrZero = Field(
-        64, description="training and held-out examples each: losses, calibration"
+        32, description="training and held-out examples each: losses, calibration"
     )
-    memorisation_examples: CountOrZero = Field(16, description="training and held-out prompts each, to be answered")
+    memorisation_examples: CountOrZero = Field(8, description="training and held-out prompts each, to be answered")
     memorisation_tokens: Count = Field(64, description="of such an answer, at most; greedy, no repetition penalty")
     max_tokens: Count = Field(1024, description="tokens of a forward pass; three of their logits exist at a time")
     every: CountOrZero = Field(0, description="steps between smoothness probes during training; 0: after it alone")
