@@ -15,6 +15,7 @@ from harness.config import LoRAConfig, TrainConfig
 from harness.optimizer import build_optimizer, check_optimizer
 from harness.pipeline import execute
 from harness.plan import folder_of, make_plan
+from harness.probe.weights import weight_distance
 from harness.trainable import check_quantisation, for_inference, make_trainable
 
 
@@ -232,3 +233,21 @@ def test_an_interrupted_run_resumes_from_what_is_trained(way, compose, tmp_path,
     name = "adapter_model.safetensors" if "lora" in way[0] else "model.safetensors"
     ours, expected = (load_file(folder_of(each) / "model" / name) for each in (config, undisturbed))
     assert all(torch.equal(ours[key], expected[key]) for key in expected)
+
+
+def test_the_distance_of_adapters_is_that_of_merged_weights():
+    model = make_trainable(tiny_model("llama"), train_config(method="lora", lora=LoRAConfig(rank=4)))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    beside = weight_distance(model, tiny_model("llama"))
+    assert beside["weight_distance"] > 0.1
+    assert beside == pytest.approx(weight_distance(for_inference(model), tiny_model("llama")), rel=1e-4)
+
+
+def test_adapters_beside_sixteen_bits_go_through_every_stage(compose):
+    config = compose(*SMALL, "train.method=lora", "train.lora.rank=4", "model.dtype=bfloat16", "noise=symnoise")
+    final = execute(config)["final"]
+    assert final["probe/weight_distance"] > 0
+    assert {"generate/characters", "judge/win_rate", "heldout/loss"} <= set(final)
