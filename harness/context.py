@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness.config import Config
 from harness.progress import Progress
 from harness.record import RunFolder
+from harness.signals import Stop
 from harness.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Run:
     tracker: Tracker
     model: PreTrainedModel | None = None
     show_progress: bool = True
+    stop: Stop = field(default_factory=Stop)
 
     def trained_model(self) -> PreTrainedModel:
         """The fine-tuned model: the one in memory, else from the folder's model/.

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -22,6 +19,7 @@ from harness.plan import RunFailed, folder_of, pending_stages
 from harness.progress import summary_line
 from harness.provenance import provenance
 from harness.record import RunFolder, read_json, write_json, write_text
+from harness.signals import stoppable
 from harness.tracking import Tracker
 
 # Each module has one public function of this shape: run(Run) -> StageResult.
@@ -47,13 +45,13 @@ def execute(config: Config) -> dict[str, Any]:
         from harness.launch import assist
 
         return assist(config, folder)
-    with folder.locked(), _terminate_as_exit():
+    with folder.locked(), stoppable() as stop:
         pending = pending_stages(config, folder)
         if not pending:
             return dict(read_json(folder / "summary.json"))
         _take_gpus(config, folder)
         _open(folder, config)
-        run = Run(config, identity, folder, Tracker(config, identity, folder))
+        run = Run(config, identity, folder, Tracker(config, identity, folder), stop=stop)
         try:
             started = time.monotonic()
             _run_stages(run, pending)
@@ -72,6 +70,7 @@ def _run_stages(run: Run, pending: list[str]) -> None:
         run.folder.log(f"{stage}: starts")
         started = time.monotonic()
         result: StageResult = importlib.import_module(_module(stage, run.config)).run(run)
+        run.stop.check()  # before the stage counts: what swallowed the signal may have been a half-done import
         seconds = time.monotonic() - started
         fingerprint = stage_fingerprint(run.config, stage)
         run.folder.complete(stage, fingerprint, seconds, result.status, result.figures, result.labels)
@@ -143,17 +142,3 @@ def _summary(run: Run) -> dict[str, Any]:
         "group": config.tracking.group,
         "final": final,
     }
-
-
-@contextmanager
-def _terminate_as_exit() -> Iterator[None]:
-    """Turn SIGTERM (a scheduler's preemption) into an exit that unwinds: checkpoints and W&B are closed in order."""
-
-    def leave(number: int, _frame: Any) -> None:
-        sys.exit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -132,6 +132,7 @@ def fit(
     model.train()
     with noise, run.progress("train", total, "step", initial=start) as progress, deferred_termination() as termination:
         for step in range(start, total):
+            run.stop.check()
             # Dropout draws from the global generator: keyed by the step, a resumed run repeats it.
             torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
             chosen = [documents[index] for index in batch_at(step, count, batch_size, config.seed)]
