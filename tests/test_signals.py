@@ -31,7 +31,7 @@ def swallowed(how: signal.Signals) -> None:
 def test_a_swallowed_signal_leaves_at_the_end_of_the_block(how, expected):
     before = signal.getsignal(how)
     after: list[Any] = []
-    with pytest.raises(expected), stoppable():
+    with pytest.raises(expected), stoppable():  # noqa: PT012
         swallowed(how)
         after.append("went on")
     assert after
