@@ -42,10 +42,10 @@ def test_a_stage_in_which_a_signal_was_swallowed_does_not_count(compose, monkeyp
     config = compose(*SMALL, "train.max_steps=2")
     original = pipeline.importlib.import_module
 
-    def importing(name: str) -> Any:
+    def importing(name: str, *package: Any) -> Any:
         if name == "harness.generate":
             swallowed(signal.SIGTERM)
-        return original(name)
+        return original(name, *package)
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline.importlib, "import_module", importing)
