@@ -35,6 +35,7 @@ class Tracker:
             self._run = _init(config, run_id, root, config.tracking.mode)
         except wandb.errors.CommError as error:
             self._say(f"W&B cannot be reached ({error}): this run is logged offline; `wandb sync` uploads it later")
+            wandb.teardown()  # its service holds the id of the run that did not start
             self._run = _init(config, run_id, root, "offline")
         if not Path(self._run.dir).resolve().is_relative_to(root):
             raise OSError(f"W&B writes to {self._run.dir}, outside output_dir={root}; is WANDB_DIR set?")

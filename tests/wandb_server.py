@@ -150,6 +150,18 @@ def _upsert(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
     return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
 
 
+def _resume_status(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    """What a client asks before it opens a run with resume=allow: the run as it stands, null if there is none."""
+    run, bucket = server.runs.get(variables["name"]), None
+    if run is not None:
+        bucket = {"id": run.name, "name": run.name, "displayName": run.display_name, "tags": run.tags}
+        bucket |= {"logLineCount": 0, "eventsLineCount": 0, "historyLineCount": len(run.history), "eventsTail": "[]"}
+        bucket |= {"historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]), "wandbConfig": "{}"}
+        bucket |= {"summaryMetrics": json.dumps(run.summary), "config": json.dumps(run.config)}
+    project = {"id": "p", "name": variables["project"], "entity": {"id": "e", "name": variables["entity"] or "team"}}
+    return {"model": project | {"bucket": bucket}}
+
+
 def _artifact(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
     """Say that the artifact is there already: a table's copy as an artifact is not what is read back."""
     del server, variables
@@ -268,5 +280,6 @@ _OPERATIONS = {
     "CreateRunFiles": _upload,
     "ServerFeaturesQuery": _features,
     "UpsertBucket": _upsert,
+    "RunResumeStatus": _resume_status,
     "CreateArtifact": _artifact,
 }
