@@ -91,6 +91,7 @@ def test_two_sharded_processes_train_as_one(compose, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
 @pytest.mark.parametrize(
     ("one", "several"),
     [
