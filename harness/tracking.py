@@ -24,7 +24,7 @@ class Tracker:
 
     def __init__(self, config: Config, run_id: str, folder: RunFolder) -> None:
         self._run: Any = None
-        self._folder = folder
+        self._config, self._run_id, self._folder = config, run_id, folder
         if config.tracking.mode == "disabled":
             return
         root = Path(config.output_dir).expanduser().resolve()
@@ -61,6 +61,17 @@ class Tracker:
             return
         import wandb
 
+        try:
+            self._write_end(final, tables, status)
+        except wandb.errors.CommError as error:
+            self._say(f"W&B went away ({error}): the whole run is logged offline; `wandb sync` uploads it later")
+            self._restart_offline()
+            self._write_end(final, tables, status)
+        self._finish(0 if status == "finished" else 1)
+
+    def _write_end(self, final: dict[str, Any], tables: dict[str, list[dict[str, Any]]], status: str) -> None:
+        import wandb
+
         for key, value in final.items():
             self._run.summary[f"final/{key}"] = value
         self._run.summary["status"] = status
@@ -68,7 +79,18 @@ class Tracker:
             columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
             data: list[Any] = [[row.get(column) for column in columns] for row in rows]
             self._run.log({name: wandb.Table(columns=columns, data=data)})
-        self._finish(0 if status == "finished" else 1)
+
+    def _restart_offline(self) -> None:
+        """Replace the log that went online, which can hold no tables without a server, by one of the whole run."""
+        import wandb
+
+        online = Path(self._run.dir).parent
+        self._finish(1)
+        wandb.teardown()
+        shutil.rmtree(online, ignore_errors=True)
+        root = Path(self._config.output_dir).expanduser().resolve()
+        self._run = _init(self._config, self._run_id, root, "offline")
+        self._replay(self._folder)
 
     def abort(self) -> None:
         """Close the run as failed, keeping what was logged."""

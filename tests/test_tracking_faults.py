@@ -97,7 +97,7 @@ def test_a_server_that_dies_during_the_run_loses_nothing(compose, client, capsys
         client.setattr(tracking.Tracker, "log", log)
         early = server.runs
         assert execute(config)["status"] == "finished"
-    assert "W&B took longer than 6 s" in capsys.readouterr().err
+    assert "W&B went away" in capsys.readouterr().err
     with wandb_server(port) as server:
         server.runs = early  # what it had received before
         sync(Path(config.output_dir), server)
