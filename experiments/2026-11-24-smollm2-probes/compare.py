@@ -137,8 +137,9 @@ def means_table(values: pd.DataFrame) -> str:
     means = kept.groupby(["measure", "noise", "alpha"], sort=False).value.mean().unstack([1, 2])
     means = means.loc[[name for name in MEASURES if name in means.index]].rename(index=MEASURES)
     means.columns = [f"{noise} {alpha:g}" if alpha else noise for noise, alpha in means.columns]
-    seeds = values[values.trained].seed.nunique()
-    return f"**Means over {seeds} seeds and the examples**\n\n{_markdown(means, 4)}\n"
+    seeds = kept.groupby(["noise", "alpha"], sort=False).seed.nunique()
+    counts = ", ".join(f"{noise} {alpha:g}: {count}" for (noise, alpha), count in seeds.items())
+    return f"**Means over seeds and examples** (seeds: {counts})\n\n{_markdown(means, 4)}\n"
 
 
 def differences_table(compared: pd.DataFrame) -> str:
