@@ -46,7 +46,7 @@ def save_checkpoint(folder: Path, step: int, fingerprint: str, model: nn.Module,
 
 
 def load_checkpoint(folder: Path, fingerprint: str, model: nn.Module, optimizer: Any) -> tuple[int, list[str]]:
-    """Restore the newest checkpoint that every process can use.
+    """Restore the newest checkpoint that every process can use; `optimizer` may be a list of several.
 
     Returns:
         The number of steps done (0: nothing to restore), and a line for each checkpoint that was refused.
@@ -67,8 +67,9 @@ def load_checkpoint(folder: Path, fingerprint: str, model: nn.Module, optimizer:
             set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=moments, options=options)
             return step, refused
         refused.append(problems[0])
-    # Asking the optimiser for its state has made it start one.
-    optimizer.state.clear()
+    # Asking an optimiser for its state has made it start one.
+    for each in optimizer if isinstance(optimizer, list) else [optimizer]:
+        each.state.clear()
     return 0, refused
 
 

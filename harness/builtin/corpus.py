@@ -60,7 +60,18 @@ def keyed_paragraphs(seed: int) -> Iterator[tuple[list[str], str]]:
         else:
             parts = [next(mixture) for _ in range(size if kind < 0.9 else 1)]
         if parts:
-            yield [key for key, _ in parts if key], rng.choice(("\n", "\n", " ")).join(t for _, t in parts)
+            text = rng.choice(("\n", "\n", " ")).join(t for _, t in parts)
+            yield [key for key, _ in parts if key], _wrapped(rng, text) if rng.random() < _WRAPPED_SHARE else text
+
+
+def _wrapped(rng: Random, text: str) -> str:
+    """The text with some of its spaces as line breaks.
+
+    A word after a space and the same word at the start of a line are different tokens. Without text that breaks lines
+    anywhere, a small model never learns that they are one word, and an answer begins without a space before it.
+    """
+    share = rng.choice((0.05, 0.15, 0.4))
+    return "".join("\n" if char == " " and rng.random() < share else char for char in text)
 
 
 def _about(rng: Random, family: Family, problems: list[Problem | None]) -> list[tuple[str, str]]:
@@ -86,6 +97,7 @@ def _statement(rng: Random, family: Family, problem: Problem, template: str | No
 
 
 _FACT_SHARE = 0.35
+_WRAPPED_SHARE = 0.4
 
 
 def _capitalised(text: str) -> str:
