@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.context import Run, StageResult
-from harness.model import load_model, load_tokenizer
+from harness.model import load_model
 from harness.probe.examples import Probed, probed_examples
 from harness.probe.memorisation import corpus_bleu, memorisation_rows
 from harness.probe.predictions import prediction_rows
@@ -78,7 +78,7 @@ def _prediction_figures(rows: list[Row]) -> dict[str, Figure]:
 
 def _memorisation(run: Run, probed: Probed) -> list[Row]:
     """Rows with their split: train and, as what generalisation alone achieves, heldout."""
-    settings, tokenizer = run.config.probe, load_tokenizer(run.config.model)
+    settings, tokenizer = run.config.probe, run.tokenizer()
     splits = {
         "train": probed.trained[: settings.memorisation_examples],
         "heldout": probed.heldout[: settings.memorisation_examples],
@@ -104,4 +104,4 @@ def _benchmarks(run: Run) -> dict[str, Figure]:
     from harness.probe.benchmarks import benchmark_figures
 
     settings = run.config.probe
-    return benchmark_figures(run.trained_model(), load_tokenizer(run.config.model), settings.benchmarks, settings.seed)
+    return benchmark_figures(run.trained_model(), run.tokenizer(), settings.benchmarks, settings.seed)
