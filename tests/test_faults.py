@@ -124,7 +124,7 @@ def test_a_full_disk_is_one_clear_error_and_room_lets_the_run_go_on(compose, tmp
         assert len(disk.history) == 6
     finally:
         if mounted:
-            subprocess.run(["umount", place.parent], check=True)
+            subprocess.run(["umount", "-l", place.parent], check=True)
 
 
 def test_an_unwritable_output_folder_is_refused_before_anything_starts(compose, tmp_path):
@@ -142,7 +142,7 @@ def test_a_read_only_output_folder_is_refused_before_anything_starts(compose, tm
         with pytest.raises(ValueError, match=r"output_dir=.*cannot be written"):
             make_plan([compose(*SMALL)])
     finally:
-        subprocess.run(["umount", tmp_path], check=True)
+        subprocess.run(["umount", "-l", tmp_path], check=True)
 
 
 def test_two_sweeps_on_one_folder_share_the_work(tmp_path):
