@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Prompt = Literal["alpaca", "vicuna_v1.1", "chatml", "chat_template"]
+Prompt = Literal["alpaca", "vicuna_v1.1", "chatml", "chat_template", "none"]
 
 # Stanford Alpaca, train.py PROMPT_DICT (github.com/tatsu-lab/stanford_alpaca); NEFTune trains with the same text
 # (github.com/neelsjain/NEFTune experiment_code/dataset.py). The answer follows the colon directly.
@@ -47,6 +47,9 @@ VICUNA_ANSWER = " {assistant}"
 CHATML_MESSAGE = "<|im_start|>{role}\n{text}<|im_end|>\n"
 CHATML_OPEN = "<|im_start|>assistant\n"
 CHATML_END = "<|im_end|>"
+
+# No template at all: plain text where there is no instruction, which otherwise stands on the lines before the answer.
+PLAIN_CONTEXT = "{user}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ def segments(
     Raises:
         ValueError: the tokenizer's chat template rewrites earlier messages, so that no answer has a fixed prompt.
     """
+    if prompt == "none":
+        return [Segment(_fill(PLAIN_CONTEXT, user=user) if user else "", answer) for user, answer in exchanges]
     if prompt == "vicuna_v1.1":
         return _vicuna(exchanges, system or VICUNA_SYSTEM)
     if prompt == "chatml":

@@ -93,6 +93,15 @@ def test_builtin_training_and_evaluation_share_no_instruction():
     assert not seen & {(item.instruction, item.input) for item in items}
 
 
+def test_builtin_text_is_plain_and_shares_nothing_with_what_is_held_out(compose):
+    train, heldout = load_examples(compose("dataset=builtin_text", "dataset.size=300", "dataset.heldout=50").dataset)
+    assert len({example.output for example in (*train, *heldout)}) == 350
+    assert {(example.instruction, example.input) for example in (*train, *heldout)} == {("", "")}
+    assert len(train) == 300
+    other = compose("dataset=builtin_text", "dataset.size=300", "dataset.heldout=50", "dataset.seed=7").dataset
+    assert {example.output for example in load_examples(other)[0]} != {example.output for example in train}
+
+
 def test_real_alpaca_eval_file(shared_data):
     items = load_eval_items(
         EvalSetConfig(name="alpaca_eval", path=str(shared_data / "alpaca_eval" / "reference_davinci003.json"), limit=16)

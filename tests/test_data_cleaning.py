@@ -157,6 +157,7 @@ def test_the_alpaca_prompt_refuses_what_it_has_no_place_for(tmp_path):
     assert said.startswith("row 1: several exchanges, for which dataset.prompt=alpaca has no place; set dataset.turns=")
     rows = [messages(("system", "s"), ("user", "a"), ("assistant", "b"))]
     assert "set dataset.clean.system=drop" in complaint(tmp_path, rows, prompt="alpaca")
+    assert "set dataset.clean.system=drop" in complaint(tmp_path, rows, prompt="none")
     loaded = load(tmp_path, rows, prompt="alpaca", clean={"system": "drop"})
     assert loaded.examples[0].system == ""
     assert "1 system messages left out" in loaded.describe()

@@ -49,6 +49,12 @@ def test_the_first_exchange_of_a_document():
         assert BYTES.decode(learnt) == answer
 
 
+def test_plain_text_is_learnt_from_its_first_token_on():
+    assert pieces(encode(Example("", "", "cd", "row 1"), prompt="none").documents[0], BYTES) == [("cd</s>", True)]
+    asked = encode(Example("ab", "", "cd", "row 1"), prompt="none").documents[0]
+    assert pieces(asked, BYTES) == [("ab\n", False), ("cd</s>", True)]
+
+
 def test_chatml_labels():
     tokenizer = byte_tokenizer("<|im_start|>", eos="<|im_end|>", template=CHATML_TEMPLATE)
     expected = [

@@ -69,7 +69,14 @@ def test_braces_and_template_words_of_users_are_left_alone():
 @pytest.mark.parametrize("further", ["", "of the sum 1 + 1"])
 @pytest.mark.parametrize(
     ("prompt", "tokenizer"),
-    [("alpaca", TINY), ("vicuna_v1.1", TINY), ("alpaca", CHATML), ("chatml", CHATML), ("chat_template", CHATML)],
+    [
+        ("alpaca", TINY),
+        ("vicuna_v1.1", TINY),
+        ("alpaca", CHATML),
+        ("chatml", CHATML),
+        ("chat_template", CHATML),
+        ("none", TINY),
+    ],
 )
 def test_evaluation_asks_what_training_showed(prompt, tokenizer, further):
     trained = encode_examples(

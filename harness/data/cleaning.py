@@ -69,7 +69,7 @@ def _shorten(example: Example, config: DatasetConfig, report: Report) -> Example
     if example.system and config.clean.system == "drop":
         report.changed["system messages left out"] += 1
         example = replace(example, system="")
-    if config.prompt.startswith("alpaca") and (example.more or example.system):
+    if config.prompt in ("alpaca", "none") and (example.more or example.system):
         what, key = ("several exchanges", "turns=first") if example.more else ("a system message", "clean.system=drop")
         raise ValueError(
             f"{example.where}: {what}, for which dataset.prompt={config.prompt} has no place; set dataset.{key}, "

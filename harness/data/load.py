@@ -50,8 +50,8 @@ def load_dataset(config: DatasetConfig) -> Loaded:
     Raises:
         ValueError: a missing or broken file, a row that no cleaning rule lets pass, or too few rows.
     """
-    if config.name == "builtin":
-        report, examples = Report("builtin"), _builtin_examples(config)
+    if config.name in _GENERATED:
+        report, examples = Report(config.name), _GENERATED[config.name](config)
         report.rows = len(examples)
     else:
         files = [_required_path("dataset", config.path)] if config.hub_id is None else hub_files(config)
@@ -112,6 +112,21 @@ def _builtin_examples(config: DatasetConfig) -> list[Example]:
     size = (config.size or 4096) + config.heldout
     items = builtin.generate("train", size, config.seed)
     return [Example(item.instruction, item.input, item.output, f"builtin {item.id}") for item in items]
+
+
+def _builtin_texts(config: DatasetConfig) -> list[Example]:
+    """Plain text about what the builtin tasks are about, no instruction; every text once."""
+    from harness.builtin.corpus import paragraphs
+
+    size, texts = (config.size or 4096) + config.heldout, dict[str, None]()
+    for text in paragraphs(config.seed):
+        texts[text] = None
+        if len(texts) == size:
+            break
+    return [Example("", "", text, f"builtin_text {number}") for number, text in enumerate(texts)]
+
+
+_GENERATED = {"builtin": _builtin_examples, "builtin_text": _builtin_texts}
 
 
 def _builtin_items(config: EvalSetConfig) -> list[EvalItem]:

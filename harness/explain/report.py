@@ -86,12 +86,13 @@ def _time(config: Config, model: Any) -> list[str]:
 def _data(config: Config) -> tuple[int | None, float, str]:
     """Training examples, tokens of one, and how they are known."""
     dataset = config.dataset
-    if dataset.name == "builtin" or dataset.path is not None:
+    if dataset.name in ("builtin", "builtin_text") or dataset.path is not None:
         from harness.data import load_examples
 
         examples = load_examples(dataset)[0]
         characters = (len(each.instruction) + len(each.input) + len(each.output) for each in examples)
-        each = (min(_PROMPT_TOKENS + n / _CHARACTERS_PER_TOKEN, dataset.max_length) for n in characters)
+        template = 0 if dataset.prompt == "none" else _PROMPT_TOKENS
+        each = (min(template + n / _CHARACTERS_PER_TOKEN, dataset.max_length) for n in characters)
         return len(examples), fmean(each), f"{_CHARACTERS_PER_TOKEN:g} characters a token"
     rows = dataset.size or ROWS.get(dataset.name)
     if rows is None:
