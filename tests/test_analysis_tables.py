@@ -251,7 +251,7 @@ def test_published_best_alpha_stands_beside_ours_of_the_same_kind(tmp_path: Path
     assert cell(table, ["none", ""], "win rate, published", "alpaca") == Published("29.79")
     best = ["symnoise", "best on test"]
     assert cell(table, best, "win rate, published", "alpaca") == Published("69.04")
-    assert cell(table, best, "win rate, published", "platypus") == Published("72.23", recalled=True)
+    assert cell(table, best, "win rate, published", "openplatypus") == Published("72.23", recalled=True)
     assert cell(table, ["symnoise", "chosen"], "win rate, published", "alpaca") == ""
     assert estimate(table, best, "win rate", "alpaca") == estimate(table, ["symnoise", "5"], "win rate", "alpaca")
     assert cell(table, best, "p (Holm)", "alpaca") == ""
