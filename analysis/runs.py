@@ -24,6 +24,7 @@ IDENTITY = ["model", "dataset", "eval_set", "noise", "alpha", "seed", "judge", "
 _NOT_CONTENT = ("tracking", "harness", "output_dir", "experiment", "stages")
 _NOT_CONTENT_KEYS = {
     *("train.name", "train.log_every", "train.checkpoint_every", "train.keep_model", "generate.name"),
+    *("train.keep_checkpoints", "train.heldout_every", "model.shape"),
     *("judge.store", "judge.concurrency", "judge.retries", "judge.timeout_s", "judge.api_key_env", "judge.python"),
     *("train.devices", "train.nodes", "train.sharding", "train.cpu_offload"),
     *("probe.name", "probe.max_tokens", "probe.every", "judge.unparsed_retries"),

@@ -75,7 +75,7 @@ def plan_requests(
     """Give every prompt its token budget and sort them, longest prompt first (the largest memory comes first).
 
     `max_positions` is the longest sequence that the model has positions for (None: no limit).
-    Raises ValueError for an empty prompt and, naming all of them at once, for prompts that leave no room to answer.
+    Raises ValueError for an empty prompt and, naming the first ten, for prompts that leave no room to answer.
     """
     totals = [limit for limit in (settings.max_length, max_positions) if limit is not None]
     total = min(totals) if totals else None
@@ -86,7 +86,8 @@ def plan_requests(
         over = [f"{index} ({len(prompt)} tokens)" for index, prompt in enumerate(prompts) if len(prompt) >= total]
         if over:
             limits = f"max_length={settings.max_length}, the model's positions={max_positions}"
-            raise ValueError(f"prompts {', '.join(over)} leave no room for an answer within {limits}")
+            more = f" and {len(over) - 10} more" if len(over) > 10 else ""
+            raise ValueError(f"prompts {', '.join(over[:10])}{more} leave no room for an answer within {limits}")
     requests = []
     for index, prompt in enumerate(prompts):
         rooms = [settings.max_new_tokens, None if total is None else total - len(prompt)]
