@@ -139,7 +139,9 @@ def test_garbage_is_no_verdict_and_is_asked_again_next_time(body: Any, tmp_path:
 def test_nothing_but_garbage_stops_early(tmp_path: Path) -> None:
     with serve(lambda *_: completion("qwerty")) as server:
         judge = OpenAIJudge(config(server.url, unparsed_retries=0))
-        with pytest.raises(ValueError, match=r"none of the first [2-5]\d replies could be parsed, the last is 'qwerty'"):
+        with pytest.raises(
+            ValueError, match=r"none of the first [2-5]\d replies could be parsed, the last is 'qwerty'"
+        ):
             ask(judge, pairs(200), tmp_path / "v.sqlite")
     assert len(server.requests) <= HOPELESS + 2 * 16  # what was in flight
 
