@@ -68,7 +68,7 @@ def test_what_cannot_be_fetched_says_why_and_what_to_do(tmp_path):
 
 def test_every_data_set_is_pinned_to_a_commit_and_a_file(compose):
     assert sorted(path.stem for path in (conf_dir() / "dataset").glob("*.yaml")) == sorted(
-        [*HUB_SETS, "builtin", "local"]
+        [*HUB_SETS, "builtin", "builtin_text", "local"]
     )
     for name in HUB_SETS:
         dataset = compose(f"dataset={name}").dataset

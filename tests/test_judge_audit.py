@@ -116,7 +116,7 @@ def test_the_command_asks_a_judge_about_a_sample(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["judge=nobody"], "judge=nobody: expected one of alpaca_eval, endpoint"),
+        (["judge=nobody"], "judge=nobody: expected one of alpaca_eval, alpaca_eval_chatgpt"),
         (["judge=endpoint", "judge.order=random"], "judge.order: Input should be 'alpaca_eval' or 'both'"),
         (["judge=endpoint", "judge.flavour=x"], "judge.flavour: Extra inputs are not permitted"),
         (["alpha=3"], "alpha: expected judge=NAME or judge.KEY=VALUE"),
