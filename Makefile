@@ -15,7 +15,7 @@ help: ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gguf,peft,judge,report,dashboard,notebooks,joblib,slurm]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gguf,peft,judge,report,dashboard,notebooks,joblib,slurm,docs]"
 	@touch $@
 
 run: $(STAMP) ## install, then the default sweep of six runs, and its table
