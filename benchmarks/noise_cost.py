@@ -18,7 +18,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from statistics import median
 
@@ -29,9 +30,11 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks._common import both_orders, machine, spread, table
+from harness.allocation import kept_memory
 from harness.attention import packed_attention
 from harness.batching import Batch, Document, micro_batches
 from harness.config import NoiseConfig
+from harness.linear import fast_linear
 from harness.loss import ResponseLoss
 from harness.noise import PRESETS, EmbeddingNoise, Noise, noise_generators, perturb
 from harness.noise.inject import PairMode
@@ -99,9 +102,8 @@ def transformers_step(model: LlamaForCausalLM, batch: dict[str, Tensor], preset:
             (model(**batch).loss / len(halves)).backward()
 
 
-def steps_of(loop: str, documents: list[Document]) -> dict[str, Step]:
+def steps_of(model: LlamaForCausalLM, loop: str, documents: list[Document]) -> dict[str, Step]:
     """A whole optimiser step of each kind, all of one model."""
-    model = LlamaForCausalLM(SMOLLM2_135M).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     objective, accelerator = ResponseLoss(model), Accelerator(cpu=True)
     (packed,) = micro_batches(documents, layout="packed")
@@ -110,14 +112,23 @@ def steps_of(loop: str, documents: list[Document]) -> dict[str, Step]:
 
     def step(preset: str, mode: PairMode) -> None:
         if loop == "harness":
-            with packed_attention(model):
-                harness_step(objective, packed, preset, mode, accelerator)
+            harness_step(objective, packed, preset, mode, accelerator)
         else:
             transformers_step(model, named, preset, mode)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     return {label: partial(step, *kind) for label, kind in KINDS.items()}
+
+
+@contextmanager
+def surroundings(model: LlamaForCausalLM, loop: str) -> Iterator[None]:
+    """What the training stage works inside; for the loop of transformers nothing."""
+    if loop == "transformers":
+        yield
+        return
+    with packed_attention(model), fast_linear(model), kept_memory():
+        yield
 
 
 def seconds_of(steps: dict[str, Step], rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
@@ -167,7 +178,10 @@ def main() -> int:
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     documents = documents_of(options.documents, options.length)
-    wall, processor = seconds_of(steps_of(options.loop, documents), options.rounds)
+    model = LlamaForCausalLM(SMOLLM2_135M).train()
+    steps = steps_of(model, options.loop, documents)
+    with surroundings(model, options.loop):
+        wall, processor = seconds_of(steps, options.rounds)
     rows, too_slow = [], []
     for label, (preset, _) in KINDS.items():
         ratio, noise = ratios(wall, label), Noise(**PRESETS[preset])
