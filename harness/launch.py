@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from harness.context import Run, StageResult
 from harness.nodes import node_rank, rendezvous
 from harness.plan import pending_stages
 from harness.record import RunFolder, read_json
-from harness.worker import RESULT, die_with_parent
+from harness.worker import MEETING, RANKS, RESULT, die_with_parent
 
 _POLL_SECONDS = 0.2
 # What torchrun gives its ranks after SIGTERM before it kills them, and what it is given itself.
@@ -38,15 +38,13 @@ def run(run: Run) -> StageResult:
     Raises:
         RankFailed: a rank failed; the message is that of the first, its traceback is in the log.
     """
-    run.folder.remove_tree("ranks")
-    (run.folder / "ranks").mkdir()
     with _torchrun(run.config.train, run.folder) as process:
         status = _follow(process, run)
-    result = run.folder / "ranks" / RESULT
+    result = run.folder / RANKS / RESULT
     if status or not result.exists():
         _raise_first(run, status)
     figures = StageResult(**read_json(result))
-    run.folder.remove_tree("ranks")
+    run.folder.remove_tree(RANKS)
     return figures
 
 
@@ -64,12 +62,13 @@ def assist(config: Config, folder: RunFolder) -> dict[str, Any]:
     return {}
 
 
-def torchrun_options(settings: TrainConfig, store: str, run_id: str) -> list[str]:
-    """Processes and where they meet: a file on one node, so that nothing listens; a host and port for several."""
+def torchrun_options(settings: TrainConfig, meeting: Path, run_id: str) -> list[str]:
+    """Processes and where they meet: in a folder on one node, so that nothing listens; a host and port for several."""
     here = str(devices(settings))
     end = ["--shutdown-timeout", str(_RANK_SECONDS), "--max-restarts", "0"]
     if settings.nodes == 1:
-        meet = ["--rdzv-backend", "c10d", "--rdzv-conf", "store_type=file", "--rdzv-endpoint", f"{store}/torchrun"]
+        file = str(meeting / "torchrun")
+        meet = ["--rdzv-backend", "c10d", "--rdzv-conf", "store_type=file", "--rdzv-endpoint", file]
         return ["--nnodes", "1", "--nproc-per-node", here, "--rdzv-id", run_id, *meet, *end]
     host, port = rendezvous()
     meet = ["--node-rank", str(node_rank()), "--master-addr", host, "--master-port", str(port)]
@@ -88,18 +87,35 @@ def devices(settings: TrainConfig) -> int:
 @contextmanager
 def _torchrun(settings: TrainConfig, folder: RunFolder) -> Iterator[subprocess.Popen[bytes]]:
     """torchrun in a session of its own, ended with this block and, by the kernel, with this process."""
-    with tempfile.TemporaryDirectory(prefix="harness-") as store:
-        options = torchrun_options(settings, store, folder.path.name)
+    path = folder.path.resolve()
+    with _predecessor_gone(path) as lock:
+        if node_rank() == 0:
+            folder.remove_tree(RANKS)
+        meeting = path / RANKS / f"meeting-{os.getpid()}"
+        meeting.mkdir(parents=True, exist_ok=True)
+        options = torchrun_options(settings, meeting, path.name)
         process = subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", *options, "-m", "harness.worker", folder.path.resolve()],
-            env=_environment(settings, store),
+            [sys.executable, "-m", "torch.distributed.run", *options, "-m", "harness.worker", path],
+            env=_environment(settings, meeting),
             start_new_session=True,
+            pass_fds=[lock],
             preexec_fn=lambda: die_with_parent(signal.SIGTERM),
         )
         try:
             yield process
         finally:
             _end(process)
+
+
+@contextmanager
+def _predecessor_gone(path: Path) -> Iterator[int]:
+    """Wait for the torchrun of a command that was killed: its ranks may still be saving. The lock's file descriptor.
+
+    torchrun inherits the lock and outlives its ranks, so it is free when all of them are gone.
+    """
+    with open(path / f".{RANKS}-{node_rank()}.lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -112,12 +128,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _environment(settings: TrainConfig, store: str) -> dict[str, str]:
+def _environment(settings: TrainConfig, meeting: Path) -> dict[str, str]:
     """Of the ranks: no secrets they have no use for, and the loopback interface on a single node."""
     secret = {"WANDB_API_KEY", "OPENAI_API_KEY"}
     environment = {name: value for name, value in os.environ.items() if name not in secret}
     if settings.nodes == 1:
-        environment |= {"HARNESS_STORE": f"{store}/ranks", "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+        environment |= {MEETING: str(meeting / "ranks"), "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     environment.setdefault("OMP_NUM_THREADS", "1")
     package = str(Path(__file__).parents[1])
     environment["PYTHONPATH"] = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -143,7 +159,7 @@ def _follow(process: subprocess.Popen[bytes], run: Run) -> int:
 
 def _raise_first(run: Run, status: int) -> None:
     """Report the rank that failed first, not those that miss it; where all only miss one, it was killed."""
-    reports = sorted((run.folder / "ranks").glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    reports = sorted((run.folder / RANKS).glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
     errors: list[dict[str, Any]] = [read_json(path) | {"rank": path.stem.removeprefix("error-")} for path in reports]
     for error in errors:
         run.folder.log(f"rank {error['rank']} failed\n{error['traceback']}")

@@ -24,7 +24,11 @@ from harness.record import METRICS, RunFolder, write_json
 from harness.secrets import redact
 from harness.tracking import Tracker
 
+# In the run folder, while ranks are at work: where they meet, what they report. Whatever ended them, the next start
+# removes it.
+RANKS = "ranks"
 RESULT = "result.json"
+MEETING = "HARNESS_MEETING"  # environment: the file through which the ranks of one node meet
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 # Of one collective operation; the first waits while other processes still load the model.
@@ -55,11 +59,11 @@ def main(path: Path) -> None:
         config = parse(yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8")))
         result = _train(config, path, rank)
         if rank == 0:
-            write_json(path / "ranks" / RESULT, asdict(result))
+            write_json(path / RANKS / RESULT, asdict(result))
     except Exception as error:
         told = {"message": redact(str(error)), "traceback": redact(traceback.format_exc())}
         reason = {"type": type(error).__name__, **told}
-        write_json(path / "ranks" / f"error-{rank}.json", reason)
+        write_json(path / RANKS / f"error-{rank}.json", reason)
         raise SystemExit(1) from error
 
 
@@ -85,13 +89,13 @@ def _join(cuda: bool) -> None:
 
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    store = os.environ.get("HARNESS_STORE")
+    ranks, file = int(os.environ["WORLD_SIZE"]), os.environ.get(MEETING)
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo",
         rank=int(os.environ["RANK"]),
-        world_size=int(os.environ["WORLD_SIZE"]),
+        world_size=ranks,
         timeout=_PATIENCE,
-        init_method=f"file://{store}" if store else None,
+        store=distributed.FileStore(file, ranks) if file else None,
     )
 
 
