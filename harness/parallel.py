@@ -126,11 +126,12 @@ def total_norm(tensors: Iterable[Tensor]) -> Tensor:
     return whole
 
 
-def full_weights(model: nn.Module) -> dict[str, Tensor] | None:
+def full_weights(model: nn.Module, trained_only: bool = False) -> dict[str, Tensor] | None:
     """Whole weights of a sharded model on the CPU, on the first process alone; None elsewhere. All must call it."""
     if not any(hasattr(parameter, "full_tensor") for parameter in model.parameters()):
         return None
-    weights: Any = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=trained_only)
+    weights: Any = get_model_state_dict(model, options=options)
     return weights if is_first() else None
 
 

@@ -49,7 +49,7 @@ from harness.record import STEPS
 from harness.regularisers import Method, Piece, method_of
 from harness.schedule import batch_at, lr_factor, total_steps, unique_examples
 from harness.stability import stability
-from harness.trainable import for_inference, make_trainable
+from harness.trainable import for_inference, is_adapted, make_trainable
 
 # (step, whether it is the last) -> figures, none where none are due
 Observer = Callable[[int, bool], dict[str, float]]
@@ -87,7 +87,7 @@ def run(run: Run) -> StageResult:
         if status == "finished" and data.heldout:
             figures["heldout/loss"] = mean_loss(objective, data.heldout, settings.micro_batch_tokens, layout)
     if status == "finished":
-        weights = full_weights(model)
+        weights = full_weights(model, trained_only=is_adapted(model))
         if is_first():
             save_model(model, tokenizer, run.folder / "model", weights)
         # A rank of several is about to end, and its weights may be shards.

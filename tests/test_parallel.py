@@ -52,7 +52,7 @@ def test_shares_make_the_effective_batch_with_as_many_passes_everywhere(ranks):
 
 
 def train(compose: Callable, tmp_path: Path, name: str, *overrides: str) -> Config:
-    config = compose(*TINY, f"output_dir={tmp_path / name}", "stages=[train]", *overrides)
+    config = compose(*TINY, "stages=[train]", f"output_dir={tmp_path / name}", *overrides)
     execute(config)
     return config
 
@@ -67,7 +67,7 @@ def assert_same_training(ours: Config, theirs: Config, tolerance: float) -> None
         assert [row[key] for row in rows] == [row[key] for row in expected]
     summaries = [json.loads((folder_of(config) / "summary.json").read_text())["final"] for config in (ours, theirs)]
     assert summaries[0]["heldout/loss"] == pytest.approx(summaries[1]["heldout/loss"], rel=tolerance)
-    weights, reference = (load_file(folder_of(config) / "model" / "model.safetensors") for config in (ours, theirs))
+    weights, reference = (load_file(next((folder_of(each) / "model").glob("*.safetensors"))) for each in (ours, theirs))
     assert weights.keys() == reference.keys()
     for name, tensor in reference.items():
         assert (weights[name] - tensor).norm() <= 20 * tolerance * tensor.norm(), name
@@ -119,6 +119,21 @@ def test_every_method_trains_the_same_on_two_processes(compose, tmp_path, noise,
     both = train(compose, tmp_path, "two", f"noise={noise}", "train.devices=2", f"train.sharding={sharding}")
     # Adversarial directions are normalised gradients of small differences: they amplify rounding.
     assert_same_training(both, alone, 1e-3 if noise in ("vat", "smart", "freelb") else 2e-5)
+
+
+@pytest.mark.parametrize("sharding", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
+def test_adapters_train_as_on_one_process(compose, tmp_path, sharding):
+    """Adapters are sharded with their base, alone in the checkpoints and in model/, and load again to answer."""
+    pytest.importorskip("peft")
+    lora = ("noise=symnoise", "train.method=lora", "stages=[train,generate]")
+    alone = train(compose, tmp_path, "one", *lora)
+    both = train(compose, tmp_path, "two", *lora, "train.devices=2", f"train.sharding={sharding}")
+    # The second matrix starts at zero: Adam's first steps have the size of lr whatever the gradient, rounding included.
+    assert_same_training(both, alone, 1e-4)
+    files = [{path.name for path in (folder_of(config) / "model").glob("*.safetensors")} for config in (alone, both)]
+    assert files == [{"adapter_model.safetensors"}] * 2
+    answers = [(folder_of(config) / "model_outputs.json").read_text() for config in (alone, both)]
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.slow
@@ -242,6 +257,7 @@ def test_devices_are_no_part_of_a_runs_identity_except_for_a_mean_of_means(compo
         (("train.sharding=fsdp",), "sharding=fsdp needs several processes"),
         (("train.cpu_offload=true", "train.devices=2"), "cpu_offload=true has no effect with sharding=ddp"),
         (("train.devices=0",), "train.devices"),
+        (("train.devices=2", "train.sharding=fsdp", "train.method=qlora"), "a base of 4 bits cannot be cut"),
         (("train.devices=auto", "train.loss=micro_batch_mean"), "give a number"),
     ],
 )

@@ -94,6 +94,8 @@ class TrainConfig(Section):
     def _devices_fit(self) -> TrainConfig:
         if self.sharding == "fsdp" and not self.several:
             raise ValueError("sharding=fsdp needs several processes: give train.devices (or train.nodes)")
+        if self.sharding == "fsdp" and self.method == "qlora":
+            raise ValueError("sharding=fsdp: a base of 4 bits cannot be cut into shards; use ddp, or train.method=lora")
         if self.cpu_offload and self.sharding != "fsdp":
             raise ValueError("cpu_offload=true has no effect with sharding=ddp")
         if self.loss == "micro_batch_mean" and self.devices == "auto":
