@@ -135,6 +135,14 @@ class RunFolder:
             if (self / name).exists():
                 write_text(self / name, "".join(json.dumps(row) + "\n" for row in rows))
 
+    def _remove_unfinished(self) -> None:
+        """What a process that was killed had not yet renamed into place."""
+        for path in self.path.glob(".*.tmp"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process.
@@ -148,4 +156,5 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunBusy(f"{self.path}: another process is working on this run") from None
+            self._remove_unfinished()
             yield

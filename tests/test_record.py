@@ -63,3 +63,12 @@ def test_two_workers_on_one_run(tmp_path):
         RunFolder(tmp_path).locked(),
     ):
         pass
+
+
+def test_what_a_killed_process_left_half_written_goes_with_the_next_start(tmp_path):
+    run = RunFolder(tmp_path)
+    (run / ".stages.json.17.tmp").write_text("{")
+    (run / ".model.17.tmp").mkdir()
+    (run / ".model.17.tmp" / "part").write_text("")
+    with run.locked():
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
