@@ -14,6 +14,7 @@ from harness.config import Config, GenerateConfig, parse
 from harness.identity import run_id, stage_fingerprint
 from harness.record import RunFolder
 from harness.secrets import refuse_secrets
+from harness.tracking import upload_is_due
 
 
 class RunFailed(ValueError):
@@ -87,7 +88,7 @@ def folder_of(config: Config) -> RunFolder:
 
 
 def pending_stages(config: Config, folder: RunFolder) -> list[str]:
-    """The requested stages that are not complete with these settings, and "record" if the end is missing.
+    """The requested stages that are not complete with these settings, and "record" if the end or W&B's copy is missing.
 
     A diverged run has nothing left to do: the same settings would diverge again.
     """
@@ -96,7 +97,7 @@ def pending_stages(config: Config, folder: RunFolder) -> list[str]:
     ]
     if "train" not in pending and folder.stages().get("train", {}).get("status") == "diverged":
         pending = []
-    recorded = (folder / "done").exists() and not pending
+    recorded = (folder / "done").exists() and not pending and not upload_is_due(config, folder)
     return pending if recorded else [*pending, "record"]
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.config import Config
-from harness.record import RunFolder
+from harness.record import RunFolder, read_json, write_json
 
 # What a run waits for a server that does not answer, at its start and at its end.
 _PATIENCE_S = 30.0
+# In the run folder while W&B's server has not all of the run: {"arrived": whether it has some}.
+_UNSENT = "unsent.json"
 
 
 class Tracker:
@@ -25,28 +30,49 @@ class Tracker:
     def __init__(self, config: Config, run_id: str, folder: RunFolder) -> None:
         self._run: Any = None
         self._config, self._run_id, self._folder = config, run_id, folder
-        if config.tracking.mode == "disabled":
-            return
-        root = Path(config.output_dir).expanduser().resolve()
-        _isolate(root)
+        self._root = Path(config.output_dir).expanduser().resolve()
+        if config.tracking.mode != "disabled":
+            _isolate(self._root)
+            self._start()
+            if not Path(self._run.dir).resolve().is_relative_to(self._root):
+                raise OSError(f"W&B writes to {self._run.dir}, outside output_dir={self._root}; is WANDB_DIR set?")
+            self._replay()
+
+    def _start(self) -> None:
         import wandb
 
+        if self._config.tracking.mode == "offline":
+            self._run = self._init("offline")
+            return
         try:
-            self._run = _init(config, run_id, root, config.tracking.mode)
+            self._run = self._init("online")
+            write_json(self._folder / _UNSENT, {"arrived": True})
         except wandb.errors.CommError as error:
-            self._say(f"W&B cannot be reached ({error}): this run is logged offline; `wandb sync` uploads it later")
+            write_json(self._folder / _UNSENT, {"arrived": self._arrived})
+            self._say(f"W&B cannot be reached ({error}): {self._later}")
             wandb.teardown()  # its service holds the id of the run that did not start
-            self._run = _init(config, run_id, root, "offline")
-        if not Path(self._run.dir).resolve().is_relative_to(root):
-            raise OSError(f"W&B writes to {self._run.dir}, outside output_dir={root}; is WANDB_DIR set?")
-        self._replay(folder)
+            self._run = self._init("offline")
+
+    def _init(self, mode: Literal["offline", "online"]) -> Any:
+        return _init(self._config, self._run_id, self._root, mode)
+
+    @property
+    def _arrived(self) -> bool:
+        """Whether the server has a part of the run, and would get its rows twice from the log of the whole."""
+        unsent = self._folder / _UNSENT
+        return unsent.exists() and bool(read_json(unsent)["arrived"])
+
+    @property
+    def _later(self) -> str:
+        sync = "" if self._arrived else ", and so does `wandb sync`"
+        return f"the whole run is logged offline; the same command uploads later what is missing there{sync}"
 
     def _say(self, message: str) -> None:
         self._folder.log(message)
         print(f"warning: {message}", file=sys.stderr)
 
-    def _replay(self, folder: RunFolder) -> None:
-        for row in folder.metrics():
+    def _replay(self) -> None:
+        for row in self._folder.metrics():
             if row["step"] >= self._run.step:
                 self.log(row)
 
@@ -61,53 +87,77 @@ class Tracker:
             return
         import wandb
 
+        run = self._run
         try:
-            self._write_end(final, tables, status)
+            complete, reason = self._end(final, tables, status), f"slower than {_PATIENCE_S:.0f} s"
         except wandb.errors.CommError as error:
-            self._say(f"W&B went away ({error}): the whole run is logged offline; `wandb sync` uploads it later")
-            self._restart_offline()
-            self._write_end(final, tables, status)
-        self._finish(0 if status == "finished" else 1)
+            complete, reason = False, str(error)
+        if not complete and not run.offline:
+            self._say(f"W&B went away ({reason}): {self._later}")
+            self._restart_offline(run)
+            self._end(final, tables, status)
+        elif not run.offline:
+            (self._folder / _UNSENT).unlink(missing_ok=True)
+            _forget_earlier_attempts(self._root, self._run_id)
 
-    def _write_end(self, final: dict[str, Any], tables: dict[str, list[dict[str, Any]]], status: str) -> None:
+    def _end(self, final: dict[str, Any], tables: dict[str, list[dict[str, Any]]], status: str) -> bool:
+        """Write the end and close the log; whether that was over in time (online, each table waits for the server).
+
+        Raises:
+            wandb.errors.CommError: a table needs a server, and there is none.
+        """
         import wandb
 
         for key, value in final.items():
             self._run.summary[f"final/{key}"] = value
         self._run.summary["status"] = status
+        until = math.inf if self._run.offline else time.monotonic() + _PATIENCE_S
         for name, rows in tables.items():
+            if time.monotonic() > until:
+                return False
             columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
             data: list[Any] = [[row.get(column) for column in columns] for row in rows]
             self._run.log({name: wandb.Table(columns=columns, data=data)})
+        return self._finish(0 if status == "finished" else 1)
 
-    def _restart_offline(self) -> None:
+    def _restart_offline(self, online: Any) -> None:
         """Replace the log that went online, which can hold no tables without a server, by one of the whole run."""
         import wandb
 
-        online = Path(self._run.dir).parent
-        self._finish(1)
+        with suppress(TimeoutError):
+            online.finish(exit_code=1)
         wandb.teardown()
-        shutil.rmtree(online, ignore_errors=True)
-        root = Path(self._config.output_dir).expanduser().resolve()
-        self._run = _init(self._config, self._run_id, root, "offline")
-        self._replay(self._folder)
+        shutil.rmtree(Path(online.dir).parent, ignore_errors=True)
+        self._run = self._init("offline")
+        self._replay()
 
     def abort(self) -> None:
         """Close the run as failed, keeping what was logged."""
-        if self._run is not None:
-            self._finish(1)
+        if self._run is not None and not self._finish(1):
+            self._say(f"W&B took longer than {_PATIENCE_S:.0f} s; the same command goes on with what is missing there")
 
-    def _finish(self, exit_code: int) -> None:
-        """Wait for the upload, but not for ever: W&B's log on disk is complete before that."""
+    def _finish(self, exit_code: int) -> bool:
+        """Wait for the upload, but not for ever: W&B's log on disk is complete before that. Whether it was in time."""
         run, self._run = self._run, None
-        log = Path(run.settings.sync_file)
+        log, in_time = Path(run.settings.sync_file), True
         try:
             run.finish(exit_code=exit_code)
         except TimeoutError:
-            where = Path(run.dir).parent
-            self._say(f"W&B took longer than {_PATIENCE_S:.0f} s: upload the rest with `wandb sync {where}`")
+            in_time = False
         if not log.is_file() or not log.stat().st_size:
             self._say(f"W&B wrote nothing to {log} (a full disk?); metrics.jsonl holds everything")
+        elif run.offline and self._arrived:
+            _synced(log).touch()  # for `wandb sync`: it would append all rows to those that arrived
+        return in_time
+
+
+def upload_is_due(config: Config, folder: RunFolder) -> bool:
+    """Whether a run with tracking=online was cut off from its server, and `wandb sync` has not made up for it."""
+    if config.tracking.mode != "online" or not (folder / _UNSENT).exists():
+        return False
+    logs = _offline_logs(Path(config.output_dir).expanduser(), folder.path.name)
+    synced = any(_synced(file).exists() for log in logs for file in log.glob("run-*.wandb"))
+    return bool(read_json(folder / _UNSENT)["arrived"]) or not synced
 
 
 def _init(config: Config, run_id: str, root: Path, mode: Literal["offline", "online"]) -> Any:
@@ -156,5 +206,14 @@ def _isolate(root: Path) -> None:
 
 def _forget_earlier_attempts(root: Path, run_id: str) -> None:
     """Remove offline logs of earlier, interrupted attempts at this run: the new log replays what they held."""
-    for folder in (root / "wandb").glob(f"offline-run-*-{run_id}"):
+    for folder in _offline_logs(root, run_id):
         shutil.rmtree(folder)
+
+
+def _offline_logs(root: Path, run_id: str) -> list[Path]:
+    return list((root / "wandb").glob(f"offline-run-*-{run_id}"))
+
+
+def _synced(log: Path) -> Path:
+    """The file by which `wandb sync` knows a log that it need not upload."""
+    return log.with_name(f"{log.name}.synced")

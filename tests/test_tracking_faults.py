@@ -1,4 +1,4 @@
-"""W&B that is away, dies or dawdles: the run goes on, says so, and `wandb sync` later completes the copy once."""
+"""W&B that is away, dies or dawdles: the run goes on, says so, and the copy is completed later, each row once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wandb_server import StoredRun, WandbServer, wandb_server
 from harness import tracking
 from harness.config import Config
 from harness.pipeline import execute
-from harness.plan import folder_of
+from harness.plan import folder_of, pending_stages
 
 API_KEY = "0" * 40
 ONLINE = [*SMALL, "tracking=online", "tracking.entity=team", "tracking.project=study", "noise=symnoise"]
@@ -58,6 +58,10 @@ def assert_complete(config: Config, stored: StoredRun) -> None:
     assert {"final/train/loss", "final/judge/win_rate"} <= set(stored.summary)
 
 
+def assert_tables_once(stored: StoredRun) -> None:
+    assert sum("generations" in row for row in stored.history) == 1
+
+
 def only(server: WandbServer) -> StoredRun:
     (run,) = server.runs.values()
     return run
@@ -73,10 +77,27 @@ def test_an_unreachable_server_makes_an_offline_log_that_syncs_later(compose, cl
     waited = time.monotonic() - started
     assert "W&B cannot be reached" in capsys.readouterr().err
     assert "W&B cannot be reached" in (folder_of(config) / "log.txt").read_text()
+    assert pending_stages(config, folder_of(config)) == ["record"]
     with wandb_server(port) as server:
         sync(Path(config.output_dir), server)
         assert_complete(config, only(server))
+        assert pending_stages(config, folder_of(config)) == []
     assert waited < 60
+
+
+@pytest.mark.slow
+def test_the_same_command_uploads_what_an_unreachable_server_missed(compose, client):
+    with wandb_server() as server:
+        port = server.server_port
+    client.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+    config = compose(*ONLINE)
+    execute(config)
+    with wandb_server(port) as server:
+        execute(config)
+        sync(Path(config.output_dir), server)  # nothing is left for it
+        assert_complete(config, only(server))
+        assert_tables_once(only(server))
+        assert pending_stages(config, folder_of(config)) == []
 
 
 @pytest.mark.slow
@@ -100,24 +121,40 @@ def test_a_server_that_dies_during_the_run_loses_nothing(compose, client, capsys
     assert "W&B went away" in capsys.readouterr().err
     with wandb_server(port) as server:
         server.runs = early  # what it had received before
+        # `wandb sync` would append the whole log to the rows that had arrived: its mark keeps it from that.
+        arrived = list(only(server).history)
+        assert 0 < len(arrived) < 30
         sync(Path(config.output_dir), server)
-        # The client appends to what a server says it has, so rows that arrived before may be there twice, with one
-        # step number: nothing is lost, the later row of a step is the one to read.
-        stored = only(server)
-        stored.history = list({row["_step"]: row for row in stored.history}.values())
-        assert_complete(config, stored)
+        assert only(server).history == arrived
+        assert pending_stages(config, folder_of(config)) == ["record"]
+        assert execute(config)["status"] == "finished"
+        assert_complete(config, only(server))
+        assert_tables_once(only(server))
+        assert pending_stages(config, folder_of(config)) == []
+        assert not list((Path(config.output_dir) / "wandb").glob("offline-run-*"))
 
 
 @pytest.mark.slow
 def test_a_slow_server_does_not_hold_the_training_up(compose, client, capsys):
-    """Answers take longer than the patience: the end waits that long once, and a later sync completes the copy."""
-    config = compose(*ONLINE)
+    """Answers take longer than the patience: the end waits that long once, and the same command completes the copy."""
+    config = compose(*ONLINE, "train.max_steps=30")
     with wandb_server() as server:
         client.setenv("WANDB_BASE_URL", server.url)
-        server.delay = 3.0
-        assert execute(config)["status"] == "finished"
+        original = tracking.Tracker.log
+
+        def log(self: tracking.Tracker, row: dict[str, Any]) -> None:
+            original(self, row)
+            if row["step"] == 10:
+                time.sleep(2)  # let the first rows arrive
+                server.delay = 8.0
+
+        with client.context() as patch:
+            patch.setattr(tracking.Tracker, "log", log)
+            assert execute(config)["status"] == "finished"
+        assert "W&B went away" in capsys.readouterr().err
         server.delay = 0.0
-        time.sleep(4)
-        capsys.readouterr()
-        sync(Path(config.output_dir), server)
+        time.sleep(9)  # what was on its way arrives or is dropped
+        assert pending_stages(config, folder_of(config)) == ["record"]
+        assert execute(config)["status"] == "finished"
         assert_complete(config, only(server))
+        assert pending_stages(config, folder_of(config)) == []

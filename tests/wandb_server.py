@@ -116,7 +116,9 @@ def receive_stream(run: StoredRun, chunk: dict[str, Any]) -> None:
     """Take in a piece of a run's file stream: history rows, the summary, the end."""
     files = chunk.get("files") or {}
     history = files.get("wandb-history.jsonl", {"offset": len(run.history), "content": []})
-    # As the real server: rows are written at their offset, so that a piece sent twice is there once.
+    # As the real server: rows are written at their offset, so that a piece sent twice is there once. Its answer to
+    # UpsertBucket is the number of rows it has, and there the client goes on, also in `wandb sync` (wandb's own
+    # test_syncs_resumed_run needs it so): the log of a whole run is appended to what had arrived.
     rows = [json.loads(row) for row in history["content"]]
     run.history[history["offset"] : history["offset"] + len(rows)] = rows
     for row in files.get("wandb-summary.json", {}).get("content", []):
@@ -156,7 +158,8 @@ def _resume_status(server: WandbServer, variables: dict[str, Any]) -> dict[str, 
     if run is not None:
         bucket = {"id": run.name, "name": run.name, "displayName": run.display_name, "tags": run.tags}
         bucket |= {"logLineCount": 0, "eventsLineCount": 0, "historyLineCount": len(run.history), "eventsTail": "[]"}
-        bucket |= {"historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]), "wandbConfig": "{}"}
+        bucket |= {"historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]])}
+        bucket |= {"wandbConfig": json.dumps(run.config.get("_wandb", {}).get("value", {}))}
         bucket |= {"summaryMetrics": json.dumps(run.summary), "config": json.dumps(run.config)}
     project = {"id": "p", "name": variables["project"], "entity": {"id": "e", "name": variables["entity"] or "team"}}
     return {"model": project | {"bucket": bucket}}
