@@ -33,25 +33,26 @@ class Tracker:
         self._root = Path(config.output_dir).expanduser().resolve()
         if config.tracking.mode != "disabled":
             _isolate(self._root)
-            self._start()
+            self._run = self._start()
             if not Path(self._run.dir).resolve().is_relative_to(self._root):
                 raise OSError(f"W&B writes to {self._run.dir}, outside output_dir={self._root}; is WANDB_DIR set?")
             self._replay()
 
-    def _start(self) -> None:
+    def _start(self) -> Any:
+        """wandb's run, as the settings say or, where no server answers, offline."""
         import wandb
 
         if self._config.tracking.mode == "offline":
-            self._run = self._init("offline")
-            return
+            return self._init("offline")
         try:
-            self._run = self._init("online")
+            run = self._init("online")
             write_json(self._folder / _UNSENT, {"arrived": True})
+            return run
         except wandb.errors.CommError as error:
             write_json(self._folder / _UNSENT, {"arrived": self._arrived})
             self._say(f"W&B cannot be reached ({error}): {self._later}")
             wandb.teardown()  # its service holds the id of the run that did not start
-            self._run = self._init("offline")
+            return self._init("offline")
 
     def _init(self, mode: Literal["offline", "online"]) -> Any:
         return _init(self._config, self._run_id, self._root, mode)

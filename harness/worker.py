@@ -95,7 +95,7 @@ def _join(cuda: bool) -> None:
         rank=int(os.environ["RANK"]),
         world_size=ranks,
         timeout=_PATIENCE,
-        store=distributed.FileStore(file, ranks) if file else None,
+        store=distributed.FileStore(file, ranks) if file else None,  # type: ignore[attr-defined]
     )
 
 
