@@ -43,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     custom.add_argument("--rows", metavar="SETTINGS")
     custom.add_argument("--columns", metavar="SETTING", help="a group of columns for each of its values")
     custom.add_argument("--metrics", metavar="METRICS", help="names, or patterns like probe/*")
+    custom.add_argument("--differences", metavar="METRICS", help="those to compare with the baseline (the win rate)")
+    custom.add_argument("--baseline", metavar="NOISE", help="what they are compared with (default: none)")
     _finish(table, _table)
     compare = commands.add_parser("compare", help="two runs: settings that differ, results")
     compare.add_argument("first", metavar="RUN", help="a run folder, or an id in SOURCE, or a part of one")
@@ -90,11 +92,12 @@ def _table(arguments: argparse.Namespace) -> str:
         titles = {name: layout.title for name, layout in LAYOUTS.items()}
         titles["custom"] = "rows, columns and metrics by name: --rows, --columns, --metrics"
         return "".join(f"{name:<18}{title}\n" for name, title in titles.items())
-    given = (arguments.rows, arguments.columns, arguments.metrics)
+    given = (arguments.rows, arguments.columns, arguments.metrics, arguments.differences, arguments.baseline)
     if arguments.name == "custom":
         layout = custom_layout(*given)
     elif any(given):
-        raise ValueError(f"--rows, --columns, --metrics: only for the table custom, not {arguments.name}")
+        options = "--rows, --columns, --metrics, --differences, --baseline"
+        raise ValueError(f"{options}: only for the table custom, not {arguments.name}")
     else:
         layout = layout_named(arguments.name)
     from analysis.build import build
@@ -102,7 +105,13 @@ def _table(arguments: argparse.Namespace) -> str:
     from analysis.runs import load_runs
 
     options = {"group": arguments.group} if arguments.group else {}
-    return render(build(load_runs(arguments.source, **options), layout), arguments.format)
+    runs = load_runs(arguments.source, **options)
+    noises = sorted({record.config["noise"]["name"] for record in runs.records})
+    if arguments.baseline not in (None, *noises):
+        raise ValueError(
+            f"--baseline {arguments.baseline}: no finished run of that noise; there are {', '.join(noises)}"
+        )
+    return render(build(runs, layout), arguments.format)
 
 
 def _compare(arguments: argparse.Namespace) -> str:

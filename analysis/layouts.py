@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.columns import WIN_RATE
 from analysis.layout import Layout
+from analysis.settings import BASELINE
 
 _DIVERSITY = ("text/repetition_2_paper", "text/log_diversity_paper", "text/log_diversity", "text/measured")
 _LENGTHS = ("shorter", "similar", "longer")
@@ -152,6 +153,7 @@ _LAYOUTS = (
         "Noise types: distribution, scale and pairing",
         rows=("noise", "noise.distribution", "noise.scale", "noise.pair", "alpha"),
         optional=("noise/norm", "noise/ratio", "heldout/loss"),
+        differences=(WIN_RATE, "heldout/loss"),
     ),
     Layout(
         "compute_matched",
@@ -159,6 +161,7 @@ _LAYOUTS = (
         rows=("noise", "noise.pair", "alpha"),
         metrics=(WIN_RATE, "train/seconds"),
         optional=("train/documents", "train/rows", "train/tokens", "train/flops", "heldout/loss"),
+        differences=(WIN_RATE, "heldout/loss"),
         baseline="bernoulli_x2",
     ),
     Layout(
@@ -228,11 +231,26 @@ def layout_named(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-def custom_layout(rows: str | None, columns: str | None, metrics: str | None) -> Layout:
-    """A table by names: comma-separated settings, a setting to spread over columns, metrics or patterns of them."""
+def custom_layout(
+    rows: str | None,
+    columns: str | None,
+    metrics: str | None,
+    differences: str | None = None,
+    baseline: str | None = None,
+) -> Layout:
+    """A table by names: comma-separated settings, a setting to spread over columns, metrics or patterns of them.
+
+    differences: metrics compared with noise=`baseline`; by default the win rate, where it is shown.
+
+    Raises:
+        ValueError: a metric is to be compared that is not shown.
+    """
     names = tuple((metrics or WIN_RATE).split(","))
     fixed = tuple(name for name in names if "*" not in name)
     patterns = tuple(name for name in names if "*" in name)
+    compared = tuple(differences.split(",")) if differences else tuple(name for name in fixed if name == WIN_RATE)
+    if hidden := [name for name in compared if name not in fixed]:
+        raise ValueError(f"--differences {hidden[0]}: not among --metrics {','.join(names)}")
     return Layout(
         "custom",
         "Custom table",
@@ -240,5 +258,6 @@ def custom_layout(rows: str | None, columns: str | None, metrics: str | None) ->
         spread=columns,
         metrics=fixed,
         optional=patterns,
-        differences=tuple(name for name in fixed if name == WIN_RATE),
+        differences=compared,
+        baseline=baseline or BASELINE,
     )

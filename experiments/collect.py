@@ -1,4 +1,4 @@
-"""Write what a finished sweep showed into its lab-book folder: table.md, runs.csv, curves.md, samples.md, machine.json.
+"""Write what a finished sweep showed into its lab-book folder: tables, figures, runs.csv, curves, samples, machine.
 
     python -m experiments.collect RUNS FOLDER [--samples 6]
 
@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from harness.record import RunFolder, read_json, write_json, write_text
 
@@ -22,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="the sweep's output folder")
     parser.add_argument("folder", type=Path, help="the experiment's folder")
-    parser.add_argument("--samples", type=int, default=6, help="instructions to show with every run's answer")
+    parser.add_argument("--samples", type=int, default=6, help="instructions to show with the runs' answers")
     arguments = parser.parse_args()
     try:
         collect(arguments.runs, arguments.folder, ["ablation"], arguments.samples)
@@ -30,13 +34,18 @@ def main() -> None:
         parser.error(str(error))
 
 
-def collect(source: Path, folder: Path, tables: Sequence[str | dict[str, str]], answers: int) -> None:
-    """Write table.md (several tables: table-<name>.md), runs.csv, curves.md, samples.md, machine.json into `folder`.
+def collect(
+    source: Path, folder: Path, tables: Sequence[str | dict[str, str]], answers: int, figures: Sequence[str] = ()
+) -> None:
+    """Write table.md (several tables: table-<number>.md), runs.csv, curves.md, samples.md, machine.json into `folder`.
+
+    Curves and samples show one run of each setting, that of the lowest seed; tables and figures count all.
 
     Args:
         source: run folders.
         tables: names of `python -m analysis table`, or for the table custom its options by name.
-        answers: how many instructions to show with every run's answer.
+        answers: how many instructions to show with the runs' answers.
+        figures: names of `python -m analysis figures`, kept as PNG with their captions in captions.md.
 
     Raises:
         ValueError: no finished run.
@@ -51,10 +60,19 @@ def collect(source: Path, folder: Path, tables: Sequence[str | dict[str, str]], 
         _table(name, source, folder / f"{title}.md", "markdown", *flags)
         if number == 0:
             _table(name, source, folder / "runs.csv", "csv", *flags)
-    if answers and all((run / "model_outputs.json").exists() for run in runs):
-        write_text(folder / "samples.md", samples(runs, answers))
-    write_text(folder / "curves.md", curves(runs))
+    if figures:
+        _figures(source, folder, figures)
+    shown = of_lowest_seed(runs)
+    if answers and all((run / "model_outputs.json").exists() for run in shown):
+        write_text(folder / "samples.md", samples(shown, answers))
+    write_text(folder / "curves.md", curves(shown))
     write_json(folder / "machine.json", machine(runs[0]))
+
+
+def of_lowest_seed(runs: list[Path]) -> list[Path]:
+    """The runs of the lowest seed among them: one of each setting, where all settings have the same seeds."""
+    seeds = {run: yaml.safe_load((run / "config.yaml").read_text("utf-8"))["seed"] for run in runs}
+    return [run for run in runs if seeds[run] == min(seeds.values())]
 
 
 def curves(runs: list[Path]) -> str:
@@ -63,19 +81,30 @@ def curves(runs: list[Path]) -> str:
     steps = sorted({step for of_run in rows.values() for step in of_run})
     parts = []
     for key, title in (("train/loss", "Training loss"), ("heldout/loss", "Held-out loss")):
-        lines = ["| step | " + " | ".join(rows) + " |", "|---|" + "---|" * len(rows)]
+        lines = []
         for step in steps:
             cells = [of_run.get(step, {}).get(key) for of_run in rows.values()]
             if any(cell is not None for cell in cells):
                 shown = " | ".join("" if cell is None else f"{cell:.4f}" for cell in cells)
                 lines.append(f"| {step} | {shown} |")
-        parts.append(f"## {title}, nats per response token\n\n" + "\n".join(lines))
+        if lines:
+            head = ["| step | " + " | ".join(rows) + " |", "|---|" + "---|" * len(rows)]
+            parts.append(f"## {title}, nats per response token\n\n" + "\n".join([*head, *lines]))
     return "\n\n".join(parts) + "\n"
 
 
 def _table(name: str, source: Path, target: Path, form: str, *flags: str) -> None:
     command = [sys.executable, "-m", "analysis", "table", name, str(source), *flags, "--format", form]
     subprocess.run([*command, "-o", str(target)], check=True)
+
+
+def _figures(source: Path, folder: Path, names: Sequence[str]) -> None:
+    with tempfile.TemporaryDirectory() as drawn:
+        command = [sys.executable, "-m", "analysis", "figures", str(source), "-o", drawn, "--only", ",".join(names)]
+        subprocess.run(command, check=True)
+        for path in sorted(Path(drawn).glob("*.png")):
+            shutil.copyfile(path, folder / path.name)
+        shutil.copyfile(Path(drawn) / "captions.md", folder / "captions.md")
 
 
 def samples(runs: list[Path], count: int) -> str:

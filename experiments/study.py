@@ -1,9 +1,9 @@
 """Run a study of the lab book and write what it showed: `python -m experiments.study experiments/<folder>`.
 
-The folder's study.yaml says all: `sweeps` (lists of overrides, as on the command line) and `tables` (names, or
-{name: custom, rows: ..., metrics: ...}). Runs of all studies share one output folder (`--runs`), so what two studies
-have in common runs once, and finished runs are skipped. Afterwards the folder holds the tables, runs.csv, samples.md
-and machine.json, read from the run folders.
+The folder's study.yaml says all: `sweeps` (lists of overrides, as on the command line), `tables` (names, or
+{name: custom, rows: ..., metrics: ...}) and `figures` (names). Runs of all studies share one output folder (`--runs`),
+so what two studies have in common runs once, and finished runs are skipped. Afterwards the folder holds the tables,
+figures, runs.csv, samples.md and machine.json, read from the run folders.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
                 # A run that fails or diverges is a result: the tables list it, and the other sweeps go on.
                 subprocess.run(_command(sweep, arguments.runs), check=False)
         with selection(arguments.runs, planned(study["sweeps"])) as runs:
-            collect(runs, folder, study["tables"], study.get("samples", 4))
+            collect(runs, folder, study["tables"], study.get("samples", 4), study.get("figures", ()))
 
 
 def _command(sweep: list[str], runs: Path, *more: str) -> list[str]:

@@ -400,6 +400,15 @@ def test_custom_tables_take_names(tmp_path: Path) -> None:
         build(load_runs(tmp_path), custom_layout("noise,train.nothing", None, None))
 
 
+def test_custom_tables_compare_what_is_asked_with_what_is_asked(tmp_path: Path) -> None:
+    for noise, loss in (("neftune", 1.5), ("symnoise", 1.25)):
+        write_run(tmp_path, config_of(noise, 5), {"heldout/loss": loss})
+    layout = custom_layout(None, None, "heldout/loss", "heldout/loss", "neftune")
+    [table] = build(load_runs(tmp_path), layout)
+    assert estimate(table, ["symnoise", "5"], "held-out loss - neftune").mean == -0.25
+    assert cell(table, ["neftune", "5"], "held-out loss - neftune") == ""
+
+
 def test_no_finished_run_is_an_error_that_counts(tmp_path: Path) -> None:
     write_run(tmp_path, config_of("none"), status="failed")
     with pytest.raises(ValueError, match="no finished run to put into a table; found: 1 failed"):

@@ -1,4 +1,7 @@
-"""Every file of conf/experiment: its whole sweep composes and passes the schema, and a run of one step goes through."""
+"""Every file of conf/experiment: its whole sweep composes and passes the schema, and a run of one step goes through.
+
+The sweeps that the lab book (experiments/) declares compose, too.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.config_store import ConfigStore
@@ -19,6 +23,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
+from analysis.figures import FIGURES
 from analysis.layouts import LAYOUTS
 from harness.cli import conf_dir, enable_plugins, with_builtin_tasks
 from harness.config import Config, defaults
@@ -26,6 +31,7 @@ from harness.pipeline import execute
 from harness.plan import config_from, folder_of
 
 ROOT = Path(__file__).parents[1]
+STUDIES = sorted(path.parent.name for path in ROOT.glob("experiments/*/study.yaml"))
 NAMES = sorted(path.stem for path in conf_dir().glob("experiment/*.yaml"))
 # What the README promises to run, cut down to one step and one instruction.
 SMALL = [
@@ -103,6 +109,19 @@ def test_the_command_of_the_readme_plans_the_whole_table(tmp_path: Path) -> None
         assert first == "dataset=builtin brings eval_set=builtin judge=reference probe=default"
         # None, and four kinds of noise at three alphas.
         assert second == "15 jobs, 13 distinct, 0 done, 13 to run"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_of_the_lab_book_passes_the_schema(name: str, sweep: Any) -> None:
+    study = yaml.safe_load((ROOT / "experiments" / name / "study.yaml").read_text("utf-8"))
+    configs = []
+    for line in study["sweeps"]:
+        jobs, compose = sweep(*line)
+        configs += [compose(job) for job in corners(jobs)]
+    assert any(config.noise.name == "none" for config in configs)
+    tables = {table if isinstance(table, str) else table["name"] for table in study["tables"]}
+    assert tables <= {*LAYOUTS, "custom"}
+    assert set(study.get("figures", ())) <= set(FIGURES)
 
 
 def test_named_groups_stay_as_named() -> None:
