@@ -33,7 +33,7 @@ def test_a_study_becomes_its_folder(runs: Path, tmp_path: Path) -> None:
     collect(runs, folder, [custom, "ablation"], 2, ["forest"])
     written = {"losses.md", "table-2.md", "runs.csv", "samples.md", "curves.md", "machine.json", "forest.png"}
     assert {path.name for path in folder.iterdir()} == {*written, "captions.md"}
-    rows = list(csv.DictReader((folder / "runs.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((folder / "runs.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["noise"] for row in rows] == ["none", "neftune"]
     assert float(rows[1]["held-out loss - none (nats)"]) == pytest.approx(-1.0)
     assert (folder / "forest.png").read_bytes().startswith(b"\x89PNG")
