@@ -96,8 +96,8 @@ def _table(arguments: argparse.Namespace) -> str:
     if arguments.name == "custom":
         layout = custom_layout(*given)
     elif any(given):
-        options = "--rows, --columns, --metrics, --differences, --baseline"
-        raise ValueError(f"{options}: only for the table custom, not {arguments.name}")
+        flags = "--rows, --columns, --metrics, --differences, --baseline"
+        raise ValueError(f"{flags}: only for the table custom, not {arguments.name}")
     else:
         layout = layout_named(arguments.name)
     from analysis.build import build
