@@ -160,7 +160,7 @@ def supports_packing(model: PreTrainedModel) -> bool:
         model: a causal language model before it is wrapped or sharded; its mode (training or not) is
             restored.
     """
-    if not _has_known_structure(model):
+    if not has_known_structure(model):
         return False
     try:
         return _isolates_documents(model)
@@ -168,7 +168,8 @@ def supports_packing(model: PreTrainedModel) -> bool:
         return False
 
 
-def _has_known_structure(model: PreTrainedModel) -> bool:
+def has_known_structure(model: PreTrainedModel) -> bool:
+    """The first half of `supports_packing`, which needs no weights."""
     config = model.config.get_text_config()
     layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
     return (

@@ -91,14 +91,16 @@ def _job(composed: DictConfig) -> Any:
 
 def _single(composed: DictConfig, overrides: list[str]) -> Any:
     """Plan, check and do one run; in a sweep the sweeper has planned already."""
-    from harness.plan import config_from, make_plan, prepare
+    from harness.plan import config_from, make_plan
 
     config = config_from(composed, overrides)
     plan = make_plan([config])
     if not plan.announce():
         return None
-    print(*prepare(plan), sep="\n", file=sys.stderr)
     from harness.pipeline import execute
+    from harness.prepare import prepare
+
+    print(*prepare(plan), sep="\n", file=sys.stderr)
 
     return execute(config)
 

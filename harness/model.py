@@ -9,17 +9,37 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from harness.cache import cache_dir
 from harness.config import LoRAConfig, ModelConfig, TinyArchitecture
 from harness.identity import path_fingerprint, resolve_path
 from harness.record import commit_folder
-from harness.skeleton import ASSETS
-from harness.trainable import for_inference, is_adapted, peft_warnings
+from harness.skeleton import ASSETS, published_config, tiny_llama
+from harness.trainable import adapter_base, for_inference, is_adapted, peft_warnings
 
 disable_progress_bar()  # the run shows its own
+
+
+@cache
+def positions(config: ModelConfig) -> int | None:
+    """Tokens that a sequence of the model may have; None: no limit.
+
+    Raises:
+        ValueError: there is no config, or the tokenizer has more tokens than it gives the embedding rows.
+    """
+    found = published_config(config) if config.architecture is not None else None
+    if found is None:
+        source, revision = _source(config)
+        try:
+            found = AutoConfig.from_pretrained(source, revision=revision)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"model={config.name}: no config in {source}: {error}") from error
+    text = found.get_text_config()
+    _check_vocabulary(config, text.vocab_size)
+    limit: int | None = getattr(text, "max_position_embeddings", None)
+    return limit
 
 
 @cache
@@ -90,7 +110,8 @@ def load_model(
             **options,
         )
     if weights is None:
-        _check_vocabulary(config, model)
+        embedding: Any = model.get_input_embeddings()
+        _check_vocabulary(config, embedding.weight.shape[0])
     if config.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return model
@@ -106,14 +127,13 @@ def load_trained(config: ModelConfig, seed: int, folder: Path, four_bits: LoRACo
         return load_model(config, seed, folder)
     from peft import PeftModel
 
-    base = load_model(config, seed, four_bits=four_bits)
+    base = adapter_base(load_model(config, seed, four_bits=four_bits))
     with peft_warnings():
         return for_inference(PeftModel.from_pretrained(base, folder))
 
 
-def _check_vocabulary(config: ModelConfig, model: PreTrainedModel) -> None:
-    embedding: Any = model.get_input_embeddings()
-    vocabulary, rows = len(load_tokenizer(config)), embedding.weight.shape[0]
+def _check_vocabulary(config: ModelConfig, rows: int) -> None:
+    vocabulary = len(load_tokenizer(config))
     if vocabulary > rows:
         raise ValueError(f"model={config.name}: the tokenizer has {vocabulary} tokens, the embedding only {rows} rows")
 
@@ -151,25 +171,13 @@ def save_model(
 
 
 def _build_llama(size: TinyArchitecture, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=size.hidden_size,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        intermediate_size=size.intermediate_size,
-        max_position_embeddings=size.max_positions,
-        tie_word_embeddings=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    special = {key: getattr(tokenizer, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    config = tiny_llama(size, len(tokenizer), **special)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model: Any = AutoModelForCausalLM.from_config(config)
         # Tokens of norm 1, as in trained models: against the usual initial 0.02 the papers' alpha would drown them.
-        torch.nn.init.normal_(model.model.embed_tokens.weight, std=size.hidden_size**-0.5)
+        torch.nn.init.normal_(model.get_input_embeddings().weight, std=size.hidden_size**-0.5)
         return model
 
 

@@ -71,6 +71,27 @@ def _check_folder(folder: Path) -> None:
             f"model.path={folder}: no tokenizer in it ({', '.join(_TOKENIZERS)}); copy it from the model it was made of"
         )
     _check_vocabulary(folder)
+    _check_weights(folder)
+
+
+def _check_weights(folder: Path) -> None:
+    """Headers and sizes of the safetensors files, which a broken download, or a pointer of git-lfs, does not have."""
+    from safetensors import SafetensorError, safe_open
+
+    index = folder / "model.safetensors.index.json"
+    shards = sorted(set(read_json(index).get("weight_map", {}).values())) if index.exists() else []
+    missing = [name for name in shards if not (folder / name).exists()]
+    if missing:
+        raise ValueError(f"model.path={folder}: {missing[0]} is missing, which {index.name} names; fetch it")
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ValueError(
+                f"model.path={folder}: {path.name} ({path.stat().st_size:,} bytes) is no whole safetensors file "
+                f"({error}); fetch it again (git-lfs leaves small pointers until `git lfs pull`)"
+            ) from None
 
 
 def _check_vocabulary(folder: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.config import Config, GenerateConfig, parse
+from harness.config import Config, parse
 from harness.identity import run_id, stage_fingerprint
 from harness.record import RunFolder
 from harness.secrets import refuse_secrets
@@ -101,17 +101,33 @@ def pending_stages(config: Config, folder: RunFolder) -> list[str]:
     return pending if recorded else [*pending, "record"]
 
 
-def check_backend(config: GenerateConfig) -> None:
-    """Whether the backend is there, without importing it.
+def check_backend(config: Config) -> None:
+    """Whether generate.backend is there and can take the model that the run will have trained.
 
     Raises:
-        ValueError: it is not installed.
+        ValueError: it is not installed, or does not know such a model.
     """
-    if config.backend == "vllm" and importlib.util.find_spec("vllm") is None:
+    if config.generate.backend == "engine":
+        _check_engine(config)
+    if config.generate.backend == "vllm" and importlib.util.find_spec("vllm") is None:
         raise ValueError(
             "generate.backend=vllm: the package vllm is not installed "
             "(pip install 'noise-harness[vllm]' on a machine with a GPU); backend=auto needs nothing"
         )
+
+
+def _check_engine(config: Config) -> None:
+    from harness.generation import supports_config
+    from harness.skeleton import published_config
+
+    if config.train.method == "qlora" or (config.train.method == "lora" and config.model.dtype != "float32"):
+        raise ValueError(
+            f"generate.backend=engine: train.method={config.train.method} on a base of less than 32 bits keeps its "
+            "adapters beside it, which the engine does not know; use auto"
+        )
+    found = published_config(config.model)
+    if found is not None and not supports_config(found):
+        raise ValueError(f"generate.backend=engine: does not know model_type={found.model_type}; use auto")
 
 
 def _check(config: Config) -> None:
@@ -124,13 +140,13 @@ def _check(config: Config) -> None:
     stages = config.stages
     if "train" in stages or config.train.method != "full":  # an adapter needs its base model again
         check_model(config.model, fetch=not config.harness.dry_run)
-    if "train" in stages and not config.train.is_plain:
+    if "train" in stages and not (config.train.is_plain and config.train.layout != "packed"):
         from harness.trainable import check_training
 
         check_training(config.model, config.train)
     check_inputs(config)
     if "generate" in stages:
-        check_backend(config.generate)
+        check_backend(config)
     if "judge" in stages:
         check_judge(config.judge)
     if "probe" in stages and config.probe.benchmarks.tasks:
@@ -170,22 +186,3 @@ def _check_writable(output_dir: str) -> None:
     nearest = next(path for path in (wanted, *wanted.parents) if path.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise ValueError(f"output_dir={output_dir}: cannot be written ({nearest} is no writable folder)")
-
-
-def prepare(plan: Plan) -> list[str]:
-    """Tokenise what the plan's runs will train on, so that a row that cannot be learnt stops it before it starts.
-
-    Returns:
-        What was read, cleaned and tokenised, a line each; the runs find it in the cache.
-
-    Raises:
-        ValueError: an example too long for its rules, or a tokenizer that cannot express the prompt.
-    """
-    from harness.documents import load_documents
-
-    lines: dict[str, None] = {}
-    wanted = dict.fromkeys((job.config.dataset, job.config.model) for job in plan.to_run if "train" in job.pending)
-    for dataset, model in wanted:
-        data = load_documents(dataset, model)
-        lines |= dict.fromkeys((*data.notes, f"{data.origin}, {data.entry}"))
-    return [f"data: {line}" for line in lines]

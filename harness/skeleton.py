@@ -5,7 +5,6 @@ Counts, frozen parts, targets of adapters and optimisers are checked on it befor
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 
 from harness.config import ModelConfig, TinyArchitecture
 from harness.identity import resolve_path
+from harness.model_files import vocabulary_size
+from harness.record import read_json
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -31,7 +32,7 @@ def skeleton(config: ModelConfig) -> PreTrainedModel | None:
 def published_config(config: ModelConfig) -> PretrainedConfig | None:
     """transformers' config from, in this order, model.architecture, the folder in model.path, or model.shape."""
     if config.architecture is not None:
-        return _of_architecture(config.architecture)
+        return tiny_llama(config.architecture, vocabulary_size(read_json(ASSETS / "tiny_tokenizer" / "tokenizer.json")))
     folder = resolve_path(config.path) if config.path is not None else None
     if folder is not None and folder.is_dir():
         loaded: PretrainedConfig = AutoConfig.from_pretrained(folder)
@@ -56,16 +57,16 @@ def _from_sizes(config: ModelConfig) -> PretrainedConfig:
     return found
 
 
-def _of_architecture(size: TinyArchitecture) -> PretrainedConfig:
-    tokenizer = json.loads((ASSETS / "tiny_tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
-    vocabulary = {*tokenizer["model"]["vocab"].values(), *(each["id"] for each in tokenizer["added_tokens"])}
+def tiny_llama(size: TinyArchitecture, vocabulary: int, **special_ids: int | None) -> PretrainedConfig:
+    """transformers' config of a Llama in a size of ours; `special_ids`: bos_token_id and the like, if they matter."""
     return AutoConfig.for_model(
         "llama",
-        vocab_size=max(vocabulary) + 1,
+        vocab_size=vocabulary,
         hidden_size=size.hidden_size,
         num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
         intermediate_size=size.intermediate_size,
         max_position_embeddings=size.max_positions,
         tie_word_embeddings=False,
+        **special_ids,
     )

@@ -253,10 +253,6 @@ def _noise_time(config: Config, noise: EmbeddingNoise, meter: Meter) -> dict[str
 def _observer(config: Config, objective: ResponseLoss, heldout: list[Document], layout: Layout) -> Observer | None:
     """Held-out loss and smoothness probes during training, where they are asked for."""
     settings, model = config.train, objective.model
-    if config.probe.every and not heldout:
-        raise ValueError("probe.every: needs held-out examples, and there are none (dataset.heldout=0)")
-    if config.probe.every and settings.sharding == "fsdp":
-        raise ValueError("probe.every: shards of a model cannot be probed while it trains; use 0 or train.sharding=ddp")
     if not (config.probe.every or (settings.heldout_every and heldout)):
         return None
     from harness.probe.smoothness import smoothness

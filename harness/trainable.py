@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from harness.attention import has_known_structure
 from harness.config import LoRAConfig, ModelConfig, TrainConfig
 from harness.optimizer import check_optimizer
 from harness.skeleton import skeleton
@@ -86,12 +87,10 @@ def add_adapters(model: PreTrainedModel, settings: LoRAConfig, seed: int) -> Any
     Raises:
         ValueError: PEFT is not installed, or a target matches no module.
     """
-    if importlib.util.find_spec("peft") is None:
-        raise ValueError("train.method=lora needs the extra: pip install 'noise-harness[peft]'")
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    _check_peft()
+    from peft import LoraConfig, get_peft_model
 
-    if getattr(model, "is_quantized", False):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    model = adapter_base(model)
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.rank,
@@ -103,6 +102,24 @@ def add_adapters(model: PreTrainedModel, settings: LoRAConfig, seed: int) -> Any
     with torch.random.fork_rng(devices=[]), peft_warnings():
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def adapter_base(model: Any) -> Any:
+    """The base as adapters stand beside it, in training and when they are read back alike.
+
+    Of a base in 4 bits, embedding, norms and head become float32 (QLoRA, 2305.14314; PEFT's
+    `prepare_model_for_kbit_training`). With these in 16 bits the same adapter gives other answers.
+    """
+    if not getattr(model, "is_quantized", False):
+        return model
+    from peft import prepare_model_for_kbit_training
+
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
+
+def _check_peft() -> None:
+    if importlib.util.find_spec("peft") is None:
+        raise ValueError("train.method=lora needs the extra: pip install 'noise-harness[peft]'")
 
 
 @contextmanager
@@ -164,14 +181,19 @@ def check_quantisation() -> None:
 
 
 def check_training(model: ModelConfig, settings: TrainConfig) -> None:
-    """Check method, freeze, adapters and optimiser on the model's skeleton, before anything is read or fetched.
+    """Check method, freeze, adapters, optimiser and layout on the model's skeleton, before anything is read or fetched.
 
     Raises:
-        ValueError: as `make_trainable`, `check_optimizer` and `check_quantisation`.
+        ValueError: as `make_trainable`, `check_optimizer` and `check_quantisation`, or packed rows for a model that
+            cannot keep their documents apart.
     """
     if settings.method == "qlora":
         check_quantisation()
+    if settings.method != "full":
+        _check_peft()
     check_optimizer(settings)
     bare = skeleton(model)
     if bare is not None:
+        if settings.layout == "packed" and not has_known_structure(bare):
+            raise ValueError(f"train.layout=packed: {type(bare).__name__} cannot attend within packed documents")
         make_trainable(bare, settings)

@@ -31,10 +31,20 @@ SETTINGS = [
     *("probe.examples=2", "probe.hessian_examples=1", "probe.overfitting_examples=4", "probe.memorisation_examples=2"),
 ]
 GRID = ["noise=none,neftune,symnoise", "alpha=2,40", "seed=0,1"]
-# One diverges and never answers; the other fails, because no prompt leaves room for an answer within 20 tokens.
+# One diverges and never answers; the other fails, because its judge breaks off.
 LOST = ["noise=neftune", "alpha=2", "tracking=disabled"]
 DIVERGED = [*LOST, "train.lr=1e12"]
-FAILED = [*LOST, "dataset.max_length=500", "generate.max_length=20"]
+FAILED = [*LOST, "dataset.max_length=500", "judge.kind=python", "judge.target=broken_judge:Judge"]
+BROKEN_JUDGE = """
+from harness.judge.base import Identity, NoBudget, Verdict
+class Judge(NoBudget):
+    identity, orders, free = Identity("broken"), (False,), False
+    def __init__(self, config):
+        pass
+    def verdicts(self, comparisons):
+        yield [(0, Verdict(1.5))]
+        raise ConnectionError("the service went away after its first verdict")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +57,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, item in enumerate(items)
     ]
     (root / "items.json").write_text(json.dumps(rows), encoding="utf-8")
+    (root / "broken_judge.py").write_text(BROKEN_JUDGE, encoding="utf-8")
     for arguments, code in ((GRID, 0), (DIVERGED, 0), (FAILED, 1)):
         settings = [*SETTINGS, f"eval_set.path={root / 'items.json'}", *arguments]
         command = [sys.executable, "-m", "harness", "-m", *settings]

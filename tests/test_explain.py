@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from test_pipeline import SMALL
@@ -123,3 +125,15 @@ def test_a_command_prints_and_writes_nothing(tmp_path):
     assert result.stdout.count("recipe against") == 2
     assert result.stdout.count("memory of a device while training (estimate)") == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_are_dropped_are_not_counted(compose, tmp_path):
+    rows = [{"instruction": f"{n} " + "why " * (400 if n % 2 else 1), "output": "Because."} for n in range(40)]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    data = ["dataset=local", f"dataset.path={path}", "dataset.heldout=4", "dataset.clean.long_prompts=drop"]
+    assert "data: 16 examples of about" in (counted := explain(compose(*SMALL[:5], *data), "x"))
+    assert "(tokenised, after all rules of dataset.clean)" in counted
+    estimated = explain(compose("model=smollm2_135m", *data), "x")
+    assert "data: 36 examples of about" in estimated
+    assert "before clean.long_prompts and clean.overlong drop any)" in estimated

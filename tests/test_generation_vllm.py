@@ -7,6 +7,7 @@ end tokens must arrive for the text to be right. Real vLLM needs a GPU and is no
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from test_generation import PAD, PROMPTS, tiny
 from transformers import AutoModelForCausalLM
 
-from harness.config import GenerateConfig
+from harness.config import Config
 from harness.generation import GenerationSettings, generate
 from harness.plan import check_backend
 
@@ -80,6 +81,6 @@ def test_same_completions_as_the_other_backends(eos: Any) -> None:
     assert seen == [(sum(len(done.token_ids) for done in ours), len(PROMPTS))]
 
 
-def test_a_missing_vllm_is_named_before_anything_starts() -> None:
+def test_a_missing_vllm_is_named_before_anything_starts(compose: Callable[..., Config]) -> None:
     with pytest.raises(ValueError, match=r"generate\.backend=vllm: the package vllm is not installed"):
-        check_backend(GenerateConfig(name="greedy", backend="vllm"))
+        check_backend(compose("generate.backend=vllm"))

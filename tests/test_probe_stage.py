@@ -17,7 +17,7 @@ from harness.loss import ResponseLoss
 from harness.model import load_model, load_tokenizer
 from harness.noise import EmbeddingNoise, Noise
 from harness.pipeline import execute
-from harness.plan import RunFailed, folder_of, make_plan, pending_stages
+from harness.plan import folder_of, make_plan, pending_stages
 from harness.probe.benchmarks import results_figures
 from harness.probe.directions import at_radius, direction, norms
 from harness.probe.examples import trained_on
@@ -213,8 +213,8 @@ def test_probes_during_training_join_the_log_and_change_nothing(compose, tmp_pat
 
 
 def test_probes_during_training_need_held_out_examples(compose):
-    with pytest.raises(RunFailed, match=r"probe.every: needs held-out examples"):
-        execute(compose(*SMALL, *PROBE, "probe.every=2", "dataset.heldout=0"))
+    with pytest.raises(ValueError, match=r"probe.every: needs held-out examples"):
+        compose(*SMALL, *PROBE, "probe.every=2", "dataset.heldout=0")
 
 
 def test_answers_are_compared_with_those_trained_on():

@@ -251,3 +251,49 @@ def test_adapters_beside_sixteen_bits_go_through_every_stage(compose):
     final = execute(config)["final"]
     assert final["probe/weight_distance"] > 0
     assert {"generate/characters", "judge/win_rate", "heldout/loss"} <= set(final)
+
+
+def _qlora_read_back(config, folder, four_bits):
+    """Logits of a trained adapter on its base: in memory before it is saved, and read back."""
+    from harness.model import load_model, load_tokenizer, load_trained, save_model
+
+    settings = train_config(method="qlora", lora=LoRAConfig(rank=4))
+    model = make_trainable(load_model(config, 0, four_bits=four_bits), settings)
+    ids = torch.arange(5, 45)[None]
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.02)
+        model.eval()
+        memory = model(input_ids=ids).logits.float()
+        save_model(model, load_tokenizer(config), folder)
+        again = load_trained(config, 0, folder, four_bits).eval()
+        read = again(input_ids=ids).logits.float()
+    assert {n: p.dtype for n, p in model.named_parameters()} == {n: p.dtype for n, p in again.named_parameters()}
+    return memory, read
+
+
+def test_embedding_norms_and_head_of_a_qlora_base_are_read_back_as_they_were_trained(compose, tmp_path, monkeypatch):
+    # A base of 16 bits that says that it is one of 4: what the adapters stand beside is cast by the same code.
+    import harness.model
+
+    pytest.importorskip("peft")
+    load = harness.model.load_model
+
+    def load_as_quantised(*arguments, four_bits=None):
+        model = load(*arguments)
+        model.is_quantized = model.is_loaded_in_4bit = four_bits is not None
+        return model
+
+    monkeypatch.setattr(harness.model, "load_model", load_as_quantised)
+    config = compose(*SMALL, "model.dtype=bfloat16").model
+    memory, read = _qlora_read_back(config, tmp_path / "model", LoRAConfig())
+    assert torch.equal(memory, read)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_qlora_model_answers_alike_when_it_is_read_back(dtype, compose, tmp_path):
+    pytest.importorskip("bitsandbytes", reason="needs the extra `qlora`")
+    config = compose("model=tiny_base", f"model.dtype={dtype}").model
+    memory, read = _qlora_read_back(config, tmp_path / "model", LoRAConfig())
+    assert torch.equal(memory, read)

@@ -88,9 +88,11 @@ class Config(Section):
         return {**data, **dropped}
 
     @model_validator(mode="after")
-    def _probes_need_a_whole_model(self) -> Config:
+    def _probes_have_what_they_need(self) -> Config:
         if self.probe.every and self.train.sharding == "fsdp":
             raise ValueError("probe.every: probes during training need the whole model, which train.sharding=fsdp cuts")
+        if self.probe.every and not self.dataset.heldout:
+            raise ValueError("probe.every: needs held-out examples, and there are none (dataset.heldout=0)")
         return self
 
     @model_validator(mode="after")

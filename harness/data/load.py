@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from harness.config import Config, DatasetConfig, EvalSetConfig
 from harness.data.cleaning import Report, clean
 from harness.data.examples import EvalItem, Example
 from harness.data.files import read_rows, text_field
 from harness.data.hub import cached_file, hub_files, is_offline
+from harness.data.schemas import RowProblem, check_text
 
 
 @dataclass(frozen=True)
@@ -145,12 +147,29 @@ def _builtin_items(config: EvalSetConfig) -> list[EvalItem]:
 def _file_items(path: Path) -> Iterator[EvalItem]:
     seen: dict[str, str] = {}
     for where, row in read_rows(path):
-        instruction, reference = text_field(row, "instruction", where), text_field(row, "output", where)
-        if instruction in seen:
-            raise ValueError(f"{where}: key 'instruction' repeats that of {seen[instruction]}: {instruction[:60]!r}")
-        seen[instruction] = where
-        family, generator = str(row.get("dataset", path.stem)), str(row.get("generator", "reference"))
-        yield EvalItem(instruction, "", family, reference, generator)
+        instruction, reference = _sound_text(row, "instruction", where), _sound_text(row, "output", where)
+        further = _sound_text(row, "input", where) if row.get("input") is not None else ""
+        family, generator = (
+            text_field(row, key, where) if row.get(key) is not None else default
+            for key, default in (("dataset", path.stem), ("generator", "reference"))
+        )
+        item = EvalItem(instruction, further, family, reference, generator)
+        if not item.text.strip():
+            raise ValueError(f"{where}: key 'instruction' is empty: {instruction[:20]!r}")
+        if item.text in seen:
+            raise ValueError(f"{where}: key 'instruction' repeats that of {seen[item.text]}: {item.text[:60]!r}")
+        seen[item.text] = where
+        yield item
+
+
+def _sound_text(row: dict[str, Any], key: str, where: str) -> str:
+    """A text that a tokenizer takes: no NUL character, no half of a surrogate pair."""
+    text = text_field(row, key, where)
+    try:
+        check_text(text, f"{where}: key {key!r}")
+    except RowProblem as problem:
+        raise ValueError(f"{problem}; mend the file") from None
+    return text
 
 
 def _required_path(group: str, path: str | None) -> Path:

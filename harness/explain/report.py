@@ -8,6 +8,7 @@ from typing import Any
 from harness.config import Config
 from harness.explain.estimate import GPU_PEAKS, GPU_SHARE, Work, memory, rate, size_of, work
 from harness.explain.papers import ROWS, facts, recipe_for
+from harness.identity import resolve_path
 from harness.skeleton import skeleton
 from harness.trainable import make_trainable
 
@@ -89,15 +90,28 @@ def _data(config: Config) -> tuple[int | None, float, str]:
     if dataset.name in ("builtin", "builtin_text") or dataset.path is not None:
         from harness.data import load_examples
 
+        if _tokenizer_at_hand(config):
+            from harness.documents import load_documents
+
+            train = load_documents(dataset, config.model).train
+            return len(train), fmean(map(len, train)), "tokenised, after all rules of dataset.clean"
+
         examples = load_examples(dataset)[0]
         characters = (len(each.instruction) + len(each.input) + len(each.output) for each in examples)
         template = 0 if dataset.prompt == "none" else _PROMPT_TOKENS
         each = (min(template + n / _CHARACTERS_PER_TOKEN, dataset.max_length) for n in characters)
-        return len(examples), fmean(each), f"{_CHARACTERS_PER_TOKEN:g} characters a token"
+        how = f"{_CHARACTERS_PER_TOKEN:g} characters a token; before clean.long_prompts and clean.overlong drop any"
+        return len(examples), fmean(each), how
     rows = dataset.size or ROWS.get(dataset.name)
     if rows is None:
         return None, 0.0, f"dataset={dataset.name} is not at hand and its size not known"
     return rows, dataset.max_length, "the data are not at hand: the published number of rows, each as long as allowed"
+
+
+def _tokenizer_at_hand(config: Config) -> bool:
+    """Whether the run's own tokens can be counted without a download or a conversion of weights."""
+    model = config.model
+    return model.architecture is not None or (model.path is not None and resolve_path(model.path).is_dir())
 
 
 def _devices(config: Config) -> int:

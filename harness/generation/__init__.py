@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from harness.generation.decoder import supports
+from harness.generation.decoder import supports, supports_config
 from harness.generation.engine import generate_with_engine
 from harness.generation.hf import generate_with_transformers
 from harness.generation.settings import Completion, GenerationSettings, ProgressCallback, plan_requests
 from harness.generation.vllm import generate_with_vllm
 
-__all__ = ["Completion", "GenerationSettings", "ProgressCallback", "generate", "supports"]
+__all__ = ["Completion", "GenerationSettings", "ProgressCallback", "generate", "supports", "supports_config"]
 
 
 def generate(

@@ -37,10 +37,12 @@ def supports(model: nn.Module) -> bool:
     """
     if not isinstance(model, PreTrainedModel) or not type(model).__name__.endswith("ForCausalLM"):
         return False
-    config = model.config
-    if config.model_type not in MODEL_TYPES:
-        return False
-    return _full_attention(config) and _fixed_rotary(config) and _plain_weights(model)
+    return supports_config(model.config) and _plain_weights(model)
+
+
+def supports_config(config: Any) -> bool:
+    """What `supports` asks of a model's config, before there are weights."""
+    return config.model_type in MODEL_TYPES and _full_attention(config) and _fixed_rotary(config)
 
 
 def _full_attention(config: object) -> bool:

@@ -38,10 +38,13 @@ class AlpacaEvalJudge:
         self._python, self._annotators = Path(config.python).expanduser(), config.annotators_config
         self.orders: tuple[bool, ...] | None = None
         local = Path(self._annotators).expanduser()
+        if len(local.parts) > 1 and not local.exists():
+            raise ValueError(f"judge.annotators_config={config.annotators_config}: no such file or folder")
         content = path_fingerprint(str(local)) if local.exists() else ""
         if local.exists():
             self._annotators = str(local.resolve())
         version = f"alpaca_eval {_package_version(self._python)}"
+        _environment(config)  # says at once which key is missing
         self.identity = Identity(local.stem, config.base_url or "", content, {"package": version, "seed": _SEED})
 
     def check_budget(self, comparisons: Sequence[Comparison], spent_calls: int, spent_usd: float) -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from harness.config import Config, parse
 from harness.data import EvalItem
-from harness.identity import stage_fingerprint
+from harness.identity import run_id, stage_fingerprint
 from harness.judge.annotations import Row, pair_outputs, read_model_outputs
 from harness.record import RunFolder
 
@@ -24,15 +24,48 @@ def baseline_rows(config: Config, items: Sequence[EvalItem], outputs: Sequence[R
         ValueError: the outputs or the baseline's answer other instructions than the evaluation set's, or the
             baseline is missing or not finished.
     """
-    asked = [
-        {"instruction": item.text, "dataset": item.family, "output": item.reference, "generator": item.generator}
-        for item in items
-    ]
+    asked = _asked(items)
     reference = asked if config.judge.baseline == REFERENCE else _answers_of(config, asked)
     rows, report = pair_outputs(outputs, reference)
     if not report.complete:
         raise ValueError("model_outputs.json answers other instructions than eval_set's: " + report.describe("outputs"))
     return rows
+
+
+def check_baseline(config: Config, items: Sequence[EvalItem], done_by_then: Sequence[Config] = ()) -> None:
+    """Refuse, before a run starts, a baseline that will not be there when it is judged.
+
+    Args:
+        config: of the run.
+        items: its instructions.
+        done_by_then: runs that the same command does before it, and itself.
+
+    Raises:
+        ValueError: as `baseline_rows`.
+    """
+    name = config.judge.baseline
+    if name == REFERENCE or any(_is_baseline(name, config, each) for each in done_by_then):
+        return
+    _answers_of(config, _asked(items))
+
+
+def _is_baseline(name: str, config: Config, other: Config) -> bool:
+    """Whether a run that is still to be done is the one that judge.baseline names."""
+    if other.output_dir != config.output_dir or "generate" not in other.stages:
+        return False
+    if name != NONE_SAME_SEED:
+        return run_id(other) == name
+    alike = all(
+        getattr(other, key) == getattr(config, key) for key in ("seed", "model", "dataset", "train", "eval_set")
+    )
+    return alike and other.noise.distribution == "none" and other.generate == config.generate
+
+
+def _asked(items: Sequence[EvalItem]) -> list[Row]:
+    return [
+        {"instruction": item.text, "dataset": item.family, "output": item.reference, "generator": item.generator}
+        for item in items
+    ]
 
 
 def _answers_of(config: Config, asked: Sequence[Row]) -> list[Row]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.config import JudgeConfig
 from harness.judge.base import Batch, Comparison, Identity, NoBudget, Verdict, content_hash
-from harness.judge.local_model import chat_ids, fits, load, snapshot
+from harness.judge.local_model import chat_ids, fits, load, load_tokenizer, snapshot
 from harness.judge.prompting import fill
 
 
@@ -39,7 +39,7 @@ class LocalLMJudge(NoBudget):
         from transformers import AutoModelForCausalLM
 
         tokenizer, model = load(AutoModelForCausalLM, self._config)
-        label_ids = [_single_tokens(tokenizer, label) for label in self._labels]
+        label_ids = [single_tokens(tokenizer, label) for label in self._labels]
         for position, comparison in enumerate(comparisons):
             started = time.monotonic()
             ids = _prompt_ids(tokenizer, fill(self._prompt, comparison))
@@ -50,6 +50,17 @@ class LocalLMJudge(NoBudget):
             seconds = time.monotonic() - started
             preference = comparison.preference_of_second(probability)
             yield [(position, Verdict(preference, f"P(second) = {probability:.6f}", 0.0, seconds, 1))]
+
+
+def check_labels(config: JudgeConfig) -> None:
+    """Read the judge's tokenizer, from the Hub where it is there.
+
+    Raises:
+        ValueError: the model is not here, or a label is no single token of it.
+    """
+    tokenizer = load_tokenizer(config)
+    for label in config.labels or ():
+        single_tokens(tokenizer, label)
 
 
 def _prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
@@ -68,7 +79,7 @@ def _second_probability(model: Any, ids: list[int], label_ids: list[list[int]]) 
     return float(torch.sigmoid(second - first))
 
 
-def _single_tokens(tokenizer: Any, label: str) -> list[int]:
+def single_tokens(tokenizer: Any, label: str) -> list[int]:
     """Ids of the label as one token, with and without a leading space."""
     encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (label, " " + label)]
     single = sorted({ids[0] for ids in encoded if len(ids) == 1})

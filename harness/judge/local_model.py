@@ -35,6 +35,28 @@ def snapshot(config: JudgeConfig) -> str:
     return f"{found}@{config.revision or 'main'}"
 
 
+def load_tokenizer(config: JudgeConfig) -> Any:
+    """The tokenizer of judge.model.
+
+    Raises:
+        ValueError: there is no such model here, and none could be fetched from the Hub.
+    """
+    from transformers import AutoTokenizer
+
+    return _from_pretrained(AutoTokenizer, config)
+
+
+def load_config(config: JudgeConfig) -> Any:
+    """transformers' config of judge.model.
+
+    Raises:
+        ValueError: as `load_tokenizer`.
+    """
+    from transformers import AutoConfig
+
+    return _from_pretrained(AutoConfig, config)
+
+
 def load(auto_class: Any, config: JudgeConfig) -> tuple[Any, Any]:
     """Tokenizer and model in evaluation mode, on the GPU if there is one; safetensors only.
 
@@ -42,18 +64,20 @@ def load(auto_class: Any, config: JudgeConfig) -> tuple[Any, Any]:
         ValueError: there is no such model here, and none could be fetched from the Hub.
     """
     import torch
-    from transformers import AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    model = _from_pretrained(auto_class, config, use_safetensors=True)
+    return load_tokenizer(config), model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _from_pretrained(auto_class: Any, config: JudgeConfig, **options: Any) -> Any:
+    found = source(config)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source(config), revision=config.revision)
-        model = auto_class.from_pretrained(source(config), revision=config.revision, use_safetensors=True)
-    except OSError as error:
-        raise ValueError(
-            f"judge.model={config.model}: not a folder, and not on the Hub as seen from here: {error}"
-        ) from error
-    return tokenizer, model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        return auto_class.from_pretrained(found, revision=config.revision, **options)
+    except (OSError, ValueError) as error:
+        where = "it cannot be read" if Path(found).is_dir() else "not a folder, and not on the Hub as seen from here"
+        raise ValueError(f"judge.model={config.model}: {where}: {error}") from error
 
 
 def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], reply_follows: bool) -> list[int]:

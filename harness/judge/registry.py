@@ -61,6 +61,26 @@ def _of_the_user(config: JudgeConfig) -> Judge:
     return made
 
 
+def check_judge_model(config: JudgeConfig) -> None:
+    """Read tokenizer and config of a judge on this machine, which may fetch them from the Hub; weights come later.
+
+    Raises:
+        ValueError: they cannot be had, or do not fit the kind of judge.
+    """
+    if config.kind == "local_lm":
+        from harness.judge.local_lm import check_labels
+
+        check_labels(config)
+    elif config.kind == "reward":
+        from harness.judge.reward import check_reward
+
+        check_reward(config)
+    elif config.kind == "similarity":
+        from harness.judge.local_model import load_tokenizer
+
+        load_tokenizer(config)
+
+
 def check_judge(config: JudgeConfig) -> None:
     """What can be known before a run starts: keys in the environment, installed packages, folders and files.
 

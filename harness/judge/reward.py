@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.config import JudgeConfig
 from harness.judge.base import Batch, Comparison, Identity, NoBudget, Verdict
-from harness.judge.local_model import chat_ids, fits, load, snapshot
+from harness.judge.local_model import chat_ids, fits, load, load_config, load_tokenizer, snapshot
 
 
 class RewardJudge(NoBudget):
@@ -35,15 +35,27 @@ class RewardJudge(NoBudget):
         from transformers import AutoModelForSequenceClassification
 
         tokenizer, model = load(AutoModelForSequenceClassification, self._config)
-        if model.config.num_labels != 1:
-            raise ValueError(
-                f"judge.model={self._config.model}: {model.config.num_labels} outputs, expected one reward"
-            )
+        _check_outputs(self._config, model.config.num_labels)
         for position, comparison in enumerate(comparisons):
             started = time.monotonic()
             answers = (comparison.output_1, comparison.output_2)
             rewards = [_reward(tokenizer, model, comparison.instruction, answer) for answer in answers]
             yield [(position, _verdict(rewards, time.monotonic() - started))]
+
+
+def check_reward(config: JudgeConfig) -> None:
+    """Read the judge's tokenizer and config, from the Hub where they are there.
+
+    Raises:
+        ValueError: the model is not here, or has another number of outputs than one.
+    """
+    load_tokenizer(config)
+    _check_outputs(config, load_config(config).num_labels)
+
+
+def _check_outputs(config: JudgeConfig, outputs: int) -> None:
+    if outputs != 1:
+        raise ValueError(f"judge.model={config.model}: {outputs} outputs, expected one reward")
 
 
 def _verdict(rewards: Sequence[float | None], seconds: float) -> Verdict:

@@ -37,7 +37,8 @@ class HarnessSweeper(BasicSweeper):
             ValueError: a job's settings or files are bad; nothing was started.
             RunFailed: the sweep ended and at least one run failed.
         """
-        from harness.plan import config_from, make_plan, prepare
+        from harness.plan import config_from, make_plan
+        from harness.prepare import prepare
 
         assert self.hydra_context is not None
         jobs = self._expand(arguments)
