@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from test_pipeline import ROOT, SMALL
-from test_sweep import sweep
+from test_sweep import judge_down_at_first, sweep
 
 from harness.gpus import take_gpus
 
@@ -57,7 +57,7 @@ def test_a_sweep_through_a_launcher(tmp_path, launcher):
 
 @pytest.mark.slow
 def test_a_failing_run_does_not_stop_those_beside_it(tmp_path):
-    result = sweep(tmp_path, "generate.max_length=20,512", "train.max_steps=1", "hydra/launcher=parallel")
+    result = sweep(tmp_path, *judge_down_at_first(tmp_path), "seed=0,1", "train.max_steps=1", "hydra/launcher=parallel")
     assert result.returncode == 1
     assert "1 of 2 runs failed" in result.stderr
     assert len(done(tmp_path)) == 1

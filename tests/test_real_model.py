@@ -45,3 +45,29 @@ def test_it_answers_in_english_and_stops(smollm2):
     (answer,) = generate(model, [prompt], GenerationSettings(max_new_tokens=40), tokenizer.eos_token_id, 0)
     assert "Paris" in tokenizer.decode(answer.token_ids)
     assert answer.finish_reason == "stop"
+
+
+# Noise-free training loss of this step is L; R-Drop, dropout and adversarial methods may cost more, none a multiple.
+NOISES = ["gaussian_matched", "bernoulli_matched", "sym_gaussian", "embedding_dropout"]
+METHODS = ["r3f", "rdrop", "freelb", "vat", "smart", "sam"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [*NOISES, *METHODS])
+def test_a_step_with_each_noise_is_finite_and_near_the_step_without(noise, compose, shared_data):
+    from harness.pipeline import execute
+    from harness.plan import folder_of
+
+    data = ["dataset=alpaca", f"dataset.path={shared_data / 'alpaca_999.json'}", "dataset.size=4", "dataset.heldout=2"]
+    settings = ["model=smollm2_135m_pip", "train=finetune", "train.batch_size=2", "train.max_steps=1", "stages=[train]"]
+    settings += ["dataset.max_length=208", "dataset.clean.long_prompts=drop", "train.precision=bf16"]
+    rows = {}
+    for name in ("none", noise):
+        config = compose(*data, *settings, f"noise={name}", "train.keep_model=false", "train.log_every=1")
+        assert execute(config)["status"] == "finished"
+        rows[name] = folder_of(config).metrics()[-1]
+    ours, plain = rows[noise], rows["none"]
+    base = ours["train/loss"] - ours["train/penalty"]  # of the noised, or the clean passes alone
+    assert 0.95 * plain["train/loss"] < base < 2 * plain["train/loss"]
+    assert 0 <= ours["train/penalty"] < plain["train/loss"]
+    assert 0.5 * plain["train/grad_norm"] < ours["train/grad_norm"] < 10 * plain["train/grad_norm"]

@@ -18,10 +18,32 @@ from harness.cli import conf_dir, enable_plugins
 from harness.config import defaults
 from harness.record import RunFolder, read_json
 
+JUDGE = """
+from pathlib import Path
+from harness.judge.base import Identity, NoBudget, Verdict
+class Judge(NoBudget):
+    identity, orders, free = Identity("late"), (False,), True
+    def __init__(self, config):
+        pass
+    def verdicts(self, comparisons):
+        try:
+            Path(__file__).with_name("was_down").open("x").close()
+        except FileExistsError:
+            yield [(position, Verdict(1.5)) for position in range(len(comparisons))]
+        else:
+            raise ValueError("the service is down")
+"""
+
+
+def judge_down_at_first(folder: Path) -> list[str]:
+    """Overrides: a judge whose service is down for the first run that asks it, in a module of `folder`."""
+    (folder / "late_judge.py").write_text(JUDGE, encoding="utf-8")
+    return ["judge.kind=python", "judge.target=late_judge:Judge"]
+
 
 def sweep(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "harness", "-m", *SMALL, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{cwd}", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
@@ -44,11 +66,10 @@ def test_a_sweep_runs_logs_each_run_apart_and_is_skipped_the_second_time(tmp_pat
 
 
 def test_a_failing_run_does_not_stop_the_others(tmp_path):
-    # The prompts of the builtin tasks are longer than 20 tokens: that run fails when it is to answer them.
-    result = sweep(tmp_path, "generate.max_length=20,512", "train.max_steps=1", "tracking=disabled")
+    result = sweep(tmp_path, *judge_down_at_first(tmp_path), "seed=0,1", "train.max_steps=1", "tracking=disabled")
     assert result.returncode == 1
     assert "error: 1 of 2 runs failed; the same command continues them" in result.stderr
-    assert "leave no room for an answer" in result.stderr
+    assert "the service is down" in result.stderr
     states = sorted("done" if (path / "done").exists() else "failed" for path in (tmp_path / "runs").glob("tiny-*"))
     assert states == ["done", "failed"]
     failed = next(path for path in (tmp_path / "runs").glob("tiny-*") if (path / "failed").exists())
