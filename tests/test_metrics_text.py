@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rouge_score import rouge_scorer
 
 from harness.metrics import bleu, corpus_diversity, corpus_measures, log_diversity, repetition, rouge_l
 
@@ -113,14 +114,18 @@ def test_corpus_measures_by_hand() -> None:
 
 
 def test_rouge_l_by_hand() -> None:
-    pytest.importorskip("rouge_score", reason="needs the extra `judge`")
     # longest common subsequence of (the cat sat) and (the cat on the mat) is 2 words: P 2/3, R 2/5, F 1/2
     assert rouge_l(["The cat sat."], ["the cat on the mat"]) == pytest.approx(50.0, abs=1e-9)
     assert rouge_l(["a b", "x"], ["a b", "y"]) == pytest.approx(50.0, abs=1e-9)
 
 
+@given(st.text("ab C1.-é\n", max_size=40), st.text("ab C1.-é\n", max_size=40))
+def test_rouge_l_equals_the_package(output: str, answer: str) -> None:
+    score = rouge_scorer.RougeScorer(["rougeL"]).score(answer, output)["rougeL"].fmeasure
+    assert rouge_l([output], [answer]) == pytest.approx(100 * score, abs=1e-9)
+
+
 def test_bleu_by_hand() -> None:
-    pytest.importorskip("sacrebleu", reason="needs the extra `judge`")
     # precisions 5/5 4/4 3/3 2/2 for 5 words against 6: only the brevity penalty exp(1 - 6/5) is left
     assert bleu(["a b c d e"], ["a b c d e f"]) == pytest.approx(100 * math.exp(-0.2), abs=1e-9)
     assert bleu(["a b c d"], ["a b c d"]) == pytest.approx(100, abs=1e-9)
