@@ -162,7 +162,7 @@ def plot(file: Path) -> list[dict[str, str]]:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     with open(file, encoding="utf-8") as opened:
         rows = list(csv.DictReader(line for line in opened if not line.startswith("#")))
@@ -176,7 +176,11 @@ def plot(file: Path) -> list[dict[str, str]]:
         axis.plot(values, [middle[-1] * value / values[-1] for value in values], ":", color="grey", label="linear")
         axis.plot(values, [row["peak_gb"] for row in own], marker="s", label="peak memory, GB")
         axis.set(xscale="log", yscale="log", xlabel=label)
-        axis.grid(True, which="major", alpha=0.3)
+        axis.minorticks_off()
+        axis.set_xticks(values, [f"{value:g}" if value < 1e4 else f"{value / 1000:.0f}k" for value in values])
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.grid(True, alpha=0.3)
     axes[0].legend()
     figure.savefig(file.with_suffix(".png"), dpi=110)
     return rows

@@ -72,7 +72,7 @@ def test_slurm_gets_one_array_with_what_the_settings_ask_for(tmp_path):
         text = (tmp_path / "script.sh").read_text()
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     asked = {line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH --")}
     assert asked >= {
         "array=0-1%2", "partition=gpu", "gpus-per-node=8", "nodes=2", "ntasks-per-node=1", "cpus-per-task=8",
@@ -98,7 +98,7 @@ def test_data_edited_while_a_job_waits_are_refused(tmp_path):
     process = slurm(tmp_path, *options, hold=True)
     wait_for(process, tmp_path / "script.sh")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     (tmp_path / "rows.json").write_text(json.dumps(rows[::-1]))
     # The queue moves on: the job starts as the cluster would start it.
     script = (tmp_path / "script.sh").read_text()
