@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,10 @@ SHARED = ROOT.parent / "shared"
 # No test reaches a model hub or a W&B server by accident.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
+
+# A shell starts what it puts in the background (nohup ... &) with Ctrl-C ignored, and every command started from there
+# inherits that: the tests that send it would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -63,8 +63,6 @@ def test_a_failing_run_does_not_stop_those_beside_it(tmp_path):
     assert len(done(tmp_path)) == 1
 
 
-# Passes alone in 4 s; within the whole suite its command has hung, cause not found yet.
-@pytest.mark.slow
 def test_slurm_gets_one_array_with_what_the_settings_ask_for(tmp_path):
     pytest.importorskip("submitit")
     options = ["hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=8", "hydra.launcher.nodes=2"]
