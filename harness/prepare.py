@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from harness.config import Config, DatasetConfig, EvalSetConfig, GenerateConfig, ModelConfig
+from harness.config import Config, DatasetConfig, EvalSetConfig, GenerateConfig, JudgeConfig, ModelConfig
 from harness.data import load_eval_items
+from harness.judge.registry import check_judge_model
 from harness.plan import Plan
 
 
@@ -23,6 +24,7 @@ def prepare(plan: Plan) -> list[str]:
             baseline or table without some instruction, a judge's model that cannot be had.
     """
     lines: dict[str, None] = {}
+    judges: list[JudgeConfig] = []
     for number, job in enumerate(plan.to_run):
         config, pending = job.config, set(job.pending)
         if "train" in pending:
@@ -31,6 +33,9 @@ def prepare(plan: Plan) -> list[str]:
             lines |= dict.fromkeys(_prompts(config.dataset, config.model, config.eval_set, config.generate))
         if "judge" in pending:
             _check_judged(config, [done.config for done in plan.to_run[: number + 1]])
+            judges += [config.judge] if config.judge not in judges else []
+    for judge in judges:
+        check_judge_model(judge)
     return list(lines)
 
 
@@ -64,7 +69,6 @@ def _prompts(
 
 def _check_judged(config: Config, done_by_then: list[Config]) -> None:
     from harness.judge.baseline import check_baseline
-    from harness.judge.registry import check_judge_model
 
     items = load_eval_items(config.eval_set)
     check_baseline(config, items, done_by_then)
@@ -72,4 +76,3 @@ def _check_judged(config: Config, done_by_then: list[Config]) -> None:
         from harness.judge.figures import check_length_control
 
         check_length_control(config.judge, [item.text for item in items])
-    check_judge_model(config.judge)
