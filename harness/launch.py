@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.config import Config, TrainConfig
 from harness.context import Run, StageResult
-from harness.nodes import node_rank, rendezvous
+from harness.nodes import devices, node_rank, rendezvous
 from harness.plan import pending_stages
 from harness.record import RunFolder, read_json
 from harness.worker import MEETING, RANKS, RESULT, die_with_parent
@@ -73,15 +73,6 @@ def torchrun_options(settings: TrainConfig, meeting: Path, run_id: str) -> list[
     host, port = rendezvous()
     meet = ["--node-rank", str(node_rank()), "--master-addr", host, "--master-port", str(port)]
     return ["--nnodes", str(settings.nodes), "--nproc-per-node", here, *meet, *end]
-
-
-def devices(settings: TrainConfig) -> int:
-    """Processes on this node."""
-    if settings.devices != "auto":
-        return settings.devices
-    import torch
-
-    return max(1, torch.cuda.device_count())
 
 
 @contextmanager

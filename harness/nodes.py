@@ -1,14 +1,25 @@
-"""Where this machine stands among the nodes of one run: from SLURM, or from NODE_RANK, MASTER_ADDR and MASTER_PORT."""
+"""What this machine gives to a run, and its place among the nodes: SLURM, or NODE_RANK, MASTER_ADDR, MASTER_PORT."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 
+from harness.config import TrainConfig
+
 
 def node_rank() -> int:
     """0 for the node that leads (it writes, generates and judges), 1, 2, ... for those that help to train."""
     return int(os.environ.get("NODE_RANK", os.environ.get("SLURM_NODEID", "0")))
+
+
+def devices(settings: TrainConfig) -> int:
+    """Processes of the training on this node; "auto" counts its GPUs."""
+    if settings.devices != "auto":
+        return settings.devices
+    import torch
+
+    return max(1, torch.cuda.device_count())
 
 
 def rendezvous() -> tuple[str, int]:

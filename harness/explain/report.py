@@ -9,6 +9,7 @@ from harness.config import Config
 from harness.explain.estimate import GPU_PEAKS, GPU_SHARE, Work, memory, rate, size_of, work
 from harness.explain.papers import ROWS, facts, recipe_for
 from harness.identity import resolve_path
+from harness.nodes import devices
 from harness.skeleton import skeleton
 from harness.trainable import make_trainable
 
@@ -115,9 +116,7 @@ def _tokenizer_at_hand(config: Config) -> bool:
 
 
 def _devices(config: Config) -> int:
-    """Processes that train together; "auto" counts the GPUs here."""
-    from harness.launch import devices
-
+    """Processes that train together, were all nodes like this one."""
     return devices(config.train) * config.train.nodes
 
 
