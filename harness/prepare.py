@@ -9,6 +9,7 @@ from functools import cache
 
 from harness.config import Config, DatasetConfig, EvalSetConfig, GenerateConfig, JudgeConfig, ModelConfig
 from harness.data import load_eval_items
+from harness.judge.forecast import check_budgets
 from harness.judge.registry import check_judge_model
 from harness.plan import Plan
 
@@ -21,7 +22,7 @@ def prepare(plan: Plan) -> list[str]:
 
     Raises:
         ValueError: an example or a prompt too long for its limits, a tokenizer that cannot express the prompt, a
-            baseline or table without some instruction, a judge's model that cannot be had.
+            baseline or table without some instruction, a judge that cannot be had or whose limits are too small.
     """
     lines: dict[str, None] = {}
     judges: list[JudgeConfig] = []
@@ -36,6 +37,7 @@ def prepare(plan: Plan) -> list[str]:
             judges += [config.judge] if config.judge not in judges else []
     for judge in judges:
         check_judge_model(judge)
+    check_budgets([job.config for job in plan.to_run if {"generate", "judge"} <= set(job.pending)])
     return list(lines)
 
 

@@ -117,6 +117,34 @@ def test_a_local_judge_is_looked_at_before_training(compose: Compose, tmp_path: 
     refused(compose(*SMALL, "judge=similarity", "judge.model=no/such-model"), "not a folder, and not on the Hub")
 
 
+def test_a_judges_limits_are_held_against_the_whole_sweep(compose: Compose, tmp_path: Path) -> None:
+    pytest.importorskip("openai")
+    options = [*SMALL, *eval_file(tmp_path, ROWS), f"output_dir={tmp_path / 'runs'}"]
+    asked = ["judge=endpoint", "judge.model=m", "judge.base_url=http://127.0.0.1:9/v1", "judge.order=both"]
+    sweep = [compose(*options, *asked, f"noise={noise}", "judge.max_calls=15") for noise in ("none", "symnoise")]
+    prepare(make_plan(sweep[:1]))  # 4 instructions in both orders: 8 calls
+    with pytest.raises(ValueError, match=r"16 calls, about 0.00 USD, but judge.max_calls=15 with 0 calls"):
+        prepare(make_plan(sweep))
+    assert not (tmp_path / "runs").exists()
+    priced = compose(*options, *asked, "judge.usd_per_million_input=10")
+    refused(priced, r"8 calls, about 0\.0\d USD .*; allow the sum with judge\.max_usd=USD")
+    prepare(make_plan([priced.model_copy(update={"stages": ["judge"]})]))  # nothing is trained for it: its stage asks
+
+
+def test_what_was_spent_counts(compose: Compose, tmp_path: Path) -> None:
+    pytest.importorskip("openai")
+    from harness.judge.base import Comparison, Verdict
+    from harness.judge.registry import load_judge
+    from harness.judge.store import VerdictStore
+
+    limits = ["judge=endpoint", "judge.model=m", "judge.base_url=http://127.0.0.1:9/v1", "judge.max_calls=10"]
+    config = compose(*SMALL, *eval_file(tmp_path, ROWS), *limits, f"judge.store={tmp_path / 'verdicts.sqlite'}")
+    identity = load_judge(config.judge, False, tmp_path).identity
+    with VerdictStore(tmp_path / "verdicts.sqlite") as store:
+        store.save(identity, [(Comparison("other", "a", "b"), Verdict(1.0, calls=3))])
+    refused(config, "8 calls, about 0.00 USD, but judge.max_calls=10 with 3 calls")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

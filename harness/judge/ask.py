@@ -39,12 +39,12 @@ def ask(
         verdicts = dict(verdict for batch in judge.verdicts(pairs) for verdict in batch)
         advance(len(pairs))
         return [verdicts[position] for position in range(len(pairs))]
-    questions = [(number, question) for number, pair in enumerate(pairs) for question in _questions(judge, pair)]
-    answers = _answers(judge, [question for _, question in questions], store, advance)
+    asked = [(number, question) for number, pair in enumerate(pairs) for question in questions(judge, pair)]
+    answers = _answers(judge, [question for _, question in asked], store, advance)
     if answers and all(verdict.preference is None for verdict in answers):
         raise _unparsed(judge, answers)
     per_pair: dict[int, list[Verdict]] = {}
-    for (number, _), verdict in zip(questions, answers, strict=True):
+    for (number, _), verdict in zip(asked, answers, strict=True):
         per_pair.setdefault(number, []).append(verdict)
     return [merge(per_pair[number]) if number in per_pair else SAME for number in range(len(pairs))]
 
@@ -64,7 +64,8 @@ def merge(verdicts: Sequence[Verdict]) -> Verdict:
     )
 
 
-def _questions(judge: Judge, pair: Comparison) -> Iterator[Comparison]:
+def questions(judge: Judge, pair: Comparison) -> Iterator[Comparison]:
+    """The pair in each order that the judge is asked with; nothing where both answers are the same."""
     if pair.output_1 == pair.output_2:
         return
     orders = (order_is_switched(pair.instruction),) if judge.orders is None else judge.orders
@@ -72,29 +73,29 @@ def _questions(judge: Judge, pair: Comparison) -> Iterator[Comparison]:
         yield replace(pair, switched=switched)
 
 
-def _answers(judge: Judge, questions: list[Comparison], path: Path, advance: Callable[..., None]) -> list[Verdict]:
+def _answers(judge: Judge, wanted: list[Comparison], path: Path, advance: Callable[..., None]) -> list[Verdict]:
     """A verdict per question, from the store or from the judge."""
     with VerdictStore(path) as store:
-        verdicts = store.load(judge.identity, questions)
+        verdicts = store.load(judge.identity, wanted)
         advance(len(verdicts))
-        pending = [position for position in range(len(questions)) if position not in verdicts]
+        pending = [position for position in range(len(wanted)) if position not in verdicts]
         if pending:
-            asked = [questions[position] for position in pending]
+            asked = [wanted[position] for position in pending]
             judge.check_budget(asked, *store.spent(judge.identity))
             store.register(judge.identity)
             for position, verdict in _fresh(judge, asked, store, advance):
                 verdicts[pending[position]] = verdict
-    return [verdicts[position] for position in range(len(questions))]
+    return [verdicts[position] for position in range(len(wanted))]
 
 
 def _fresh(
-    judge: Judge, questions: list[Comparison], store: VerdictStore, advance: Callable[..., None]
+    judge: Judge, asked: list[Comparison], store: VerdictStore, advance: Callable[..., None]
 ) -> Iterator[tuple[int, Verdict]]:
     usd, count, unparsed = 0.0, 0, 0
-    arriving: Any = judge.verdicts(questions)
+    arriving: Any = judge.verdicts(asked)
     with closing(arriving):
         for batch in arriving:
-            store.save(judge.identity, [(questions[position], verdict) for position, verdict in batch])
+            store.save(judge.identity, [(asked[position], verdict) for position, verdict in batch])
             usd, count = usd + sum(verdict.usd for _, verdict in batch), count + len(batch)
             unparsed += sum(verdict.preference is None for _, verdict in batch)
             advance(len(batch), usd=f"{usd:.4f}", unparsed=str(unparsed))

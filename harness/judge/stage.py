@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from harness.context import Run, StageResult
 from harness.data import EvalItem, load_eval_items
@@ -14,6 +13,7 @@ from harness.judge.base import Comparison, Judge, Verdict
 from harness.judge.baseline import baseline_rows
 from harness.judge.figures import accuracy_figures, check_length_control, judge_figures, text_figures
 from harness.judge.registry import load_judge
+from harness.judge.store import store_path
 from harness.record import RunFolder, read_json
 
 CURRENT = "annotations.json"
@@ -34,7 +34,7 @@ def run(run: Run) -> StageResult:
     judge = load_judge(config, all(item.checkable for item in items), run.folder.path)
     comparisons = [_comparison(row, item) for row, item in zip(pairs, items, strict=True)]
     with run.progress("judge", len(comparisons) * len(judge.orders or (False,)), "verdict") as progress:
-        verdicts = ask(judge, comparisons, store_path(run), progress.update)
+        verdicts = ask(judge, comparisons, store_path(run.config), progress.update)
     rows = [annotation(row, verdict, judge) for row, verdict in zip(pairs, verdicts, strict=True)]
     _keep_earlier(run.folder, rows, items[0].generator)
     write_annotations(run.folder / CURRENT, rows)
@@ -56,12 +56,6 @@ def annotation(row: Row, verdict: Verdict, judge: Judge) -> Row:
         "raw_completion": verdict.raw or None,
         **correct,
     }
-
-
-def store_path(run: Run) -> Path:
-    """The verdict store: judge.store, else one file for all runs of an output folder."""
-    default = Path(run.config.output_dir) / "verdicts.sqlite"
-    return Path(run.config.judge.store or default).expanduser()
 
 
 def _comparison(row: Row, item: EvalItem) -> Comparison:

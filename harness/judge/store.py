@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.config import Config
 from harness.judge.base import Comparison, Identity, Verdict, content_hash
 
 _SCHEMA = """
@@ -29,6 +30,12 @@ CREATE TABLE IF NOT EXISTS verdicts (
 ) STRICT, WITHOUT ROWID;
 """
 _BUSY_SECONDS = 60.0
+
+
+def store_path(config: Config) -> Path:
+    """Where a run's verdicts are kept: judge.store, else one file for all runs of an output folder."""
+    default = Path(config.output_dir) / "verdicts.sqlite"
+    return Path(config.judge.store or default).expanduser()
 
 
 class Spent(NamedTuple):
