@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from functools import cache
 
-from harness.config import Config, DatasetConfig, EvalSetConfig, GenerateConfig, JudgeConfig, ModelConfig
+from harness.config import (
+    BenchmarksConfig,
+    Config,
+    DatasetConfig,
+    EvalSetConfig,
+    GenerateConfig,
+    JudgeConfig,
+    ModelConfig,
+)
 from harness.data import load_eval_items
 from harness.judge.forecast import check_budgets
 from harness.judge.registry import check_judge_model
 from harness.plan import Plan
+from harness.probe.tasks import fetch_benchmarks
 
 
 def prepare(plan: Plan) -> list[str]:
@@ -22,19 +31,25 @@ def prepare(plan: Plan) -> list[str]:
 
     Raises:
         ValueError: an example or a prompt too long for its limits, a tokenizer that cannot express the prompt, a
-            baseline or table without some instruction, a judge that cannot be had or whose limits are too small.
+            baseline or table without some instruction, a judge that cannot be had or whose limits are too small,
+            a benchmark without its data.
     """
     lines: dict[str, None] = {}
     judges: list[JudgeConfig] = []
+    benchmarks: list[BenchmarksConfig] = []
     for number, job in enumerate(plan.to_run):
         config, pending = job.config, set(job.pending)
         if "train" in pending:
             lines |= dict.fromkeys(_documents(config.dataset, config.model))
         if {"train", "generate"} <= pending:
             lines |= dict.fromkeys(_prompts(config.dataset, config.model, config.eval_set, config.generate))
+        if {"train", "probe"} <= pending:
+            benchmarks += [config.probe.benchmarks] if config.probe.benchmarks not in benchmarks else []
         if "judge" in pending:
             _check_judged(config, [done.config for done in plan.to_run[: number + 1]])
             judges += [config.judge] if config.judge not in judges else []
+    for tasks in benchmarks:
+        fetch_benchmarks(tasks)
     for judge in judges:
         check_judge_model(judge)
     check_budgets([job.config for job in plan.to_run if {"generate", "judge"} <= set(job.pending)])

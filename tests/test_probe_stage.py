@@ -13,6 +13,7 @@ import torch
 from test_pipeline import ROOT, SMALL
 from tiny_models import random_documents, tiny_model
 
+from harness.config import BenchmarksConfig
 from harness.loss import ResponseLoss
 from harness.model import load_model, load_tokenizer
 from harness.noise import EmbeddingNoise, Noise
@@ -26,6 +27,7 @@ from harness.probe.memorisation import corpus_bleu, memorisation_rows
 from harness.probe.predictions import prediction_rows
 from harness.probe.smoothness import passes, smoothness
 from harness.probe.surface import probing, surfaces, twice_differentiable
+from harness.probe.tasks import fetch_benchmarks
 
 PROBE = [
     "probe.examples=4",
@@ -286,3 +288,31 @@ def test_unknown_tasks_are_refused_before_anything_starts(override, message, tmp
     assert done.returncode == 2
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow  # reads the names of all tasks
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="needs the extra eval (lm-eval)")
+def test_a_task_whose_data_cannot_be_had_stops_the_command_before_training(tmp_path):
+    command = [sys.executable, "-m", "harness", *SMALL, "probe=openllm", "offline=true", "tracking=disabled"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: probe.benchmarks.tasks: papers_openllm cannot be read: ")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow  # reads the names of all tasks
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="needs the extra eval (lm-eval)")
+def test_a_task_that_runs_code_needs_leave(tmp_path):
+    code = (
+        "from datasets import Dataset\ndef data(**_):\n    return {'test': Dataset.from_list([{'q': 'a', 'a': 'b'}])}\n"
+    )
+    (tmp_path / "runner.py").write_text(code)
+    (tmp_path / "runner.yaml").write_text(
+        "task: runner\ncustom_dataset: !function runner.data\ntest_split: test\noutput_type: generate_until\n"
+        "doc_to_text: q\ndoc_to_target: a\nunsafe_code: true\nmetric_list: [{metric: exact_match}]\n"
+    )
+    settings = BenchmarksConfig(tasks=["runner"], include_path=str(tmp_path))
+    with pytest.raises(ValueError, match=r"probe\.benchmarks\.run_code=false, but runner executes what the model"):
+        fetch_benchmarks(settings)
+    fetch_benchmarks(settings.model_copy(update={"run_code": True}))

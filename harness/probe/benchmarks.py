@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.config import BenchmarksConfig
 from harness.probe.summary import Figure
-from harness.probe.tasks import task_manager
+from harness.probe.tasks import allow_code, task_manager
 
 _NORMAL_95 = 1.959964
 # The papers' four tasks under the name of their table, by the Open LLM Leaderboard's metrics.
@@ -37,8 +36,7 @@ def benchmark_figures(
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
-    if settings.run_code:
-        os.environ["HF_ALLOW_CODE_EVAL"] = "1"  # what the metric `code_eval` asks for
+    allow_code(settings)
     was_training = model.training
     try:
         results = lm_eval.simple_evaluate(
