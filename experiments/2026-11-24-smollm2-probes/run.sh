@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Curvature of SmolLM2-135M after fine-tuning with and without noise: run.sh ALPACA_JSON [OUTPUT_DIR] [SEEDS] [ALPHAS]
-# HESSIAN=N adds gradient, trace and top eigenvalue on N examples. Finished runs are skipped, so calls for different seeds or alphas may run side by side; compare.py reads what is finished.
+# HESSIAN=N adds gradient, trace and top eigenvalue on N examples. Finished runs are skipped, so calls for different seeds or alphas may run side by side; experiments.probed reads what is finished.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 output=${2:-runs/smollm2-probes}
@@ -18,4 +18,4 @@ for seed in "${each[@]}"; do
 done
 # The model before training: one step that moves nothing.
 python -m harness noise=none seed=0 train.lr=1e-30 train.max_steps=1 "${common[@]}"
-python "$here/compare.py" "$output"
+python -m experiments.probed "$output" "$here"

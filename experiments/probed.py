@@ -1,8 +1,8 @@
-"""Does the pair reduce curvature? Paired comparisons of the finished runs: python compare.py RUNS
+"""What noise did to the probes: `python -m experiments.probed RUNS FOLDER` compares finished runs in pairs.
 
-Reads every RUNS/*/probes.json and writes table.md, runs.csv, curvature.png and machine.json beside this file. A value
-of a run is compared with that of another run of the same seed on the same example along the same directions; the
-interval counts seeds and examples as samples (analysis.stats.mean_over_seeds_and_instructions).
+Reads every RUNS/*/probes.json and writes table.md, runs.csv, curvature.png and machine.json into FOLDER. A value of a
+run is compared with that of another run of the same seed on the same example along the same directions; the interval
+counts seeds and examples as samples (analysis.stats.mean_over_seeds_and_instructions).
 """
 
 from __future__ import annotations
@@ -23,12 +23,9 @@ from analysis.stats import Array, Estimate, holm, mean_over_seeds_and_instructio
 from experiments.collect import machine
 from harness.record import read_json, write_json, write_text
 
-HERE = Path(__file__).parent
 METHODS = ["neftune", "neftune_x2", "symnoise_matched", "symnoise"]
 # (ours, theirs): against nothing, and the pair against two independent draws of the same variance and compute.
 PAIRS = [*((method, "none") for method in METHODS), ("symnoise_matched", "neftune_x2"), ("symnoise_matched", "neftune")]
-# Chosen before the runs: Holm's correction is over all comparisons of these; the other measures are for orientation.
-PRIMARY = ["curvature/rademacher/5", "curvature/rademacher/15"]
 MEASURES = {
     "curvature/rademacher/5": "curvature at 5",
     "curvature/rademacher/15": "curvature at 15",
@@ -49,17 +46,29 @@ MEASURES = {
 def main() -> None:
     """Read, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, help="output folder of run.sh")
-    folders = sorted(path.parent for path in parser.parse_args().runs.glob("*/probes.json"))
+    parser.add_argument("runs", type=Path, help="output folder of the study's run.sh")
+    parser.add_argument("folder", type=Path, help="the study's folder")
+    parser.add_argument(
+        "--primary",
+        default="curvature/rademacher/5,curvature/rademacher/15",
+        help="measures chosen before the runs: Holm's correction is over all their comparisons, the others are for "
+        "orientation (default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    folders = sorted(path.parent for path in arguments.runs.glob("*/probes.json"))
     if not folders:
-        parser.error("no finished runs")
+        parser.error(f"{arguments.runs}: no finished runs")
     values = pd.concat([tidy(folder) for folder in folders], ignore_index=True)
-    values.to_csv(HERE / "runs.csv", index=False, float_format="%.7g")
-    trained = values[values.trained]
-    compared = comparisons(trained)
-    write_text(HERE / "table.md", means_table(values) + "\n" + differences_table(compared))
-    draw(compared, HERE / "curvature.png")
-    write_json(HERE / "machine.json", machine(folders[-1]))
+    write(values, arguments.folder, arguments.primary.split(","))
+    write_json(arguments.folder / "machine.json", machine(folders[-1]))
+
+
+def write(values: pd.DataFrame, folder: Path, primary: list[str]) -> None:
+    """Every value, the tables and the figure."""
+    values.to_csv(folder / "runs.csv", index=False, float_format="%.7g")
+    compared = comparisons(values[values.trained], primary)
+    write_text(folder / "table.md", means_table(values) + "\n" + differences_table(compared))
+    draw(compared, folder / "curvature.png")
 
 
 def tidy(folder: Path) -> pd.DataFrame:
@@ -75,12 +84,12 @@ def tidy(folder: Path) -> pd.DataFrame:
         rows += [
             {**where, "example": row["document"], "measure": name, "value": measured[name]}
             for name in MEASURES
-            if name in measured
+            if measured.get(name) is not None
         ]
     return pd.DataFrame(rows)
 
 
-def comparisons(values: pd.DataFrame) -> pd.DataFrame:
+def comparisons(values: pd.DataFrame, primary: list[str]) -> pd.DataFrame:
     """One row for each alpha, pair of methods and measure: difference, interval, relative change, p by Holm."""
     rows = []
     for alpha in sorted(set(values.alpha) - {0.0}):
@@ -95,7 +104,7 @@ def comparisons(values: pd.DataFrame) -> pd.DataFrame:
                 relative = relative_change(ours_SI, theirs_SI)
                 rows.append(_row(alpha, ours, theirs, measure, estimate, relative, float(theirs_SI.mean())))
     found = pd.DataFrame(rows)
-    found["p (Holm)"] = holm(found.p.where(found.measure.isin(PRIMARY)).to_numpy(float))
+    found["p (Holm)"] = holm(found.p.where(found.measure.isin(primary)).to_numpy(float))
     return found
 
 
