@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
     figures.add_argument("-o", dest="folder", default="figures", metavar="FOLDER", help="where to (default: figures)")
     figures.add_argument("--only", metavar="NAMES", help="comma-separated names; list prints them")
+    figures.add_argument("--width", type=float, default=6.75, metavar="INCHES", help="3.3: one of two columns of print")
     figures.set_defaults(command=_figures, output=None)
     report = commands.add_parser("report", help="one self-contained HTML page: tables, figures, runs, answers")
     report.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
@@ -158,7 +159,7 @@ def _figures(arguments: argparse.Namespace) -> str:
     if arguments.only == "list":
         return "".join(f"{name:<20}needs {kind.needs}\n" for name, kind in FIGURES.items())
     names = tuple(arguments.only.split(",")) if arguments.only else tuple(FIGURES)
-    return write_figures(load_runs(arguments.source), arguments.folder, names)
+    return write_figures(load_runs(arguments.source), arguments.folder, names, arguments.width)
 
 
 def _report(arguments: argparse.Namespace) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from harness.record import RunFolder, read_json
 
 # The C parser reads 500 configs in about a second; the pure one needs ten.
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Half of a pair of UTF-16 units: JSON can name it, no file or frame can hold it.
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class FolderDetails:
@@ -93,7 +96,15 @@ def _read_final(path: Path) -> dict[str, float]:
 
 
 def _read_rows(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
-    return _checked(path, read_json(path), keys) if path.is_file() else []
+    if not path.is_file():
+        return []
+    rows = _checked(path, read_json(path), keys)
+    return [{key: _whole(value) for key, value in row.items()} for row in rows]
+
+
+def _whole(value: Any) -> Any:
+    """Text with U+FFFD where a character is torn; anything else unchanged."""
+    return _HALF_CHARACTER.sub("\ufffd", value) if isinstance(value, str) and not value.isascii() else value
 
 
 def _checked(path: Path, rows: Any, keys: Sequence[str]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import re
@@ -11,7 +12,9 @@ from statistics import mean
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from run_folders import config_of, write_run
 
 from analysis import load_runs
@@ -155,6 +158,144 @@ def test_noises_differ_without_colour() -> None:
     assert len({look.colour for look in six.values()}) == 6
 
 
+def test_the_commoner_of_two_variants_of_a_noise_has_its_look() -> None:
+    plain = looks(["neftune"])["neftune"]
+    found = looks(["neftune (length=row)", "neftune (length=true)", "neftune (length=true)"])
+    assert found["neftune (length=true)"] == plain
+    assert found["neftune (length=row)"] != plain
+
+
+def test_a_noise_looks_the_same_in_all_figures_of_a_source(tmp_path: Path) -> None:
+    """A study of one noise beside a study of three: what the second calls for decides in both."""
+    for number, noise in enumerate(("r3f", "freelb", "sam")):
+        write_run(tmp_path, config_of(noise, 5), name=f"a{number}")
+    write_run(tmp_path, config_of("sam", 5, train__lr=0.1), name="b")
+    found = list(draw(load_runs(tmp_path), ["length_histograms"]))
+    colours = [
+        {line.get_color() for line in each.figure.axes[0].get_lines()} for each in found if isinstance(each, Drawing)
+    ]
+    assert len(colours[0]) == 3
+    assert len(colours[1]) == 1
+    assert colours[1] < colours[0]
+
+
+def test_a_point_of_many_noises_stays_at_its_alpha(tmp_path: Path) -> None:
+    for number in range(12):
+        write_run(tmp_path, config_of(f"noise{number}", 5), {"heldout/loss": 1.0})
+    write_run(tmp_path, config_of("noise0", 10), {"heldout/loss": 1.0})
+    (drawing,) = draw(load_runs(tmp_path), ["alpha_curves"])
+    assert isinstance(drawing, Drawing)
+    drawing.figure.draw_without_rendering()
+    axes = drawing.figure.axes[0]
+    at_five = [
+        line.get_transform().transform((5.0, 1.0))[0]
+        for line in axes.get_lines()
+        if line.get_marker() not in ("None", "")
+    ]
+    points = 72 / drawing.figure.dpi
+    assert len(at_five) == 12
+    assert points * (max(at_five) - min(at_five)) == pytest.approx(7.5)
+    assert points * (axes.transData.transform((10, 0)) - axes.transData.transform((5, 0)))[0] > 50
+
+
+def test_many_noises_have_a_histogram_each(tmp_path: Path) -> None:
+    for noise in ("none", "neftune", "symnoise", "gaussian", "bernoulli"):
+        write_run(tmp_path, config_of(noise, 5), lengths=[10, 20, 30, 40])
+    (drawing,) = draw(load_runs(tmp_path), ["length_histograms"])
+    assert isinstance(drawing, Drawing)
+    shown = [axes for axes in drawing.figure.axes if axes.get_visible()]
+    names = [axes.get_title("left") for axes in shown]
+    assert names == ["bernoulli, α=5", "gaussian, α=5", "neftune, α=5", "symnoise, α=5"]
+    for axes in shown:
+        assert sum(line.get_drawstyle() == "steps-post" for line in axes.get_lines()) == 2, "the noise and no noise"
+
+
+def test_one_column_of_print_has_the_same_letters(root: Path) -> None:
+    for drawing in draw(load_runs(root), width=3.3):
+        assert isinstance(drawing, Drawing)
+        assert drawing.figure.get_figwidth() == 3.3
+        drawing.figure.draw_without_rendering()
+        right = drawing.figure.bbox.x1
+        for axes in drawing.figure.axes:
+            texts = [axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]
+            for text in (text for text in texts if text.get_text() and axes.get_visible()):
+                assert text.get_fontsize() >= 6
+            assert max(axes.xaxis.label.get_window_extent().x1, axes.get_window_extent().x1) <= right, drawing.name
+        columns = {round(axes.get_position().x0, 2) for axes in drawing.figure.axes if axes.get_visible()}
+        assert len(columns) <= 2, "panels stand below each other"
+
+
+def alpaca_runs(folder: Path, win: float) -> None:
+    """Runs on the data of NEFTune's Table 6: none, and neftune with alpha 5 and 10."""
+    for noise, alpha in (("none", 0.0), ("neftune", 5.0), ("neftune", 10.0)):
+        config = config_of(noise, alpha, dataset__name="alpaca", eval_set__name="alpaca_eval")
+        share = win + alpha / 100
+        rows = [1 + share] * 40
+        write_run(folder, config, {"generate/characters": 350.0 + 100 * alpha}, rows)
+
+
+def test_published_numbers_stand_hollow_beside_ours(tmp_path: Path) -> None:
+    alpaca_runs(tmp_path, 0.5)
+    curves, lengths = draw(load_runs(tmp_path), ["alpha_curves", "win_rate_by_length"])
+    assert isinstance(curves, Drawing)
+    assert isinstance(lengths, Drawing)
+    said = "Hollow, without interval: published, NEFTune 2310.05914 Table 6 (llama2_7b, judge chatgpt)."
+    assert said in curves.caption
+    assert said in lengths.caption
+    colour = looks(["neftune"])["neftune"].colour
+    (theirs,) = [line for line in hollow(curves.figure.axes[0]) if line.get_color() == colour]
+    assert [*map(list, theirs.get_data())] == [[5, 10, 15], [62.55, 61.18, 61.86]]
+    (theirs,) = [line for line in hollow(lengths.figure.axes[0]) if line.get_color() == colour]
+    assert [*map(list, theirs.get_data())] == [[1062, 1010, 820], [62.55, 61.18, 61.86]]
+
+
+def hollow(axes: Axes) -> list[Line2D]:
+    return [line for line in axes.get_lines() if line.get_markerfacecolor() == "#ffffff"]
+
+
+def test_published_numbers_that_would_squeeze_ours_are_named_instead(tmp_path: Path) -> None:
+    alpaca_runs(tmp_path, 0.0)
+    (drawing,) = draw(load_runs(tmp_path), ["win_rate_by_length"])
+    assert isinstance(drawing, Drawing)
+    assert not hollow(drawing.figure.axes[0])
+    assert "Published, NEFTune 2310.05914 Table 6" in drawing.caption
+    assert "off the axes: win rate 48.26 to 62.55%." in drawing.caption
+
+
+def test_published_numbers_are_of_the_same_data_and_instructions(drawings: dict[str, Drawing]) -> None:
+    assert "ublished" not in drawings["alpha_curves"].caption
+
+
+def test_a_bar_of_no_length_says_so(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"), preferences=[1.0, 2.0, 1.0, 2.0])
+    (drawing,) = draw(load_runs(tmp_path), ["categories"])
+    assert isinstance(drawing, Drawing)
+    assert [text.get_text() for text in drawing.figure.axes[0].texts] == ["0"]
+
+
+def test_names_that_nobody_should_give_are_drawn_as_text(tmp_path: Path) -> None:
+    for noise in ("none", "</script>\u202e$x_1$\u0000 &" + "long" * 40):
+        folder = write_run(tmp_path / "runs", config_of(noise, 5), name=f"run{len(noise)}")
+        rows = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+        rows[0]["dataset"] = "cat\u0000\u202e<b>" + "x" * 500
+        (folder / "annotations.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert main(["figures", str(tmp_path / "runs"), "-o", str(tmp_path / "out")]) == 0
+    drawn = sorted((tmp_path / "out").glob("*.svg"))
+    assert len(drawn) == 6
+    for path in drawn:
+        ElementTree.parse(path)
+        assert "\u202e" not in path.read_text(encoding="utf-8")
+
+
+def test_text_of_a_file_stays_text(root: Path, tmp_path: Path) -> None:
+    assert main(["figures", str(root), "-o", str(tmp_path), "--only", "forest"]) == 0
+    assert ">symnoise, α=5</text>" in (tmp_path / "forest.svg").read_text(encoding="utf-8")
+    pdf = (tmp_path / "forest.pdf").read_bytes()
+    assert b"/CIDFontType2" in pdf
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+
+
 def test_known_noises_differ_in_grey_by_line_marker_and_hatch() -> None:
     found = looks(["none", "neftune", "symnoise", "gaussian", "bernoulli"]).values()
     for key in ("line", "marker"):
@@ -229,6 +370,7 @@ def test_the_command_writes_three_formats_and_captions(
     [
         (["--only", "forrest"], "figure 'forrest': there is no such figure; choose from alpha_curves"),
         (["-o", "{file}"], "is a file; figures go into a folder"),
+        (["--width", "1"], "width=1: expected 3 to 20 inches"),
     ],
 )
 def test_mistakes_are_one_line(

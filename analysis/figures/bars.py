@@ -13,10 +13,14 @@ from analysis import stats
 from analysis.columns import WIN_RATE
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Cell, Study, axis_label, counted
-from analysis.figures.style import INK, PAPER, Look, canvas, legend, looks
+from analysis.figures.style import INK, PAPER, Look, canvas, legend
 from analysis.stats import Estimate
+from analysis.visible import lines_of
 
-_MOST_CATEGORIES = 10
+_MOST_CATEGORIES, _LEAST_CATEGORIES = 10, 3
+_BAR, _GAP, _TALLEST = 0.12, 0.14, 8.0  # inches: a bar, the gap between categories, all of it
+_CHARACTERS_PER_INCH = 4  # of a figure: what a category's name may take
+_SMALL = 6  # points
 _TINT = 0.55  # pale enough for the hatch to show in grey
 _LEAST_SPAN = 10.0  # percent, so that noise around zero does not fill the axis
 _NAN = float("nan")
@@ -29,20 +33,23 @@ def category_bars(study: Study) -> Drawing | None:
     sizes = category.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     if not cells or len(sizes) < 2:
         return None
-    shown = [str(name) for name in sizes.index[:_MOST_CATEGORIES]]
-    figure, (axes,) = canvas(height=0.6 + len(shown) * (0.14 + 0.12 * len(cells)))
-    styles, handles, thick = looks(study.noises), {}, 0.8 / len(cells)
+    high = _GAP + _BAR * len(cells)  # inches of one category
+    most = max(_LEAST_CATEGORIES, min(_MOST_CATEGORIES, int(_TALLEST / high)))
+    shown = [str(name) for name in sizes.index[:most]]
+    figure, (axes,) = canvas(study.width, height=0.6 + len(shown) * high)
+    handles, thick = dict[str, Any](), 0.8 / len(cells)
     for place, cell in enumerate(cells):
         found = [_estimate(study, cell, category, name) for name in shown]
         at = np.arange(len(shown)) + (place - (len(cells) - 1) / 2) * thick
-        handles[cell.name] = _bars(axes, at, found, thick, styles[cell.noise])
-    axes.set_yticks(range(len(shown)), [f"{name} ({sizes[name]})" for name in shown])
+        handles[cell.name] = _bars(axes, at, found, thick, study.looks[cell.noise])
+    wide = int(_CHARACTERS_PER_INCH * study.width)
+    axes.set_yticks(range(len(shown)), [f"{lines_of(name, wide)} ({sizes[name]})" for name in shown])
     axes.invert_yaxis()
     axes.set_xlim(0, min(100.0, max(_LEAST_SPAN, axes.get_xlim()[1])))
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(axis_label(WIN_RATE))
     legend(figure, handles)
-    return Drawing("categories", "Win rate by category", figure, _caption(study, cells, sizes))
+    return Drawing("categories", "Win rate by category", figure, _caption(study, cells, sizes.iloc[most:]))
 
 
 def _bars(axes: Axes, at: NDArray[Any], found: list[Estimate], thick: float, look: Look) -> Any:
@@ -53,10 +60,13 @@ def _bars(axes: Axes, at: NDArray[Any], found: list[Estimate], thick: float, loo
     spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
     bars = axes.barh(at, means, thick, edgecolor=INK, linewidth=0.5, **paint)
     axes.errorbar(means, at, xerr=spread, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.5)
+    for place, value in zip(at, means, strict=True):
+        if value == 0:  # a bar of no length would look like one that is missing
+            axes.annotate("0", (0, place), (2, 0), textcoords="offset points", va="center", fontsize=_SMALL)
     return bars
 
 
-def _caption(study: Study, cells: list[Cell], sizes: pd.Series) -> str:
+def _caption(study: Study, cells: list[Cell], rest: pd.Series) -> str:
     said = (
         f"Win rate by category. {study.conditions}Behind each category its number of instructions; whiskers: 95% t"
         f" intervals over seeds and the category's instructions. {counted(study, cells).replace('point', 'bar')} in all"
@@ -64,8 +74,7 @@ def _caption(study: Study, cells: list[Cell], sizes: pd.Series) -> str:
     )
     if len(study.alphas) > 1:
         said += " Where a noise has several alphas, the one is shown that wins most on one half of the instructions."
-    if len(sizes) > _MOST_CATEGORIES:
-        rest = sizes.iloc[_MOST_CATEGORIES:]
+    if len(rest):
         said += f" Not shown: {len(rest)} categories of {rest.min()} to {rest.max()} instructions."
     return said + study.lost
 

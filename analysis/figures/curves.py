@@ -12,8 +12,9 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from analysis.columns import CONTROLLED, LENGTH, WIN_RATE
 from analysis.figures.drawing import Drawing
+from analysis.figures.papers import beside_curves, papers_of
 from analysis.figures.study import Cell, Study, axis_label, counted, intervals
-from analysis.figures.style import BAND, Look, beside, canvas, legend, looks
+from analysis.figures.style import BAND, Look, beside, canvas, columns_of, figure_of, legend
 from analysis.settings import BASELINE
 from analysis.stats import Estimate
 from analysis.tables import sort_labels
@@ -27,8 +28,8 @@ _PARTS_OF_A_FIGURE = ("/low", "/high", "/per_token")
 _MOST_PANELS = 6
 # Alphas that span more than this are shown on a logarithmic axis.
 _WIDE = 30
-# Share of an axis that a label needs.
-_LABEL = 0.12
+# Inches that a label needs, and that a panel's y axis takes.
+_LABEL, _BESIDE_PANEL = 0.3, 0.6
 
 
 def alpha_curves(study: Study) -> Drawing | None:
@@ -53,19 +54,21 @@ def curvature(study: Study) -> Drawing | None:
 
 def _curves(study: Study, name: str, title: str, metrics: Sequence[str]) -> Drawing:
     shown = list(metrics)[:_MOST_PANELS]
-    columns = len(shown) if len(shown) < 4 else 2
-    figure, panels = canvas(-(-len(shown) // columns), columns, height=2.4)
+    columns = columns_of(len(shown), study.width)
+    figure, panels = canvas(study.width, -(-len(shown) // columns), columns, height=2.2)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
-    handles: dict[str, Any] = {}
+    handles, papers = dict[str, Any](), papers_of(study)
     for axes, each in zip(panels, shown, strict=False):
         handles = metric_panel(axes, study, each) | handles
-    legend(figure, {noise: handles[noise] for noise in study.noises if noise in handles})
+        beside_curves(axes, study, papers, each)
+    ours = {noise: handles[noise] for noise in study.noises if noise in handles}
+    legend(figure, ours | papers.handle())
     cells = [cell for cell in study.cells if cell.run_ids]
     level = " The level line is training without noise." if study.baseline else ""
     caption = (
         f"{title}. {study.conditions}Lines: means; bands and whiskers: {intervals(cells, shown)}.{level} {SIZE}"
-        f" {counted(study, cells, WIN_RATE in shown)}.{study.lost}"
+        f" {counted(study, cells, WIN_RATE in shown)}.{papers.said}{study.lost}"
     )
     if len(metrics) > len(shown):
         caption += f" Not shown: {len(metrics) - len(shown)} more of the kind, in the table probes."
@@ -74,7 +77,7 @@ def _curves(study: Study, name: str, title: str, metrics: Sequence[str]) -> Draw
 
 def metric_panel(axes: Axes, study: Study, name: str) -> dict[str, Any]:
     """One metric against alpha; returns a legend handle per noise."""
-    styles, handles = looks(study.noises), {}
+    styles, handles = study.looks, dict[str, Any]()
     if study.baseline and (level := study.estimate(name, study.baseline)):
         handles[BASELINE] = axes.axhline(level.mean, color=styles[BASELINE].colour, linestyle=styles[BASELINE].line)
         if not np.isnan(level.low):
@@ -107,7 +110,8 @@ def alpha_axis(axes: Axes, alphas: Sequence[float]) -> None:
     is_wide = bool(positive) and max(positive) / min(positive) > _WIDE
     if is_wide:
         axes.set_xscale("symlog", linthresh=min(positive))
-    named = _far_apart([float(np.log(max(alpha, min(positive)))) for alpha in alphas] if is_wide else alphas)
+    places = [float(np.log(max(alpha, min(positive)))) for alpha in alphas] if is_wide else alphas
+    named = _far_apart(places, _LABEL / _inches(axes))
     axes.xaxis.set_major_locator(FixedLocator(list(alphas)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FixedFormatter([f"{a:g}" if i in named else "" for i, a in enumerate(alphas)]))
@@ -116,10 +120,17 @@ def alpha_axis(axes: Axes, alphas: Sequence[float]) -> None:
     axes.set_xlabel(ALPHA)
 
 
-def _far_apart(places: Sequence[float]) -> set[int]:
-    """Indices of the places, in rising order, whose labels do not run into the one before."""
+def _inches(axes: Axes) -> float:
+    """About how wide the panel is."""
+    place = axes.get_subplotspec()
+    columns = place.get_gridspec().ncols if place else 1
+    return figure_of(axes).get_figwidth() / columns - _BESIDE_PANEL
+
+
+def _far_apart(places: Sequence[float], share: float) -> set[int]:
+    """Indices of the places, in rising order, whose labels do not run into the one before; share: of the axis."""
     named: list[int] = []
     for index, place in enumerate(places):
-        if not named or place - places[named[-1]] >= _LABEL * (places[-1] - places[0]):
+        if not named or place - places[named[-1]] >= share * (places[-1] - places[0]):
             named.append(index)
     return set(named)

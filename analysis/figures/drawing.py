@@ -38,7 +38,7 @@ class Drawing:
     def svg(self) -> str:
         """The figure as SVG text without a background, its words as text."""
         out = io.StringIO()
-        with _settings(self.name), mpl.rc_context({"svg.fonttype": "none"}):
+        with _settings(self.name):
             self.figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         return out.getvalue()
 

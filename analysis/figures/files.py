@@ -7,12 +7,13 @@ from pathlib import Path
 
 from analysis.figures.drawing import Drawing
 from analysis.figures.registry import FIGURES, draw
+from analysis.figures.style import WIDTH
 from analysis.runs import Runs
 
 SUFFIXES = (".svg", ".pdf", ".png")
 
 
-def write_figures(runs: Runs, folder: str | Path, names: Sequence[str] = tuple(FIGURES)) -> str:
+def write_figures(runs: Runs, folder: str | Path, names: Sequence[str] = tuple(FIGURES), width: float = WIDTH) -> str:
     """Draw into a folder; returns one line per figure: written, or why not.
 
     Raises:
@@ -22,7 +23,7 @@ def write_figures(runs: Runs, folder: str | Path, names: Sequence[str] = tuple(F
     if target.exists() and not target.is_dir():
         raise ValueError(f"-o {folder}: is a file; figures go into a folder")
     said, captions = [], []
-    for drawing in draw(runs, names):
+    for drawing in draw(runs, names, width=width):
         if isinstance(drawing, Drawing):
             target.mkdir(parents=True, exist_ok=True)
             for suffix in SUFFIXES:

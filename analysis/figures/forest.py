@@ -13,10 +13,12 @@ from analysis import stats
 from analysis.columns import WIN_RATE, metric
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Cell, Study, counted
-from analysis.figures.style import INK, PAPER, Look, canvas, looks
+from analysis.figures.style import INK, PAPER, Look, canvas, columns_of
 from analysis.stats import Estimate
+from analysis.visible import lines_of
 
 _METRICS = (WIN_RATE, "heldout/loss")
+_CHARACTERS_PER_INCH = 7  # of a figure: what a row's name may take
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,14 @@ def forest(study: Study) -> Drawing | None:
     if not compared:
         return None
     rows = [cell for cell in study.cells if any(each.cell is cell for found in compared.values() for each in found)]
-    figure, panels = canvas(columns=len(compared), height=0.8 + 0.2 * len(rows))
-    styles = looks(study.noises)
+    columns = columns_of(len(compared), study.width)
+    names = [lines_of(cell.name, int(_CHARACTERS_PER_INCH * study.width)) for cell in rows]
+    lines = sum(1 + name.count("\n") for name in names)
+    figure, panels = canvas(study.width, len(compared) // columns, columns, height=0.85 + 0.1 * (lines + len(rows)))
     for axes, (name, found) in zip(panels, compared.items(), strict=True):
-        _panel(axes, rows, name, found, styles)
-    panels[0].set_yticks(range(len(rows)), [cell.name for cell in rows])
-    for axes in panels[1:]:
-        axes.set_yticks(range(len(rows)), [""] * len(rows))
+        _panel(axes, rows, name, found, study.looks)
+    for place, axes in enumerate(panels):
+        axes.set_yticks(range(len(rows)), names if place % columns == 0 else [""] * len(rows))
     title = "Differences to no noise"
     caption = (
         f"{title}. {study.conditions}Runs of the same seed, for win rates also answers to the same instruction, are"
@@ -59,11 +62,11 @@ def _panel(axes: Axes, rows: list[Cell], name: str, found: list[_Difference], st
         axes.plot(value.mean, at, look.marker, color=look.colour, markerfacecolor=fill, markersize=5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     known = metric(name)
     unit = "percentage points" if known.unit == "%" else known.unit
-    arrow = {"higher": " → better", "lower": " ← better", "neither": ""}[known.better]
-    axes.set_xlabel(f"Δ {known.header} ({unit}){arrow}")
+    arrow = {"higher": "→ better", "lower": "← better", "neither": ""}[known.better]
+    axes.set_xlabel(f"Δ {known.header} ({unit})\n{arrow}")
 
 
 def _compared(study: Study) -> dict[str, list[_Difference]]:

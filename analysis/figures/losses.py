@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures.curves import SIZE, metric_panel
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Cell, Study, counted, intervals
-from analysis.figures.style import BAND, Look, canvas, legend, looks
+from analysis.figures.style import BAND, Look, canvas, columns_of, legend, same_height
 
 _LOSS = "train/loss"
 # Losses without noise: on held-out examples, and on training examples where a probe measures it.
@@ -31,8 +31,8 @@ def losses(study: Study) -> Drawing | None:
         return None
     alphas = _spread(study.alphas) or [None]
     ends = _noise_free(study)
-    columns = min(2, len(alphas) + len(ends))
-    figure, panels = canvas(-(-(len(alphas) + len(ends)) // columns), columns, height=2.3)
+    columns = columns_of(len(alphas) + len(ends), study.width, most=2)
+    figure, panels = canvas(study.width, -(-(len(alphas) + len(ends)) // columns), columns, height=2.2)
     handles: dict[str, Any] = {}
     for axes, alpha in zip(panels, alphas, strict=False):
         handles |= _panel(axes, study, curves, alpha)
@@ -41,13 +41,13 @@ def losses(study: Study) -> Drawing | None:
         axes.set_title("at the end, noise off", loc="left")
     for axes in panels[len(alphas) + len(ends) :]:
         axes.set_visible(False)
-    _same_height(panels[: len(alphas)])
+    same_height(panels[: len(alphas)])
     legend(figure, {noise: handles[noise] for noise in study.noises if noise in handles})
     return Drawing("losses", "Training and noise-free loss", figure, _caption(study, alphas, bool(ends)))
 
 
 def _panel(axes: Axes, study: Study, curves: dict[str, pd.DataFrame], alpha: float | None) -> dict[str, Any]:
-    styles, handles = looks(study.noises), {}
+    styles, handles = study.looks, dict[str, Any]()
     for cell in study.cells:
         if cell.alpha in (None, alpha) and cell.name in curves:
             handles[cell.noise] = _line(axes, curves[cell.name], styles[cell.noise])
@@ -87,12 +87,6 @@ def _spread(alphas: Sequence[float]) -> list[float | None]:
     if len(alphas) <= _MOST_ALPHAS:
         return list(alphas)
     return [alphas[0], alphas[len(alphas) // 2], alphas[-1]]
-
-
-def _same_height(panels: Sequence[Axes]) -> None:
-    bounds = [axes.get_ylim() for axes in panels]
-    for axes in panels:
-        axes.set_ylim(min(low for low, _ in bounds), max(high for _, high in bounds))
 
 
 def _caption(study: Study, alphas: Sequence[float | None], ends: bool) -> str:

@@ -14,8 +14,9 @@ from analysis.figures.forest import forest
 from analysis.figures.length import length_histograms, win_rate_by_length
 from analysis.figures.losses import losses
 from analysis.figures.study import Study, studies
-from analysis.figures.style import RC
+from analysis.figures.style import NARROWEST, RC, WIDEST, WIDTH
 from analysis.runs import Runs
+from analysis.visible import visible
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,25 @@ FIGURES = {
 }
 
 
-def draw(runs: Runs, names: Sequence[str] = tuple(FIGURES), most: int | None = None) -> Iterator[Drawing | NotDrawn]:
+def draw(
+    runs: Runs, names: Sequence[str] = tuple(FIGURES), most: int | None = None, width: float = WIDTH
+) -> Iterator[Drawing | NotDrawn]:
     """Figures in the order of their names, one for each set of runs that may stand together, the largest set first.
 
-    most: draw no more of one kind than this.
+    most: draw no more of one kind than this. width: of a figure in inches; panels stand below each other where it is
+    too narrow for them.
 
     Raises:
-        ValueError: there is no figure of a name, or no finished run.
+        ValueError: there is no figure of a name, no finished run, or a width is too small for a figure.
     """
+    if not NARROWEST <= width <= WIDEST:
+        raise ValueError(f"width={width:g}: expected {NARROWEST:g} to {WIDEST:g} inches")
     unknown = [name for name in names if name not in FIGURES]
     if unknown:
         raise ValueError(f"figure {unknown[0]!r}: there is no such figure; choose from {', '.join(FIGURES)}")
     if runs.runs.empty:
         raise ValueError(f"no finished run to draw; {len(runs.excluded)} others: `python -m analysis status` says why")
-    found = [study for study in studies(runs) if study.size]
+    found = [study for study in studies(runs, width) if study.size]
     found.sort(key=lambda study: -study.size)
     for name in names:
         for number, study in enumerate(found[:most], start=1):
@@ -75,4 +81,4 @@ def _draw(kind: str, study: Study, number: int | None) -> Drawing | NotDrawn:
         drawing = FIGURES[kind].draw(study)
     if drawing is None:
         return NotDrawn(name, kind, f"needs {FIGURES[kind].needs}", study.part.title)
-    return replace(drawing, name=name)
+    return replace(drawing, name=name, caption=visible(drawing.caption))

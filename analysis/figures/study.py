@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis.columns import WIN_RATE, metric
+from analysis.figures.style import WIDTH, Look, looks
 from analysis.layout import Layout
 from analysis.measures import Measures
 from analysis.published import of_tables
@@ -41,11 +42,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """Cells that may stand in one figure; part says what they share."""
+    """Cells that may stand in one figure; part says what they share.
+
+    looks: of every noise of the source, so that all its figures show it alike. width: of a figure, in inches.
+    """
 
     measures: Measures
     part: Part
     cells: list[Cell]
+    looks: dict[str, Look]
+    width: float = WIDTH
 
     @property
     def noises(self) -> list[str]:
@@ -109,11 +115,12 @@ class Study:
         return f" Diverged or failed, in no number: {'; '.join(names)}." if names else ""
 
 
-def studies(runs: Runs) -> Iterator[Study]:
+def studies(runs: Runs, width: float = WIDTH) -> Iterator[Study]:
     """One study for each combination of settings besides noise, alpha and seed."""
-    measures = Measures(runs)
-    for part in split(settings_of(runs), _LAYOUT.shown):
-        yield Study(measures, part, list(_cells(part, measures)))
+    measures, settings = Measures(runs), settings_of(runs)
+    styles = looks(settings["noise"])
+    for part in split(settings, _LAYOUT.shown):
+        yield Study(measures, part, list(_cells(part, measures)), styles, width)
 
 
 def _cells(part: Part, measures: Measures) -> Iterator[Cell]:

@@ -7,21 +7,27 @@ PAPER are looked for by the report, which gives them the colours of the page.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from analysis.settings import BASELINE
+from analysis.visible import lines_of
 
 INK, GRID, PAPER = "#1a1b1c", "#d9dadb", "#ffffff"
-WIDTH = 6.75  # inches, the text width of a two-column page
+WIDTH = 6.75  # inches, the text width of a two-column page; one of its columns has 3.3
+NARROWEST, WIDEST = 3.0, 20.0
 BAND = 0.1  # opacity: three bands over each other stay apart
-_LEGEND_CHARACTERS, _HANDLE_CHARACTERS = 100, 9  # of WIDTH, and of a legend's line with its gaps
-_APART = 2.5  # points
+_CHARACTERS_PER_INCH, _HANDLE_CHARACTERS = 15, 9  # of a legend's text, and its line with the gaps
+_LEGEND_ROW = 0.17  # inches
+_PANEL_WIDTH = 1.9  # inches that a panel needs
+_APART, _SPREAD = 2.5, 7.5  # points between whiskers at the same alpha, and between the outermost of them
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 1)), (0, (8, 3)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p")
@@ -41,7 +47,7 @@ RC: Any = {  # Any: the stubs name each key
     "axes.linewidth": 0.6,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.formatter.limits": (-3, 5),
+    "axes.formatter.limits": (-4, 6),
     "grid.color": GRID,
     "grid.linewidth": 0.5,
     "text.color": INK,
@@ -53,7 +59,8 @@ RC: Any = {  # Any: the stubs name each key
     "hatch.color": INK,
     "legend.frameon": False,
     "legend.handlelength": 3.2,
-    "pdf.fonttype": 42,
+    "pdf.fonttype": 42,  # fonts are embedded whole, text can be searched and edited
+    "svg.fonttype": "none",
     "text.parse_math": False,
 }
 
@@ -69,14 +76,25 @@ class Look:
 
 
 def looks(noises: Iterable[str]) -> dict[str, Look]:
-    """A look for each noise: no two alike in line and marker, no two of up to six alike in colour; none in ink."""
-    names = sorted(set(noises), key=lambda name: (name != BASELINE, name not in _KNOWN, name))
+    """A look for each noise: no two alike in line and marker, no two of up to six alike in colour; none in ink.
+
+    "neftune (length=true)" looks like neftune, unless another neftune does that is given more often. Give a
+    noise as often as it has runs: the commonest are the first to get colours of their own.
+    """
+    uses = Counter(noises)
+    names = sorted(uses, key=lambda name: (name != BASELINE, plain_name(name) not in _KNOWN, -uses[name], name))
     found = {BASELINE: Look(INK, (0, (1, 1)), "*", "")} if BASELINE in names else {}
     places: list[int] = []
     for name in names[len(found) :]:
-        places.append(_KNOWN.index(name) if name in _KNOWN else _free(places))
+        own = _KNOWN.index(plain_name(name)) if plain_name(name) in _KNOWN else None
+        places.append(_free(places) if own is None or own in places else own)
         found[name] = _look(places[-1])
     return found
+
+
+def plain_name(noise: str) -> str:
+    """A noise's name without what tells it from others of that name."""
+    return noise.partition(" (")[0]
 
 
 def _free(taken: list[int]) -> int:
@@ -92,23 +110,56 @@ def _look(place: int) -> Look:
     return Look(_COLOURS[colour], line, _MARKERS[place % len(_MARKERS)], _HATCHES[place % len(_HATCHES)])
 
 
-def canvas(rows: int = 1, columns: int = 1, height: float = 2.5) -> tuple[Figure, list[Any]]:
-    """A figure of WIDTH inches and its axes in reading order; height: inches of one row."""
+def columns_of(panels: int, width: float, most: int = 3, least: float = _PANEL_WIDTH) -> int:
+    """How many of the panels stand side by side: as many as have `least` inches, four as two and two."""
+    wanted = 2 if panels == 4 else panels
+    return max(1, min(wanted, most, int(width // least)))
+
+
+def canvas(width: float, rows: int = 1, columns: int = 1, height: float = 2.5) -> tuple[Figure, list[Any]]:
+    """A figure of `width` inches and its axes in reading order; height: inches of one row."""
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(WIDTH, height * rows), layout="constrained")
+        figure = Figure(figsize=(width, height * rows), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
     return figure, list(grid.flat)
 
 
 def legend(figure: Figure, handles: dict[str, Any]) -> None:
-    """One legend for all panels, above them, in as many rows as its names need."""
-    widest = max((len(name) for name in handles), default=1)
-    columns = max(1, min(len(handles), _LEGEND_CHARACTERS // (widest + _HANDLE_CHARACTERS)))
+    """One legend for all panels, above them, in as many rows as its names need; the figure grows by them."""
+    room = int(_CHARACTERS_PER_INCH * figure.get_figwidth())
+    names = [lines_of(name, room - _HANDLE_CHARACTERS) for name in handles]
+    widest = max((len(line) for name in names for line in name.splitlines()), default=1)
+    columns = max(1, min(len(handles), room // (widest + _HANDLE_CHARACTERS)))
+    rows = -(-sum(1 + name.count("\n") for name in names) // columns)
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * rows)
     with mpl.rc_context(RC):
-        figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
+        figure.legend(list(handles.values()), names, loc="outside upper center", ncols=columns)
 
 
-def beside(axes: Any, place: int, count: int) -> Any:
-    """Data coordinates moved sideways by a few points, so that whiskers at the same alpha stand side by side."""
-    shift = (place - (count - 1) / 2) * _APART / 72
-    return axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans)
+def figure_of(axes: Axes) -> Figure:
+    """The figure that a panel is in."""
+    found = axes.get_figure(root=True)
+    assert found, "canvas made it"
+    return found
+
+
+def handle(look: Look) -> Line2D:
+    """A noise's entry in a legend."""
+    return Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker)
+
+
+def same_height(panels: Sequence[Axes]) -> None:
+    """One scale for all of them."""
+    bounds = [axes.get_ylim() for axes in panels]
+    for axes in panels:
+        axes.set_ylim(min(low for low, _ in bounds), max(high for _, high in bounds))
+
+
+def beside(axes: Axes, place: int, count: int) -> Any:
+    """Data coordinates moved sideways by a few points, so that whiskers at the same alpha stand side by side.
+
+    The more there are, the closer they stand: a point far from its alpha would be read as another alpha's.
+    """
+    apart = min(_APART, _SPREAD / max(1, count - 1))
+    shift = (place - (count - 1) / 2) * apart / 72
+    return axes.transData + ScaledTranslation(shift, 0, figure_of(axes).dpi_scale_trans)

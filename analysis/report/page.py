@@ -18,9 +18,10 @@ from analysis.report import overview
 from analysis.report.answers import Answers, pack_answers
 from analysis.report.runlist import ordered, run_list
 from analysis.report.sections import figure_parts, table_sections
-from analysis.report.text import embedded_json, visible
+from analysis.report.text import embedded_json
 from analysis.runs import Runs, load_runs
 from analysis.source import RunRecord
+from analysis.visible import visible
 from harness.record import write_text
 
 _ASSETS = Path(__file__).parents[1] / "assets"

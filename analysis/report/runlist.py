@@ -9,11 +9,11 @@ from typing import Any
 
 from analysis.columns import TOGETHER, metric
 from analysis.compare import judge_of
-from analysis.report.text import visible
 from analysis.runs import Runs, content_settings
 from analysis.settings import SECTIONS, UNSET, settings_of
 from analysis.source import RunRecord
 from analysis.tables import sort_labels
+from analysis.visible import visible
 
 # Shown without asking, where a run has them; every other number is one click away.
 _METRICS = (*TOGETHER, "judge/accuracy", "heldout/loss", "train/loss", "train/seconds")

@@ -16,6 +16,7 @@ from analysis.render import render
 from analysis.report.svg import inline
 from analysis.runs import Runs
 from analysis.tables import Table, stacked
+from analysis.visible import visible
 
 _TABLES = ("ablation", "differences", "compute_matched", "noise_types", "overhead", "probes")
 # More tables of one kind than this (a sweep over many other settings) are counted, not shown; the largest stay.
@@ -80,7 +81,7 @@ def _missing_line(kind: str, reason: str, count: int) -> str:
 
 
 def _part(table: Table) -> TablePart:
-    return TablePart(Markup(render([table], "html")), len(stacked(table).labels))
+    return TablePart(Markup(visible(render([table], "html"))), len(stacked(table).labels))
 
 
 def _has_numbers(runs: Runs, name: str) -> bool:
