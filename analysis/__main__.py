@@ -76,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("-o", dest="page", default="report.html", metavar="FILE", help="default: report.html")
     report.add_argument("--group", help="only this W&B group (a sweep)")
     report.add_argument("--max-mb", type=float, default=25.0, metavar="N", help="largest page; default: 25")
+    report.add_argument("--title", default="", metavar="TEXT", help="heading of the page (default: the source)")
+    report.add_argument("--note", default="", metavar="TEXT", help="what was asked and found, at the top of the page")
     report.set_defaults(command=_report, output=None)
     return parser
 
@@ -168,7 +170,7 @@ def _report(arguments: argparse.Namespace) -> str:
     except ImportError as error:
         raise ValueError(f"report: {error}; {_EXTRA}") from error
     options = {"group": arguments.group} if arguments.group else {}
-    return write_report(arguments.source, arguments.page, arguments.max_mb, **options)
+    return write_report(arguments.source, arguments.page, arguments.max_mb, arguments.title, arguments.note, **options)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import gzip
 import json
 import os
@@ -59,6 +60,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder, config_of("neftune", 5), status="failed")
     write_run(folder, config_of("neftune", 100), status="diverged")
     write_run(folder, config_of("neftune", 15, judge__name="gpt4"), {"heldout/loss": 1.0})
+    trained = write_run(folder, config_of("gaussian", 5), name="tiny-gaussian-trained")
+    for name in ("annotations.json", "model_outputs.json"):
+        (trained / name).unlink()
+    summary = {"run_id": trained.name, "status": "finished", "final": {"heldout/loss": 1.75}}
+    (trained / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     return folder
 
 
@@ -142,13 +148,13 @@ def test_ids_are_unique(page: Path) -> None:
 
 def test_every_run_is_accounted_for(page: Path) -> None:
     text = re.sub(r"<script.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert "5 finished, 1 failed, 1 diverged, 1 duplicate." in text.replace(
+    assert "6 finished, 1 failed, 1 diverged, 1 duplicate." in text.replace(
         "1 diverged, 1 failed", "1 failed, 1 diverged"
     )
     assert "ValueError: row 3 has no output" in text
     assert "same settings and seed as tiny-symnoise-a5-s1" in text
     assert "2 judges: win rates of different judges" in text
-    assert "one setting has a single run" in text
+    assert "2 settings have a single run" in text
 
 
 def test_the_same_runs_give_the_same_page(root: Path, page: Path) -> None:
@@ -299,7 +305,7 @@ def test_runs_sort_by_clicking_a_header(opened: Any) -> None:
         column = next(i for i, head in enumerate(place) if head.startswith("held-out loss"))
         losses = [float(text) for text in texts(opened, f"#list tbody td:nth-child({column + 1})")]
         assert losses == sorted(losses, reverse=direction == "descending")
-        assert len(losses) == 5
+        assert len(losses) == 6
 
 
 @pytest.mark.parametrize(
@@ -310,13 +316,13 @@ def test_runs_sort_by_clicking_a_header(opened: Any) -> None:
         ("heldout/loss<1.3", 2),
         ("judge=gpt4", 1),
         ("nothing", 0),
-        ("", 5),
+        ("", 6),
     ],
 )
 def test_runs_are_filtered_by_settings_and_numbers(opened: Any, typed: str, count: int) -> None:
     type_into(opened, "#filter", typed)
     assert len(opened.find_elements("css selector", "#list tbody tr")) == count
-    assert opened.find_element("css selector", "#count").text == f"{count} of 5 finished runs"
+    assert opened.find_element("css selector", "#count").text == f"{count} of 6 finished runs"
 
 
 def test_a_run_opens_to_its_settings_and_numbers(opened: Any) -> None:
@@ -398,6 +404,76 @@ def test_a_run_is_chosen_from_the_list(opened: Any) -> None:
     assert button.get_attribute("aria-pressed") == "true"
     assert opened.execute_script("return document.activeElement === arguments[0]", button), "the keyboard stays there"
     assert "seed 1" in opened.execute_script("return document.querySelector('#run-b').selectedOptions[0].text")
+
+
+def test_runs_without_answers_are_compared_by_settings_and_numbers(opened: Any) -> None:
+    pick(opened, "tiny-none-s0", "tiny-gaussian-trained")
+    shown = opened.find_element("css selector", "#pair")
+    assert "This page has no answers of B; settings and numbers are below." in shown.text
+    for summary in shown.find_elements("css selector", "summary"):
+        summary.send_keys("\n")
+    assert "noise.distribution none gaussian" in shown.text
+    assert "heldout/loss 1.500 1.750 +0.250" in shown.text
+    assert not opened.find_elements("css selector", "#items li")
+
+
+def test_a_link_opens_what_was_seen_and_back_leads_to_the_pair_before(opened: Any) -> None:
+    pick(opened, "tiny-none-s0", "tiny-symnoise-a5-s0")
+    choose(opened, "#verdicts", "B better")
+    choose(opened, "#category", "family1")
+    type_into(opened, "#filter", "seed=0")
+    link = opened.current_url
+    assert "a=tiny-none-s0&b=tiny-symnoise-a5-s0" in link
+    choose(opened, "#run-b", "tiny-symnoise-a5-s1")
+    opened.back()
+    wait_for(opened, "return document.querySelector('#run-b').selectedOptions[0].text.includes('a5-s0')")
+    opened.get("about:blank")
+    opened.get(link)
+    wait_for(opened, "return document.documentElement.dataset.ready === 'yes'")
+    assert texts(opened, "#items .number-of") == ["#4 · family1"]
+    assert opened.find_element("css selector", "#verdicts").get_attribute("value") == "b"
+    assert opened.find_element("css selector", "#count").text == "4 of 6 finished runs"
+    choose(opened, "#category", "all")
+
+
+def saved(chrome: Any, selector: str) -> str:
+    """What a button saves as a file: the text of the blob that it makes."""
+    chrome.execute_script(
+        "window.blobs = []; const make = URL.createObjectURL;"
+        "URL.createObjectURL = (blob) => { window.blobs.push(blob); return make(blob); };"
+    )
+    chrome.find_element("css selector", selector).send_keys("\n")
+    wait_for(chrome, "return window.blobs.length > 0")
+    return str(chrome.execute_async_script("window.blobs[0].text().then(arguments[0])"))
+
+
+def test_tables_runs_and_figures_can_be_taken_away(opened: Any, root: Path) -> None:
+    from analysis import table
+
+    ours = max(table(load_runs(root), "ablation"), key=lambda each: len(each.rows))
+    text = saved(opened, "[data-table='0'] button")
+    assert text.splitlines()[0].startswith("table,noise,alpha,runs,win rate (%)")
+    assert len(text.splitlines()) == 1 + len(ours.rows)
+    type_into(opened, "#filter", "symnoise")
+    rows = list(csv.DictReader(saved(opened, "#runs-takes button").splitlines()))
+    assert [(row["run"], row["seed"], row["heldout/loss"]) for row in rows] == [
+        ("tiny-symnoise-a5-s0", "0", "1.25"), ("tiny-symnoise-a5-s1", "1", "2.25")
+    ]  # fmt: skip
+    svg = saved(opened, "figure .take")
+    assert svg.startswith("<svg ")
+    assert "var(" not in svg
+
+
+def test_a_copied_table_is_in_the_clipboard(opened: Any) -> None:
+    opened.execute_script(
+        "window.copied = []; const writeText = async (text) => { window.copied.push(text); };"
+        "Object.defineProperty(navigator, 'clipboard', {value: {writeText}});"
+    )
+    button = opened.find_elements("css selector", "[data-table='0'] button")[1]
+    button.send_keys("\n")
+    wait_for(opened, "return window.copied.length > 0")
+    assert opened.execute_script("return window.copied[0]").startswith("**Noise and alpha")
+    assert button.text == "Copied"
 
 
 def test_dark_and_light(opened: Any) -> None:

@@ -2,12 +2,20 @@
 
 const ITEMS_AT_ONCE = 20;
 const EQUAL = 1e-9;
-const pair = {a: null, b: null, items: [], found: [], drawn: 0, turn: 0};
+const pair = {a: null, b: null, items: [], found: [], drawn: 0, turn: 0, category: null};
+const NO_ANSWERS = {answers: new Map(), annotators: []};
 
-function choose(side, index) {
+function hasAnswers(index) { return DATA.answers.includes(index); }
+
+function setSide(side, index) {
   pair[side] = index;
   byId(`run-${side}`).value = String(index);
   markPicked();
+}
+
+function choose(side, index) {
+  setSide(side, index);
+  keepState("answers", true);
   return load();
 }
 
@@ -16,7 +24,7 @@ async function load() {
   const turn = ++pair.turn;
   byId("pair").setAttribute("aria-busy", "true");
   try {
-    const [first, second] = await Promise.all([answersOf(pair.a), answersOf(pair.b)]);
+    const [first, second] = await Promise.all([pair.a, pair.b].map((index) => (hasAnswers(index) ? answersOf(index) : NO_ANSWERS)));
     if (turn !== pair.turn) return;
     pair.annotators = {a: first.annotators, b: second.annotators};
     pair.items = [...first.answers.keys()].filter((item) => second.answers.has(item))
@@ -33,7 +41,9 @@ async function load() {
 
 function sameJudge() { return DATA.runs[pair.a].judge === DATA.runs[pair.b].judge; }
 
+// Verdicts compare where one judge held both answers against one reference.
 function outcome(item) {
+  if (!sameJudge() || item.a.reference !== item.b.reference) return "none";
   if (item.a.wins === null || item.b.wins === null) return "none";
   const difference = item.b.wins - item.a.wins;
   return Math.abs(difference) < EQUAL ? "equal" : difference > 0 ? "b" : "a";
@@ -51,34 +61,64 @@ function difference(items) {
 
 function summaryText() {
   const judged = pair.items.filter((item) => outcome(item) !== "none");
+  const unlike = pair.items.filter((item) => item.a.reference !== item.b.reference).length;
   const lengths = ["a", "b"].map((side) => Number(mean(pair.items.map((item) => item[side].length)).toPrecision(3)).toLocaleString("en"));
   const said = [`${plural(pair.items.length, "common instruction")}`, `mean length A ${lengths[0]}, B ${lengths[1]} characters`];
   if (pair.only) said.push(`${plural(pair.only, "answer")} to instructions that only one of the two answered: not shown`);
+  if (unlike) said.push(`${plural(unlike, "instruction")} with different references: their verdicts do not compare`);
+  if (!sameJudge()) return `${said.join("; ")}. Different judges: their verdicts do not compare.`;
   if (!judged.length) return `${said.join("; ")}; no verdicts.`;
   const counts = {a: 0, b: 0, equal: 0};
   judged.forEach((item) => { counts[outcome(item)] += 1; });
   const verdicts = `B better on ${counts.b}, worse on ${counts.a}, equal on ${counts.equal}`;
-  if (!sameJudge()) return `${said.join("; ")}. Different judges: their verdicts do not compare.`;
   return `${said.join("; ")}. ${verdicts}; B − A: ${difference(judged)} (1.96 standard errors over instructions; these two runs only).`;
 }
 
+// What there is to read of two runs whose answers cannot be laid side by side.
+function whyNoItems() {
+  const without = ["a", "b"].filter((side) => !hasAnswers(pair[side])).map((side) => side.toUpperCase());
+  if (without.length) return `This page has no answers of ${without.join(" and ")}; settings and numbers are below.`;
+  return "No instruction was answered by both.";
+}
+
+// A table that opens: rows of a name and texts.
+function openingTable(title, heads, rows) {
+  const cells = rows.map(([name, ...texts]) => make("tr", {}, make("th", {scope: "row", text: name}), ...texts.map((text) => make("td", {}, make("bdi", {text})))));
+  const head = make("tr", {}, ...heads.map((text) => make("th", {scope: "col", text})));
+  const table = make("table", {class: "plain"}, make("thead", {}, head), make("tbody", {}, ...cells));
+  return make("details", {}, make("summary", {text: title}), make("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": title}, table));
+}
+
+function settingsTable(a, b) {
+  const rows = DATA.settings.map((name, place) => [name, a.values[place], b.values[place]]).filter(([, ours, theirs]) => ours !== theirs);
+  return openingTable(plural(rows.length, "setting differs", "settings differ"), ["setting", "A", "B"], rows);
+}
+
+// Every number of either run; win rates of different judges have no difference.
+function numbersTable(a, b) {
+  const rows = DATA.metrics.map((metric, place) => [metric, a.numbers[place], b.numbers[place]]).filter(([, ...both]) => both.some((value) => value !== null));
+  const texts = rows.map(([metric, ours, theirs]) => {
+    const compares = ours !== null && theirs !== null && (sameJudge() || !metric.name.startsWith("judge/"));
+    const change = compares ? `${theirs < ours ? "−" : "+"}${numberText(metric, Math.abs(theirs - ours))}` : "";
+    return [metric.name, numberText(metric, ours), numberText(metric, theirs), change];
+  });
+  return openingTable(plural(rows.length, "number"), ["number", "A", "B", "B − A"], texts);
+}
+
 function drawSummary() {
-  const runs = [DATA.runs[pair.a], DATA.runs[pair.b]];
-  const differing = DATA.settings.map((name, place) => [name, runs[0].values[place], runs[1].values[place]]).filter(([, a, b]) => a !== b);
-  const rows = differing.map(([name, a, b]) => make("tr", {}, make("th", {scope: "row", text: name}), ...[a, b].map((text) => make("td", {}, make("bdi", {text})))));
-  const heads = ["setting", "A", "B"].map((text) => make("th", {scope: "col", text}));
-  const table = make("table", {class: "plain"}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
+  const [a, b] = [DATA.runs[pair.a], DATA.runs[pair.b]];
   const judges = [...new Set([...pair.annotators.a, ...pair.annotators.b])].join(", ") || "none";
-  const settings = make("details", {}, make("summary", {text: plural(differing.length, "setting differs", "settings differ")}), make("div", {class: "scroll"}, table));
   byId("pair").replaceChildren(
-    make("p", {class: pair.items.length && sameJudge() ? false : "caution", text: pair.items.length ? summaryText() : "No instruction was answered by both."}),
-    make("p", {class: "note"}, "Judge: ", make("bdi", {text: judges}), ". A verdict is on an answer against the reference."), settings);
+    make("p", {class: pair.items.length && sameJudge() ? false : "caution", text: pair.items.length ? summaryText() : whyNoItems()}),
+    make("p", {class: "note"}, "Judge: ", make("bdi", {}, ...visibleNodes(judges)), ". A verdict is on an answer against the reference."),
+    settingsTable(a, b), numbersTable(a, b));
 }
 
 function drawCategories() {
-  const kept = byId("category").value;
+  const kept = pair.category ?? byId("category").value;
+  pair.category = null;
   const names = [...new Set(pair.items.map((item) => item.a.category).filter((name) => name !== null))].sort();
-  const options = [make("option", {value: "", text: "all"}), ...names.map((name) => make("option", {value: name, text: name}))];
+  const options = [make("option", {value: "", text: "all"}), ...names.map((name) => make("option", {value: name}, shownText(name)))];
   byId("category").replaceChildren(...options);
   byId("category").value = names.includes(kept) ? kept : "";
 }
@@ -129,7 +169,7 @@ function drawAnswer(side, answer, other) {
   const length = side === "b" && change ? `${plural(answer.length, "character")} (${change > 0 ? "+" : "−"}${Math.abs(change).toLocaleString("en")})` : plural(answer.length, "character");
   const head = make("h4", {}, make("span", {class: "side", text: side.toUpperCase()}), " ", badge, " ", make("span", {class: "note", text: length}));
   const block = textBlock(answer.output, answer.length, pair.query);
-  return make("section", {class: "answer", "aria-label": `Answer of ${side.toUpperCase()}`}, head, block, ...drawReply(answer.reply));
+  return make("section", {class: "answer", "aria-label": `Answer of ${side.toUpperCase()} to #${answer.item + 1}`}, head, block, ...drawReply(answer.reply));
 }
 
 // What the judge wrote, if it writes.
@@ -150,25 +190,25 @@ function drawReference(answers) {
 
 function drawItem(answers) {
   const {item, instruction, category} = answers.a;
-  const head = make("p", {class: "number-of"}, `#${item + 1}`, ...(category === null ? [] : [" · ", make("bdi", {text: category})]));
+  const head = make("p", {class: "number-of"}, `#${item + 1}`, ...(category === null ? [] : [" · ", make("bdi", {}, ...visibleNodes(category))]));
   const asked = make("h3", {class: "instruction"}, textBlock(instruction, [...instruction].length, pair.query));
   const sides = make("div", {class: "sides"}, drawAnswer("a", answers.a, answers.b), drawAnswer("b", answers.b, answers.a));
   return make("li", {class: "item"}, head, asked, sides, ...drawReference(answers));
 }
 
 function startAnswers() {
-  const options = () => DATA.answers.map((index) => make("option", {value: index, text: `${runTitle(DATA.runs[index])} · ${DATA.runs[index].id}`}));
+  const options = () => list.runs.map((run) => make("option", {value: run.index, text: `${runTitle(run)} · ${run.id}${hasAnswers(run.index) ? "" : " (no answers here)"}`}));
   for (const side of ["a", "b"]) {
     byId(`run-${side}`).append(...options());
     byId(`run-${side}`).addEventListener("change", (event) => choose(side, Number(event.target.value)));
   }
-  byId("swap").addEventListener("click", () => { [pair.a, pair.b] = [pair.b, pair.a]; choose("a", pair.a); choose("b", pair.b); });
-  byId("search").addEventListener("input", debounced(drawItems));
-  ["verdicts", "category", "order"].forEach((id) => byId(id).addEventListener("change", drawItems));
+  byId("swap").addEventListener("click", () => { const before = pair.a; setSide("a", pair.b); choose("b", before); });
+  const narrow = () => { drawItems(); keepState("answers"); };
+  byId("search").addEventListener("input", debounced(narrow));
+  ["verdicts", "category", "order"].forEach((id) => byId(id).addEventListener("change", narrow));
   byId("more-items").addEventListener("click", drawMoreItems);
-  if (!DATA.answers.length) { byId("pair").textContent = "No run in this page has answers."; return; }
-  pair.a = DATA.answers[0];
-  pair.b = DATA.answers.find((index) => DATA.runs[index].labels[0] !== DATA.runs[pair.a].labels[0]) ?? DATA.answers[1] ?? pair.a;
-  ["a", "b"].forEach((side) => { byId(`run-${side}`).value = String(pair[side]); });
+  const first = DATA.answers.length ? DATA.answers : list.runs.map((run) => run.index);
+  setSide("a", first[0]);
+  setSide("b", first.find((index) => DATA.runs[index].labels[0] !== DATA.runs[pair.a].labels[0]) ?? first[1] ?? pair.a);
   return load();
 }

@@ -18,6 +18,6 @@ addEventListener("beforeprint", () => {
 });
 addEventListener("afterprint", () => openedForPrint.forEach((details) => { details.open = false; }));
 
-const ready = startAnswers();
 startList();
-Promise.resolve(ready).then(() => { document.documentElement.dataset.ready = "yes"; });
+startExports();
+startAnswers().then(startState).then(() => { document.documentElement.dataset.ready = "yes"; });

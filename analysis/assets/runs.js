@@ -18,7 +18,8 @@ function valueOf(run, name) {
 }
 
 const COMPARE = {
-  "=": (value, wanted) => String(value) === wanted || (wanted !== "" && Number(value) === Number(wanted)),
+  // "neftune" also stands for "neftune (length=true)".
+  "=": (value, wanted) => String(value) === wanted || String(value).startsWith(`${wanted} (`) || (wanted !== "" && Number(value) === Number(wanted)),
   "<": (value, wanted) => Number(value) < Number(wanted), ">": (value, wanted) => Number(value) > Number(wanted),
   "<=": (value, wanted) => Number(value) <= Number(wanted), ">=": (value, wanted) => Number(value) >= Number(wanted),
 };
@@ -53,6 +54,7 @@ function sortBy(name) {
   list.descending = turns ? !list.descending : false;
   list.key = name;
   drawList();
+  keepState("runs");
   byId("list").querySelector(`button[data-key="${CSS.escape(name)}"]`).focus();
 }
 
@@ -71,7 +73,7 @@ function drawHead() {
 
 function pickButton(run, side) {
   const options = {type: "button", class: "pick", "data-side": side, "aria-pressed": String(pair[side] === run.index)};
-  const label = `Compare ${run.id} as ${side.toUpperCase()}`;
+  const label = `${side.toUpperCase()}: compare ${run.id}`;
   return make("button", {...options, "aria-label": label, text: side.toUpperCase(), onclick: () => choose(side, run.index)});
 }
 
@@ -85,10 +87,8 @@ function markPicked() {
 }
 
 function drawRow(run) {
-  const hasAnswers = DATA.answers.includes(run.index);
-  const picks = hasAnswers ? [pickButton(run, "a"), pickButton(run, "b")] : [make("span", {class: "empty", text: "no answers", title: "this run's answers are not in this page"})];
   const open = make("button", {type: "button", class: "open", "aria-expanded": "false", "aria-label": `Settings and numbers of ${run.id}`});
-  const row = make("tr", {"data-run": run.index}, make("td", {class: "picks"}, ...picks, open));
+  const row = make("tr", {"data-run": run.index}, make("td", {class: "picks"}, pickButton(run, "a"), pickButton(run, "b"), open));
   row.append(...run.labels.map((label) => make("td", {}, make("bdi", {text: label === "" ? "—" : label}))));
   row.append(...shownMetrics().map((metric) => make("td", {class: "number", text: numberText(metric, valueOf(run, metric.name))})));
   row.append(make("th", {scope: "row", class: "id"}, make("bdi", {text: run.id})));
@@ -107,7 +107,8 @@ function toggleDetails(row, run, button) {
   if (open) { row.nextElementSibling.remove(); return; }
   const settings = DATA.settings.map((name, place) => [name, run.values[place]]);
   const numbers = DATA.metrics.map((metric, place) => [metric.name, numberText({decimals: null}, run.numbers[place])]).filter(([, value]) => value !== "—");
-  const inside = make("div", {class: "details"}, pairsList("Settings that differ between runs", settings), pairsList("Numbers", numbers));
+  const link = run.url ? [make("p", {}, make("a", {href: run.url, rel: "noreferrer", target: "_blank", text: `${run.id} on W&B`}))] : [];
+  const inside = make("div", {class: "details"}, ...link, pairsList("Settings that differ between runs", settings), pairsList("Numbers", numbers));
   row.after(make("tr", {class: "opened"}, make("td", {colspan: row.children.length}, inside)));
 }
 
@@ -135,7 +136,7 @@ function drawMetricChoices() {
 
 function startList() {
   drawMetricChoices();
-  byId("filter").addEventListener("input", debounced(() => { list.limit = RUNS_AT_ONCE; drawList(); }));
+  byId("filter").addEventListener("input", debounced(() => { list.limit = RUNS_AT_ONCE; drawList(); keepState("runs"); }));
   byId("more-runs").addEventListener("click", () => { list.limit += RUNS_AT_ONCE; drawList(); });
   drawList();
 }

@@ -7,7 +7,7 @@ const DIRECTION = {
 const UNSEEN = new RegExp(
   "([\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u200b\\u2028\\u2029" +
   "\\u2060\\ufeff]|[\\u{e0000}-\\u{e007f}])", "u");
-const FOLD_AT = 1500;
+const FOLD_AT = 1500, FOLD_AT_LINE = 30;
 
 // make("p", {class: "note", text: "..."}, child, ...)
 function make(tag, attributes = {}, ...children) {
@@ -35,6 +35,9 @@ function visibleNodes(text) {
   });
 }
 
+// The same as one string, where no element can stand.
+function shownText(text) { return visibleNodes(text).map((node) => node.textContent).join(""); }
+
 // The same with every occurrence of a lower-case query marked.
 function markedNodes(text, query) {
   if (!query) return visibleNodes(text);
@@ -56,15 +59,25 @@ function cutAt(text, place) {
   return code >= 0xd800 && code < 0xdc00 ? place - 1 : place;
 }
 
+// Where a long text is folded: letters or lines, whichever end first; its end, if it is short.
+function foldPlace(text) {
+  let lines = 0, place = -1;
+  do { place = text.indexOf("\n", place + 1); lines += 1; } while (place >= 0 && lines < FOLD_AT_LINE);
+  const many = place < 0 ? text.length : place;
+  if (text.length <= FOLD_AT * 1.2 && text.length - many < FOLD_AT / 5) return text.length;
+  return cutAt(text, Math.min(FOLD_AT, many));
+}
+
 // A block of a model's text. Long text is folded; the button says how much there is and what the search finds in it.
 function textBlock(text, length, query) {
   const body = make("bdi", {class: "text", dir: "auto"});
   if (text === "") body.append(make("span", {class: "empty", text: "empty answer"}));
-  if (text.length <= FOLD_AT * 1.2) {
+  const cut = foldPlace(text);
+  if (cut === text.length) {
     body.append(...markedNodes(text, query));
     return make("div", {class: "block-text"}, body);
   }
-  const cut = cutAt(text, FOLD_AT), hidden = occurrences(text.slice(cut), query);
+  const hidden = occurrences(text.slice(cut), query);
   const button = make("button", {type: "button", class: "fold", "aria-expanded": "false"});
   const show = (open) => {
     body.replaceChildren(...markedNodes(open ? text : text.slice(0, cut), query));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from analysis.compare import judge_of
 from analysis.runs import IDENTITY, Runs, content_settings
+from analysis.settings import settings_of
 from analysis.source import RunRecord
 from analysis.tables import sort_label
 
@@ -17,17 +19,23 @@ _MOST_COMMANDS = 10
 
 
 def facts(runs: Runs) -> list[tuple[str, str]]:
-    """Each identifying setting with its values, and how many finished runs have each."""
-    found = []
-    for name in IDENTITY:
-        values = runs.runs[name].dropna()
-        if name == "alpha":
-            values = values[runs.runs["noise"] != "none"].map(lambda value: f"{value:g}")
-        counts = Counter(str(value) for value in values)
-        if counts:
-            shown = sorted(counts.items(), key=lambda pair: sort_label(pair[0]))
-            found.append((name, ", ".join(f"{value} ({count})" for value, count in shown)))
-    return found
+    """Each identifying setting with its values, and how many finished runs have each; then instructions and times."""
+    alpha = settings_of(runs)["alpha"].reindex(runs.runs["run_id"])
+    values = {name: runs.runs[name].dropna().map(str) for name in IDENTITY} | {"alpha": alpha[alpha != ""]}
+    values["instructions judged"] = runs.preferences.groupby("run_id").size().map(str)
+    found = [(name, _counted(each)) for name, each in values.items() if len(each)]
+    return [*found, *_times(runs)]
+
+
+def _counted(values: Iterable[str]) -> str:
+    shown = sorted(Counter(values).items(), key=lambda pair: sort_label(pair[0]))
+    return ", ".join(f"{value} ({count})" for value, count in shown)
+
+
+def _times(runs: Runs) -> list[tuple[str, str]]:
+    """How long all runs trained."""
+    seconds = sum(run.final.get("train/seconds") or 0.0 for run in runs.records)
+    return [("training", f"{seconds / 3600:.2g} hours in all")] if seconds else []
 
 
 def counts(runs: Runs) -> str:
@@ -67,24 +75,36 @@ def _single_runs(runs: Runs) -> int:
 
 
 def provenance(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
-    """Commits, machines, versions and commands, each with the number of runs; only run folders have them."""
+    """Times, commits, machines, versions and commands, each with the number of runs; only run folders have them."""
     found = [read for run in records if (read := _read(Path(run.origin) / "provenance.json"))]
     if not found:
         return []
     rows = [
+        ("started", _span(str(each.get("started_at", "")) for each in found)),
         ("commit", _tallied(_commit(each) for each in found)),
         ("versions", _tallied(_pairs(each.get("versions"), python=each.get("python")) for each in found)),
         ("hardware", _tallied(_pairs(each.get("hardware")) for each in found)),
     ]
-    commands = _tallied(" ".join(map(str, each.get("command", [])[1:])) for each in found)
+    commands = _tallied(_command(each.get("command")) for each in found)
     if len(commands) > _MOST_COMMANDS:
         commands = [*commands[:_MOST_COMMANDS], f"and {len(commands) - _MOST_COMMANDS} other commands"]
-    return [*rows, ("arguments", commands)]
+    return [*rows, ("command", commands)]
+
+
+def _span(times: Iterable[str]) -> list[str]:
+    """The first and the last of some times."""
+    known = sorted(time for time in times if time)
+    return [" to ".join(dict.fromkeys((known[0], known[-1])))] if known else []
 
 
 def _commit(read: dict[str, Any]) -> str:
     git = read.get("git") or {}
     return f"{git.get('commit', 'unknown')}{', with uncommitted changes' if git.get('diff') else ''}"
+
+
+def _command(arguments: Any) -> str:
+    """What to type to run the same again; the first argument is the program's own path."""
+    return shlex.join(["python", "-m", "harness", *map(str, arguments[1:])]) if arguments else ""
 
 
 def _pairs(values: Any, **more: Any) -> str:

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.report import overview
-from analysis.report.answers import Answers, pack_answers
+from analysis.report.answers import Answers, pack_answers, packed
 from analysis.report.runlist import ordered, run_list
 from analysis.report.sections import figure_parts, table_sections
 from analysis.report.text import embedded_json
@@ -26,28 +26,35 @@ from harness.record import write_text
 
 _ASSETS = Path(__file__).parents[1] / "assets"
 # In this order: each uses what the ones before it define.
-_SCRIPTS = ("text.js", "data.js", "runs.js", "answers.js", "main.js")
+_SCRIPTS = ("text.js", "data.js", "runs.js", "answers.js", "state.js", "exports.js", "main.js")
 MAX_MB = 25.0
 # Kept free for the element around each run's answers, and for the sentence that says whose are missing.
 _ELEMENT_BYTES, _FRAME_BYTES = 80, 1000
 _MB = 1_000_000
 
 
-def write_report(source: str, output: str | Path, max_mb: float = MAX_MB, **options: Any) -> str:
+def write_report(
+    source: str, output: str | Path, max_mb: float = MAX_MB, title: str = "", note: str = "", **options: Any
+) -> str:
     """Write the page; returns a line that says how large it is and what it leaves out. Options: see `load_runs`.
+
+    title, note: what was asked, in the words of whoever sends the page, above everything.
 
     Raises:
         ValueError: there is no finished run in the source, or the page is larger than `max_mb` without any answer.
     """
-    text, answers = report_page(load_runs(source, **options), source, max_mb)
+    text, answers = report_page(load_runs(source, **options), source, max_mb, title, note)
     write_text(Path(output), text)
     return f"wrote {output}: {len(text.encode()) / _MB:.1f} MB{_left_out(answers, max_mb)}\n"
 
 
-def report_page(runs: Runs, source: str, max_mb: float = MAX_MB) -> tuple[str, Answers]:
+def report_page(
+    runs: Runs, source: str, max_mb: float = MAX_MB, title: str = "", note: str = ""
+) -> tuple[str, Answers]:
     """The page of a study, and the answers in it. Raises: see `write_report`."""
     records = ordered(runs)
     page = _filled(runs, records, source)
+    page |= {"title": visible(title or f"Embedding noise: {Path(source).name or source}"), "note": note}
     template = _environment().get_template("page.html")
     room = int(max_mb * _MB) - len(template.render(page, answers=Answers(""), left_out="", data="").encode())
     room -= len(embedded_json(page["run_data"])) + _FRAME_BYTES + _ELEMENT_BYTES * len(records)
@@ -66,7 +73,6 @@ def _filled(runs: Runs, records: Sequence[RunRecord], source: str) -> dict[str, 
     listed = run_list(runs, records)
     style, script = _style(), _script()
     return {
-        "title": f"Embedding noise: {visible(Path(source).name or source)}",
         "source": source,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": _version(),
@@ -76,6 +82,7 @@ def _filled(runs: Runs, records: Sequence[RunRecord], source: str) -> dict[str, 
         "common": overview.common_settings(runs),
         "provenance": overview.provenance(records),
         "tables": tables,
+        "table_texts": packed([part.texts for section in tables for part in section.parts]),
         "figures": figures,
         "not_drawn": not_drawn,
         "excluded": [

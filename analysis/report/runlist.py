@@ -28,7 +28,8 @@ def run_list(runs: Runs, records: Sequence[RunRecord]) -> dict[str, Any]:
     """What the page knows of each run, in the order of `records`.
 
     settings: keys that are not the same in all runs, `values` aligned with them. columns: names of the settings that
-    tell finished runs apart, and their value for each run. metrics: name, header, unit, decimals, better, shown;
+    tell finished runs apart, and their value for each run. url: of a run read from W&B.
+    metrics: name, header, unit, decimals, better, shown;
     `numbers` aligned with them, null where a run has none.
     """
     flat = [content_settings(run.config) for run in records]
@@ -49,6 +50,7 @@ def run_list(runs: Runs, records: Sequence[RunRecord]) -> dict[str, Any]:
                 "values": [visible(each.get(key, UNSET)) for key in varying],
                 "labels": label,
                 "numbers": [_number(run.final.get(name)) for name in names],
+                "url": run.origin if run.origin.startswith("https://") else None,
                 "judge": list(dict.fromkeys(judges)).index(judge),
             }
             for run, each, label, judge in zip(records, flat, labels, judges, strict=True)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import count
 
 from markupsafe import Markup
 
@@ -22,14 +23,20 @@ _TABLES = ("ablation", "differences", "compute_matched", "noise_types", "overhea
 # More tables of one kind than this (a sweep over many other settings) are counted, not shown; the largest stay.
 _MOST_PARTS = 6
 _MOST_FIGURES = 4
+_FORMATS = ("csv", "markdown", "latex")
 
 
 @dataclass(frozen=True)
 class TablePart:
-    """One table as HTML; labels: how many of its columns say what a row is."""
+    """One table as HTML; labels: how many of its columns say what a row is; texts: the same in other formats.
+
+    number: its place among all tables of the page.
+    """
 
     html: Markup
     labels: int
+    texts: dict[str, str]
+    number: int
 
 
 @dataclass(frozen=True)
@@ -54,11 +61,12 @@ class FigurePart:
 
 def table_sections(runs: Runs) -> Iterator[TableSection]:
     """The tables that this study has numbers for."""
+    numbers = count()
     for name in _TABLES:
         if _has_numbers(runs, name):
             # The sort is stable: of tables with as many rows the order of their names stays.
             tables = sorted(build(runs, LAYOUTS[name]), key=lambda table: -len(table.rows))
-            parts = [_part(table) for table in tables[:_MOST_PARTS]]
+            parts = [_part(table, number) for table, number in zip(tables[:_MOST_PARTS], numbers, strict=False)]
             yield TableSection(name, LAYOUTS[name].title, parts, max(0, len(tables) - _MOST_PARTS))
 
 
@@ -80,8 +88,9 @@ def _missing_line(kind: str, reason: str, count: int) -> str:
     return f"{kind}: not drawn{where}: {reason}"
 
 
-def _part(table: Table) -> TablePart:
-    return TablePart(Markup(visible(render([table], "html"))), len(stacked(table).labels))
+def _part(table: Table, number: int) -> TablePart:
+    texts = {form: render([table], form) for form in _FORMATS}
+    return TablePart(Markup(visible(render([table], "html"))), len(stacked(table).labels), texts, number)
 
 
 def _has_numbers(runs: Runs, name: str) -> bool:
