@@ -31,6 +31,7 @@ from analysis.visible import visible
 SCRIPT = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'><b>bold</b>"
 BIDI = "safe \u202egnp.exe\u202c end \u200f\u2066x\u2069 \u0007"
 LONG = "long words " * 4544 + "needle at the end"  # 50,001 characters
+LINES = "two \U0001f600" + "\nx" * 647  # 1,299 characters
 PREFERENCES = [2.0, 1.0, 1.5, 1.8]
 
 
@@ -52,7 +53,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report") / "runs"
     for seed in range(2):
         odd_run(folder, config_of("none", seed=seed), ["short", "plain", "equal", "four"], [1.0, 1.0, 1.5, 1.0])
-        outputs = [SCRIPT, BIDI, LONG, "two \U0001f600 code units"]
+        outputs = [SCRIPT, BIDI, LONG, LINES]
         final = {"heldout/loss": 1.25 + seed}
         odd_run(folder, config_of("symnoise", 5, seed), outputs, PREFERENCES, final=final)
     old = write_run(folder, config_of("symnoise", 5, 1, output_dir="elsewhere"), name="again-symnoise-s1")
@@ -118,8 +119,8 @@ def test_the_page_holds_the_answers_as_written_and_nothing_of_them_as_html(page:
     data = json.loads(found.scripts["data"])
     (index,) = [i for i, run in enumerate(data["runs"]) if run["id"] == "tiny-symnoise-a5-s0"]
     answers = unpacked(found.scripts[f"run-{index}"])
-    assert answers["outputs"] == [SCRIPT, BIDI, LONG, "two \U0001f600 code units"]
-    assert answers["lengths"] == [len(SCRIPT), len(BIDI), len(LONG), 16]
+    assert answers["outputs"] == [SCRIPT, BIDI, LONG, LINES]
+    assert answers["lengths"] == [len(SCRIPT), len(BIDI), len(LONG), 1299]
     assert answers["wins"] == [1.0, 0.0, 0.5, 0.8]
     assert unpacked(found.scripts["shared"])[0] == {
         "instruction": "Question 0",
@@ -232,6 +233,23 @@ def test_runs_that_were_only_trained_have_a_page(tmp_path: Path) -> None:
     assert "2 runs have no answers" in text
     assert "length_histograms: not drawn: needs answers" in text
     assert "win_rate_by_length: not drawn: needs judged answers" in text
+
+
+def test_names_that_nobody_should_give_are_text_without_effect(tmp_path: Path) -> None:
+    evil = "</script><!-- ]]><b>\u202egnp\u0000"
+    config = config_of(evil, 5, model__name=evil, dataset__name=evil, judge__name=evil, train__optimizer=evil)
+    config["tracking"]["group"] = config["experiment"] = evil
+    folder = odd_run(tmp_path / "runs", config, ["torn \ud83d", "b", "c", "d"], PREFERENCES, name="evil")
+    rows = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    changed = [{**row, "dataset": evil, "annotator": evil, "instruction": evil, "output_1": evil} for row in rows]
+    (folder / "annotations.json").write_text(json.dumps(changed), encoding="utf-8")
+    (folder / "provenance.json").write_text(json.dumps({"command": ["", evil], "git": {"commit": evil}}))
+    page = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / "runs"), "-o", str(page), "--title", evil, "--note", evil]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert not re.search("[\u202e\u0000]|]]><b>", text)
+    assert {tag for tag, _ in elements(page).tags} & {"b", "i", "img"} == set()
+    assert unpacked(elements(page).scripts["run-0"])["outputs"][0] == "torn \ufffd"
 
 
 def test_text_is_made_visible_and_json_cannot_end_its_element() -> None:
@@ -372,6 +390,14 @@ def test_long_answers_are_folded_and_can_be_opened(opened: Any) -> None:
     assert "50,001 characters (+49,996)" in answer.find_element("css selector", "h4").text
 
 
+def test_many_short_lines_are_folded(opened: Any) -> None:
+    pick(opened, "tiny-none-s0", "tiny-symnoise-a5-s0")
+    answer = opened.find_element("css selector", "#items li:nth-child(4) .answer:nth-child(2)")
+    assert answer.find_element("css selector", ".fold").text == "Show all 1,299 characters"
+    assert answer.find_element("css selector", ".text").text.splitlines()[-1] == "x …"
+    assert len(answer.find_element("css selector", ".text").text.splitlines()) == 30
+
+
 def test_search_verdicts_and_order(opened: Any) -> None:
     pick(opened, "tiny-none-s0", "tiny-symnoise-a5-s0")
     assert "B better on 2, worse on 0, equal on 2" in opened.find_element("css selector", "#pair").text
@@ -456,7 +482,7 @@ def test_tables_runs_and_figures_can_be_taken_away(opened: Any, root: Path) -> N
     assert len(text.splitlines()) == 1 + len(ours.rows)
     type_into(opened, "#filter", "symnoise")
     rows = list(csv.DictReader(saved(opened, "#runs-takes button").splitlines()))
-    assert [(row["run"], row["seed"], row["heldout/loss"]) for row in rows] == [
+    assert sorted((row["run"], row["seed"], row["heldout/loss"]) for row in rows) == [
         ("tiny-symnoise-a5-s0", "0", "1.25"), ("tiny-symnoise-a5-s1", "1", "2.25")
     ]  # fmt: skip
     svg = saved(opened, "figure .take")
