@@ -88,7 +88,7 @@ def provenance(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
     commands = _tallied(_command(each.get("command")) for each in found)
     if len(commands) > _MOST_COMMANDS:
         commands = [*commands[:_MOST_COMMANDS], f"and {len(commands) - _MOST_COMMANDS} other commands"]
-    return [*rows, ("command", commands)]
+    return [(name, values) for name, values in (*rows, ("command", commands)) if values]
 
 
 def _span(times: Iterable[str]) -> list[str]:
