@@ -26,6 +26,7 @@ from analysis.notes import (
     published_note,
     relative_note,
     uncontrolled_note,
+    unjudged_note,
     unrecorded_note,
 )
 from analysis.published import of_tables
@@ -99,6 +100,7 @@ def _table(frame: Frame) -> Table:
     title = f"{layout.title} ({frame.part.title})" if frame.part.shared else layout.title
     said = [
         interval_note(rows),
+        unjudged_note(frame.measures, frame.rows) if WIN_RATE in shown else "",
         relative_note(layout),
         pairing_note(frame.rows, layout.baseline) if compared else "",
         *power_notes(_tested(frame, compared)),
@@ -113,20 +115,22 @@ def _table(frame: Frame) -> Table:
 
 
 def _group_columns(frame: Frame, group: str, compared: Compared) -> Iterator[Filled]:
-    layout = frame.layout
-    yield Column("runs", group=group), [_runs_text(row.cell(group)) for row in frame.rows]
+    layout, shown = frame.layout, _metrics_of(frame)
+    cells = [row.cell(group) for row in frame.rows]
+    yield Column("runs", group=group), [_runs_text(cell) for cell in cells]
+    if WIN_RATE in shown:
+        yield Column("instructions", group=group), [_instructions_text(frame.measures, cell) for cell in cells]
     if layout.endings:
-        cells = [row.cell(group) for row in frame.rows]
         yield Column("diverged", decimals=0, group=group), [float(cell.diverged) for cell in cells]
         yield Column("failed", decimals=0, group=group), [float(cell.failed) for cell in cells]
-    for name in _metrics_of(frame):
-        yield _column(name, group), [_estimate(frame, name, row.cell(group)) for row in frame.rows]
+    for name in shown:
+        yield _column(name, group), [_estimate(frame, name, cell) for cell in cells]
         theirs = _published_values(frame, name, group)
         if any(value != "" for value in theirs):
             yield replace(_column(name, group), header=f"{metric(name).header}, published", better="neither"), theirs
     for name in (name for name in layout.differences if (name, group) in compared):
         yield from _difference_columns(frame, name, group, compared)
-    for name in (name for name in layout.relative if name in _metrics_of(frame)):
+    for name in (name for name in layout.relative if name in shown):
         header = f"{metric(name).header}, change to {layout.baseline}"
         known = replace(_column(name, group), header=header, unit="%", better="neither")
         column = replace(known, decimals=1, signed=True, largest=_LARGEST_CHANGE)
@@ -150,6 +154,12 @@ def _by_number(name: str) -> tuple[tuple[int, float, str], ...]:
 def _column(name: str, group: str) -> Column:
     known = metric(name)
     return Column(known.header, known.unit, known.decimals, group=group, better=known.better)
+
+
+def _instructions_text(measures: Measures, cell: Cell) -> str:
+    """How many instructions an interval of the win rate counts: those with a verdict in every run of the cell."""
+    found = len(measures.wins(cell.run_ids, cell.half)) if cell.run_ids else 0
+    return str(found) if found else ""
 
 
 def _runs_text(cell: Cell) -> str:

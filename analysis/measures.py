@@ -53,6 +53,11 @@ class Measures:
         wins = 100 * self.runs.wins.reindex(columns=list(run_ids)).dropna()
         return wins[~_choosing(wins)] if half else wins
 
+    def unjudged(self, run_ids: Sequence[str]) -> int:
+        """Instructions that have a verdict in some of these runs but not in all."""
+        known = self.runs.wins.reindex(columns=list(run_ids)).notna()
+        return int((known.any(axis=1) & ~known.all(axis=1)).sum())
+
     def estimate(self, name: str, run_ids: Sequence[str], half: bool = False) -> Estimate | float:
         """Mean over the runs; NaN if one of them lacks the metric.
 

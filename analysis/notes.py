@@ -10,6 +10,7 @@ import pandas as pd
 from analysis import stats
 from analysis.columns import CONTROLLED, metric
 from analysis.layout import Layout
+from analysis.measures import Measures
 from analysis.rows import BEST, CHOSEN, Row
 from analysis.stats import Estimate
 from analysis.tables import Column, Value
@@ -42,6 +43,17 @@ def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
         return f"± half of a 95% t interval over {items} instructions of one run: not over seeds"
     single = "; where there is one run, over its instructions alone" if 1 in runs else ""
     return f"± half of a 95% t interval over seeds, for win rates over seeds and {items} instructions{single}"
+
+
+def unjudged_note(measures: Measures, rows: Iterable[Row]) -> str:
+    """That intervals and differences count fewer instructions than the means, where a verdict is missing."""
+    missing = max((measures.unjudged(cell.run_ids) for row in rows for cell in row.cells.values()), default=0)
+    if not missing:
+        return ""
+    return (
+        f"instructions without a verdict in some runs of a row (up to {missing}) count in its mean, not in intervals "
+        "and differences, so that a difference need not be that of two means"
+    )
 
 
 def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str]:

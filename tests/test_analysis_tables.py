@@ -82,7 +82,23 @@ def test_cells_equal_what_the_raw_files_say(tmp_path: Path) -> None:
         assert length.mean == pytest.approx(mean(run["length"] for run in runs))
         half = 4.302652730 * stdev(run["length"] for run in runs) / math.sqrt(3)
         assert length.high - length.mean == pytest.approx(half, rel=1e-4)
-        assert cell(table, labels, "runs") == "3"
+        assert (cell(table, labels, "runs"), cell(table, labels, "instructions")) == ("3", "24")
+
+
+def test_an_instruction_without_a_verdict_is_counted_where_it_counts(tmp_path: Path) -> None:
+    """Means hold every verdict; intervals and differences only instructions that all their runs have verdicts on."""
+    for seed in (0, 1):
+        write_run(tmp_path, config_of("none", seed=seed), preferences=[1.0, 2.0, 1.0, 2.0])
+        write_run(tmp_path, config_of("neftune", 5, seed), preferences=[2.0, None if seed else 2.0, 2.0, 1.0])
+    [table] = tables_of(tmp_path)
+    assert (cell(table, ["none", ""], "instructions"), cell(table, ["neftune", "5"], "instructions")) == ("4", "3")
+    assert estimate(table, ["neftune", "5"], "win rate").mean == pytest.approx((75 + 200 / 3) / 2)
+    difference = estimate(table, ["neftune", "5"], "win rate - none")
+    assert difference.mean == pytest.approx(100 * (2 / 3 - 1 / 3))
+    assert difference.instructions == 3
+    assert any(
+        note.startswith("instructions without a verdict in some runs of a row (up to 1)") for note in table.notes
+    )
 
 
 def test_differences_are_paired_by_seed_and_instruction(tmp_path: Path) -> None:
