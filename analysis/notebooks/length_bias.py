@@ -6,7 +6,7 @@
 # %%
 import os
 
-from analysis import custom, figures, load_runs, table
+from analysis import custom, figures, length_gain, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -28,6 +28,14 @@ figures(runs, "win_rate_by_length", "length_histograms")
 
 # %%
 table(runs, "length_bias")
+
+# %% [markdown]
+# ## How much of the gain is length
+# The difference in win rate taken apart: what longer or shorter answers alone would have changed, and what changed
+# among answers of like length. A gain that is all "by length" is bought with words.
+
+# %%
+length_gain(runs)
 
 # %% [markdown]
 # ## How the answers end, and how they repeat
