@@ -1,3 +1,15 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # Length: is a higher win rate a longer answer?
 # On the AlpacaEval leaderboard alpaca-7b goes from 26.5% to 61.6% with NEFTune, and from 26.3% to 31.6% once length is

@@ -1,3 +1,15 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # Mechanism: is the model smoother, and does it overfit less?
 # The symmetric pair is said to flatten the loss around the embeddings. The probes measure it without noise, on examples
