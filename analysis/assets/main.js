@@ -10,6 +10,11 @@ addEventListener("keydown", (event) => {
   const menu = document.querySelector(".menu[open]");
   if (event.key === "Escape" && menu) { menu.open = false; menu.querySelector("summary").focus(); }
 });
+// Only what scrolls is a stop for the keyboard.
+const scrolling = new ResizeObserver((entries) => {
+  for (const {target} of entries) target.tabIndex = target.scrollWidth > target.clientWidth ? 0 : -1;
+});
+document.querySelectorAll(".scroll").forEach((region) => scrolling.observe(region));
 // On paper everything that can be opened is open, and a table that is wider than the page is made smaller.
 const PAPER_WIDTH = 640, PRINT_TO_SCREEN = 0.78;  // pixels of A4 or letter; size of a table's letters
 let openedForPrint = [];
