@@ -478,7 +478,7 @@ def test_tables_runs_and_figures_can_be_taken_away(opened: Any, root: Path) -> N
 
     ours = max(table(load_runs(root), "ablation"), key=lambda each: len(each.rows))
     text = saved(opened, "[data-table='0'] button")
-    assert text.splitlines()[0].startswith("table,noise,alpha,runs,win rate (%)")
+    assert text.splitlines()[0].startswith("table,noise,alpha,runs,")
     assert len(text.splitlines()) == 1 + len(ours.rows)
     type_into(opened, "#filter", "symnoise")
     rows = list(csv.DictReader(saved(opened, "#runs-takes button").splitlines()))
