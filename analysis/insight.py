@@ -39,7 +39,7 @@ def flatness(runs: Runs) -> Shown:
         "compared by the 95% interval of the paired difference to the best, without a correction; the best is chosen on"
         " these very numbers, so that it looks better than it is and the list is rather too short than too long"
     )
-    return _tables(runs, Table("flatness", "How flat is it in alpha?", ["noise"], heads, [], [note]), _flat_rows)
+    return per_study(runs, Table("flatness", "How flat is it in alpha?", ["noise"], heads, [], [note]), _flat_rows)
 
 
 def length_gain(runs: Runs) -> Shown:
@@ -65,13 +65,14 @@ def length_gain(runs: Runs) -> Shown:
         "± half of a 95% t interval over seeds",
     ]
     title = "How much of the gain is length?"
-    return _tables(runs, Table("length_gain", title, ["noise", "alpha"], heads, [], notes), _gain_rows)
+    return per_study(runs, Table("length_gain", title, ["noise", "alpha"], heads, [], notes), _gain_rows)
 
 
-_Rows = Callable[[Measures, list[Row]], Iterator[tuple[list[str], list[Value]]]]
+# Makes the rows of a table from the rows (noise, alpha) of one set of comparable runs.
+RowsFor = Callable[[Measures, list[Row]], Iterator[tuple[list[str], list[Value]]]]
 
 
-def _tables(runs: Runs, empty: Table, rows_for: _Rows) -> Shown:
+def per_study(runs: Runs, empty: Table, rows_for: RowsFor) -> Shown:
     """One table for each set of runs that may be compared; one without rows where there is nothing to say."""
     if runs.runs.empty:
         raise ValueError(f"no finished run for the table {empty.name}")

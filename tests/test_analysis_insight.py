@@ -1,4 +1,4 @@
-"""How flat quality is in alpha, and how much of a gain in win rate is length: by hand."""
+"""How flat quality is in alpha, how much of a gain is length, what the papers' claims come to: by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from run_folders import config_of, write_run
 
-from analysis import flatness, length_gain, load_runs
+from analysis import claims, flatness, length_gain, load_runs
 from analysis.stats import Estimate
 from analysis.tables import Value
 
@@ -57,9 +57,44 @@ def test_alphas_that_are_not_shown_to_be_worse(tmp_path: Path) -> None:
     assert rows["win rate"][3] == "1, 5, 30", "the same wins at every alpha"
 
 
+def statuses(folder: Path) -> dict[str, list[str]]:
+    (table,) = claims(load_runs(folder))
+    found: dict[str, list[str]] = {}
+    for (text,), values in table.rows:
+        found.setdefault(text, []).append(str(values[-1]))
+    return found
+
+
+def test_claims_are_held_against_paired_differences_at_the_papers_alphas(tmp_path: Path) -> None:
+    """The held-out loss falls clearly with NEFTune, its answers get shorter; alpha 100 is no test."""
+    for seed in range(4):
+        wins = [1, 2, 1, 2] if seed % 2 else [2, 1, 2, 1]
+        jitter = 0.001 * seed
+        write_run(tmp_path, config_of("none", seed=seed), {"heldout/loss": 2.0}, [2, 1, 2, 1], lengths=[50 + seed] * 4)
+        write_run(tmp_path, config_of("neftune", 5, seed), {"heldout/loss": 1.5 + jitter}, wins, lengths=[10] * 4)
+        write_run(tmp_path, config_of("neftune", 100, seed), {"heldout/loss": 9.0 + jitter}, wins, lengths=[90] * 4)
+    found = statuses(tmp_path)
+    assert found["neftune < none: held-out loss"] == ["agrees"]
+    assert found["neftune > none: length"] == ["contradicts"]
+    assert found["neftune > none: win rate"] == ["not shown"]
+    assert found["symnoise > neftune: win rate"] == ["not run"]
+
+
+def test_two_noises_are_compared_at_one_alpha_with_common_seeds(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, config_of("neftune", 5, seed))
+        write_run(tmp_path, config_of("neftune", 10, seed + 10))
+        write_run(tmp_path, config_of("symnoise", 5, seed), preferences=[2, 2, 2, 1 + 0.1 * seed])
+        write_run(tmp_path, config_of("symnoise", 10, seed), preferences=[2, 2, 2, 1 + 0.1 * seed])
+    (table,) = claims(load_runs(tmp_path))
+    compared = [(text, values[1], values[2]) for (text,), values in table.rows if values[-1] != "not run"]
+    assert ("symnoise > neftune: win rate", "5", "3") in compared
+    assert {alpha for _, alpha, _ in compared} == {"5"}
+
+
 def test_runs_with_nothing_to_compare_say_so(tmp_path: Path) -> None:
     write_run(tmp_path, config_of("neftune", 5))
-    for tables in (flatness(load_runs(tmp_path)), length_gain(load_runs(tmp_path))):
+    for tables in (each(load_runs(tmp_path)) for each in (claims, flatness, length_gain)):
         assert "nothing to compare" in str(tables)
 
 

@@ -12,13 +12,13 @@
 
 # %% [markdown]
 # # Reproducing the papers: a checklist
-# Every number of the papers that is known to this project, and what these runs have to hold against it. The papers
-# judge with GPT-4 or ChatGPT and train models of 7 to 70 billion parameters; read our numbers with that in mind.
+# Every number and claim of the papers that is known to this project, and what these runs have to hold against it. The
+# papers judge with GPT-4 or ChatGPT and train models of 7 to 70 billion parameters; read our numbers with that in mind.
 
 # %%
 import os
 
-from analysis import checklist, figures, load_runs, table
+from analysis import checklist, claims, figures, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -26,6 +26,14 @@ runs = load_runs(SOURCE)
 
 # %%
 checklist(runs)
+
+# %% [markdown]
+# ## What the papers claim, and what these runs say to it
+# A claim that is `not shown` is not refuted: see what would have been found. One that is `not run` needs runs of both
+# noises at one alpha from 5 to 15 with the same seeds.
+
+# %%
+claims(runs)
 
 # %% [markdown]
 # ## SymNoise
