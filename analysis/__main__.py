@@ -89,19 +89,22 @@ def _finish(parser: argparse.ArgumentParser, command: object) -> None:
 
 
 def _table(arguments: argparse.Namespace) -> str:
+    from analysis.layout import Layout
     from analysis.layouts import LAYOUTS, custom_layout, layout_named
+    from analysis.made import MADE
 
     if arguments.name == "list":
-        titles = {name: layout.title for name, layout in LAYOUTS.items()}
+        titles = {name: layout.title for name, layout in LAYOUTS.items()} | {n: each.title for n, each in MADE.items()}
         titles["custom"] = "rows, columns and metrics by name: --rows, --columns, --metrics"
         return "".join(f"{name:<18}{title}\n" for name, title in titles.items())
     given = (arguments.rows, arguments.columns, arguments.metrics, arguments.differences, arguments.baseline)
+    layout: Layout | None = None
     if arguments.name == "custom":
         layout = custom_layout(*given)
     elif any(given):
         flags = "--rows, --columns, --metrics, --differences, --baseline"
         raise ValueError(f"{flags}: only for the table custom, not {arguments.name}")
-    else:
+    elif arguments.name not in MADE:
         layout = layout_named(arguments.name)
     from analysis.build import build
     from analysis.render import render
@@ -114,7 +117,7 @@ def _table(arguments: argparse.Namespace) -> str:
         raise ValueError(
             f"--baseline {arguments.baseline}: no finished run of that noise; there are {', '.join(noises)}"
         )
-    return render(build(runs, layout), arguments.format)
+    return render(build(runs, layout) if layout else MADE[arguments.name].make(runs), arguments.format)
 
 
 def _compare(arguments: argparse.Namespace) -> str:

@@ -19,6 +19,7 @@ from analysis.show import Shown
 from analysis.stats import Array, Estimate
 from analysis.tables import Column, Table, Value
 
+NOTHING = "these runs have nothing to compare"
 _LAYOUT = Layout("", "")
 _QUALITIES = (WIN_RATE, "heldout/loss")
 _CLASSES = ("shorter", "similar", "longer")
@@ -82,7 +83,7 @@ def per_study(runs: Runs, empty: Table, rows_for: RowsFor) -> Shown:
         if rows:
             found.append(replace(empty, title=f"{empty.title} ({part.title})", rows=rows))
     blank: list[Value] = [""] * len(empty.columns)
-    nothing = replace(empty, rows=[(["none"] * len(empty.labels), blank)], notes=["these runs have nothing to compare"])
+    nothing = replace(empty, rows=[(["none"] * len(empty.labels), blank)], notes=[NOTHING])
     return Shown(found or [nothing])
 
 

@@ -15,6 +15,7 @@ from run_folders import config_of, write_run
 from analysis.__main__ import main
 from analysis.compare import compare
 from analysis.layouts import LAYOUTS
+from analysis.made import MADE
 from analysis.status import age, status
 from analysis.tables import Table
 from harness.record import RunFolder
@@ -47,7 +48,7 @@ def test_table_alone_prints_the_ablation_of_runs(capsys: pytest.CaptureFixture[s
 def test_table_list_names_every_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", "list"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == [*LAYOUTS, "custom"]
+    assert names == [*LAYOUTS, *MADE, "custom"]
 
 
 @pytest.mark.usefixtures("runs")

@@ -8,6 +8,8 @@ import pytest
 from run_folders import config_of, write_run
 
 from analysis import claims, flatness, length_gain, load_runs
+from analysis.__main__ import main
+from analysis.made import MADE
 from analysis.stats import Estimate
 from analysis.tables import Value
 
@@ -102,3 +104,15 @@ def test_without_a_finished_run_it_is_one_error(tmp_path: Path) -> None:
     write_run(tmp_path, config_of("neftune", 5), status="failed")
     with pytest.raises(ValueError, match="no finished run for the table flatness"):
         flatness(load_runs(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["claims", "flatness", "length_gain", "checklist"])
+def test_the_command_prints_them(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    write_run(tmp_path, config_of("none"))
+    for alpha in (5, 10):
+        write_run(tmp_path, config_of("neftune", alpha))
+    assert main(["table", "list"]) == 0
+    title = MADE[name].title
+    assert f"{name:<18}{title}" in capsys.readouterr().out
+    assert main(["table", name, str(tmp_path), "--format", "csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 1

@@ -12,14 +12,19 @@ from markupsafe import Markup
 
 from analysis.build import build
 from analysis.figures import NotDrawn, draw
+from analysis.insight import NOTHING
 from analysis.layouts import LAYOUTS
+from analysis.made import MADE
 from analysis.render import render
 from analysis.report.svg import inline
 from analysis.runs import Runs
 from analysis.tables import Table, stacked
 from analysis.visible import visible
 
-_TABLES = ("ablation", "differences", "compute_matched", "noise_types", "overhead", "probes")
+_TABLES = (
+    *("ablation", "differences", "claims", "flatness", "length_gain", "compute_matched", "noise_types"),
+    *("overhead", "probes"),
+)
 # More tables of one kind than this (a sweep over many other settings) are counted, not shown; the largest stay.
 _MOST_PARTS = 6
 _MOST_FIGURES = 4
@@ -64,10 +69,19 @@ def table_sections(runs: Runs) -> Iterator[TableSection]:
     numbers = count()
     for name in _TABLES:
         if _has_numbers(runs, name):
+            tables = _tables(runs, name)
             # The sort is stable: of tables with as many rows the order of their names stays.
-            tables = sorted(build(runs, LAYOUTS[name]), key=lambda table: -len(table.rows))
-            parts = [_part(table, number) for table, number in zip(tables[:_MOST_PARTS], numbers, strict=False)]
-            yield TableSection(name, LAYOUTS[name].title, parts, max(0, len(tables) - _MOST_PARTS))
+            largest = sorted(tables, key=lambda table: -len(table.rows))
+            parts = [_part(table, number) for table, number in zip(largest[:_MOST_PARTS], numbers, strict=False)]
+            title = (MADE if name in MADE else LAYOUTS)[name].title
+            if parts:
+                yield TableSection(name, title, parts, max(0, len(tables) - _MOST_PARTS))
+
+
+def _tables(runs: Runs, name: str) -> list[Table]:
+    if name in MADE:
+        return [table for table in MADE[name].make(runs) if NOTHING not in table.notes]
+    return build(runs, LAYOUTS[name])
 
 
 def figure_parts(runs: Runs) -> tuple[list[FigurePart], list[str]]:
@@ -100,7 +114,9 @@ def _has_numbers(runs: Runs, name: str) -> bool:
         return LAYOUTS[name].baseline in noises and len(noises) > 1
     if name == "noise_types":
         return len(noises) > 1
-    if name == "differences":
+    if name in ("claims", "flatness"):
+        return len(noises) > 1 or runs.runs["alpha"].nunique() > 1
+    if name in ("differences", "length_gain"):
         return {"none"} < noises
     if name == "probes":
         return any(fnmatchcase(str(column), "probe/*") for column in runs.runs)
