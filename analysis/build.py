@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.columns import WIN_RATE, metric, with_companions
+from analysis.columns import TOGETHER, WIN_RATE, metric, with_companions
 from analysis.layout import Layout
 from analysis.measures import Measures
 from analysis.notes import (
@@ -132,7 +132,7 @@ def _group_columns(frame: Frame, group: str, compared: Compared) -> Iterator[Fil
         yield from _difference_columns(frame, name, group, compared)
     for name in (name for name in layout.relative if name in shown):
         header = f"{metric(name).header}, change to {layout.baseline}"
-        known = replace(_column(name, group), header=header, unit="%", better="neither")
+        known = replace(_column(name, group), header=header, unit="%", better="neither", bound="")
         column = replace(known, decimals=1, signed=True, largest=_LARGEST_CHANGE)
         yield column, [_relative(frame, name, row, group) for row in frame.rows]
 
@@ -153,7 +153,8 @@ def _by_number(name: str) -> tuple[tuple[int, float, str], ...]:
 
 def _column(name: str, group: str) -> Column:
     known = metric(name)
-    return Column(known.header, known.unit, known.decimals, group=group, better=known.better)
+    bound = "win rate and length" if name in TOGETHER else ""
+    return Column(known.header, known.unit, known.decimals, group=group, better=known.better, bound=bound)
 
 
 def _instructions_text(measures: Measures, cell: Cell) -> str:
@@ -215,10 +216,10 @@ def _difference_columns(frame: Frame, name: str, group: str, compared: Compared)
     known, found = metric(name), compared[name, group]
     unit = "points" if known.unit == "%" else known.unit
     header = f"{known.header} - {frame.layout.baseline}"
-    yield Column(header, unit, known.decimals, signed=True, group=group), found
+    yield Column(header, unit, known.decimals, signed=True, group=group, bound=header), found
     tested = _tested(frame, compared)
     of = f", {known.header}" if len({other for other, _ in compared}) > 1 else ""
-    yield Column(f"p (Holm){of}", smallest=0.001, group=group), _adjusted(tested)[name, group]
+    yield Column(f"p (Holm){of}", smallest=0.001, group=group, bound=header), _adjusted(tested)[name, group]
     if frame.layout.bootstrap and name == WIN_RATE:
         rows = [(row, _pairs(frame, row, group)) for row in frame.rows]
         resampled: list[Value] = [

@@ -10,17 +10,14 @@ from analysis.build import build
 from analysis.layouts import custom_layout, layout_named
 from analysis.render import render
 from analysis.runs import Runs
-from analysis.tables import Table, stacked
-
-# Columns that a page has room for: a wider table has its groups below each other.
-_MOST_COLUMNS = 14
+from analysis.tables import Table
 
 
 class Shown(list[Table]):
     """Tables that a notebook displays as HTML."""
 
     def _repr_html_(self) -> str:
-        return render([stacked(each) if len(each.columns) > _MOST_COLUMNS else each for each in self], "html")
+        return render(self, "html")
 
     def __str__(self) -> str:
         return render(self, "text")

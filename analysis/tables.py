@@ -14,8 +14,8 @@ from analysis.stats import Estimate
 class Column:
     """Header, unit and number format of one column (decimals None: four significant digits).
 
-    group: the header above it, if any. smallest, largest: numbers beyond are printed as
-    "<smallest", ">largest". is_text: aligned left.
+    group: the header above it, if any. bound: columns side by side of the same name here are never parted by a page.
+    smallest, largest: numbers beyond are printed as "<smallest", ">largest". is_text: aligned left.
     """
 
     header: str
@@ -27,6 +27,7 @@ class Column:
     largest: float = math.inf
     better: Better = "neither"
     is_text: bool = False
+    bound: str = ""
 
     @property
     def title(self) -> str:

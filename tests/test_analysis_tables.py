@@ -7,6 +7,8 @@ import io
 import json
 import math
 import random
+import shutil
+import subprocess
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,12 +21,14 @@ from run_folders import config_of, write_run
 from analysis import checklist, custom, load_runs
 from analysis import table as analysis_table
 from analysis.build import build
+from analysis.cells import blocks, cell_text
 from analysis.columns import TOGETHER, with_companions
+from analysis.latex import escaped
 from analysis.layouts import LAYOUTS, custom_layout, layout_named
 from analysis.published import published
-from analysis.render import FORMATS, cell_text, render
+from analysis.render import FORMATS, render
 from analysis.stats import Estimate
-from analysis.tables import Column, Published, Table, Value
+from analysis.tables import Column, Published, Table, Value, stacked
 
 
 def sweep(root: Path, seeds: int = 3, items: int = 24, **settings: object) -> None:
@@ -477,22 +481,64 @@ def test_text_of_a_config_is_escaped(tmp_path: Path) -> None:
     parser.feed(render(tables, "html"))
     assert "script" not in parser.tags
     assert any(nasty in text for text in parser.texts)
-    assert r"\& 50\%\_|x" in render(tables, "latex")
+    assert r"\& 50\%\_\textbar{}x" in render(tables, "latex")
     body = [line for line in render(tables, "markdown").splitlines() if line.startswith("|")]
     assert len({line.replace(r"\|", "").count("|") for line in body}) == 1
 
 
-def test_latex_groups_span_their_columns(tmp_path: Path) -> None:
+def test_latex_tables_are_of_one_width_and_close_what_they_open(tmp_path: Path) -> None:
     sweep(tmp_path, seeds=1)
-    [table] = tables_of(tmp_path, "symnoise_table1")
-    text = render([table], "latex")
-    width = len(table.labels) + len(table.columns)
-    for line in (line for line in text.splitlines() if line.endswith(r"\\")):
-        spans = [int(part.split("{")[1].rstrip("}")) for part in line.split(r"\multicolumn")[1:]]
-        assert line.count(" & ") + 1 + sum(spans) - len(spans) == width, line
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
-    for rule in ("toprule", "midrule", "bottomrule"):
-        assert "\\" + rule in text
+    for name in ("symnoise_table1", "differences", "noise_types"):
+        text = render(tables_of(tmp_path, name), "latex")
+        for tabular in text.split(r"\begin{tabular}{")[1:]:
+            spec, body = tabular.split("}\n", 1)
+            rows = [line for line in body.split(r"\end{tabular}")[0].splitlines() if line.endswith(r" \\")]
+            assert len(rows) > 1
+            assert {row.count(" & ") + 1 for row in rows} == {len(spec)}, name
+            assert all(body.count("\\" + rule) >= 1 for rule in ("toprule", "midrule", "bottomrule"))
+        assert text.count(r"\begin{table}") == text.count(r"\end{table}") == text.count(r"\caption{")
+
+
+def test_a_long_latex_table_goes_on_in_another_float(tmp_path: Path) -> None:
+    for seed in range(3):
+        for alpha in range(1, 60):
+            write_run(tmp_path, config_of("neftune", alpha, seed))
+    text = render(tables_of(tmp_path, "probe_radii"), "latex")
+    assert text.count(r"\caption{") == 2
+    assert text.count(" (continued)}") == 1
+    assert text.count(r"half of a 95\% t interval") <= 1  # notes stand once, at the end
+
+
+def test_signs_that_latex_would_print_as_others() -> None:
+    assert escaped("-0.1 [-0.8, >1000] <0.001 a-b") == (r"$-$0.1 [$-$0.8, \textgreater{}1000] \textless{}0.001 a-b")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_every_table_compiles_and_fits_a_page(tmp_path: Path) -> None:
+    sweep(tmp_path / "runs")
+    texts = [render(tables_of(tmp_path / "runs", name), "latex") for name in LAYOUTS]
+    page = r"\documentclass{article}\usepackage[textwidth=5.5in,textheight=9in]{geometry}\usepackage{booktabs,graphicx}"
+    whole = "\n".join([page, r"\begin{document}", *(f"{text}\\clearpage" for text in texts), r"\end{document}"])
+    (tmp_path / "all.tex").write_text(whole, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "all.log").read_text(encoding="latin-1")
+    assert "Overfull \\hbox" not in log
+    assert "Float too large" not in log
+
+
+def test_win_rate_and_length_are_never_parted_by_a_page(tmp_path: Path) -> None:
+    sweep(tmp_path, seeds=1)
+    [table] = tables_of(tmp_path, "noise_types")
+    for widest in (60, 80, 100):
+        pages = [
+            {" ".join(lines).strip() for lines in zip(*block.heads, strict=True)}
+            for block in blocks(stacked(table), widest, 2)
+        ]
+        [first] = [page for page in pages if "win rate (%)↑" in page]
+        assert {"length- controlled (%)↑", "length (characters)"} <= first
+        assert len(pages) > 1
 
 
 def test_a_wide_table_goes_on_below_with_its_labels(tmp_path: Path) -> None:
