@@ -112,7 +112,7 @@ def _table(arguments: argparse.Namespace) -> str:
 
     options = {"group": arguments.group} if arguments.group else {}
     runs = load_runs(arguments.source, **options)
-    noises = sorted({record.config["noise"]["name"] for record in runs.records})
+    noises = sorted(runs.runs["noise"].dropna().unique())
     if arguments.baseline not in (None, *noises):
         raise ValueError(
             f"--baseline {arguments.baseline}: no finished run of that noise; there are {', '.join(noises)}"

@@ -18,21 +18,25 @@ from analysis.columns import TOGETHER, WIN_RATE, metric, with_companions
 from analysis.layout import Layout
 from analysis.measures import Measures
 from analysis.notes import (
+    PAIRS,
     choice_note,
     comparisons,
     interval_note,
+    mean_note,
     pairing_note,
     power_notes,
     published_note,
     relative_note,
+    uncompared_note,
     uncontrolled_note,
     unjudged_note,
     unrecorded_note,
 )
+from analysis.pairs import Pairs, is_compared, pairs
 from analysis.published import of_tables
-from analysis.rows import Cell, Row, groups_of, published_labels, rows_of
+from analysis.rows import MEAN, Cell, Row, averaged_groups, groups_of, published_labels, rows_of
 from analysis.runs import Runs
-from analysis.settings import BASELINE, BUDGET, Part, settings_of, split
+from analysis.settings import Part, settings_of, split
 from analysis.stats import Estimate
 from analysis.tables import Column, Published, Table, Value, sort_labels
 
@@ -82,6 +86,8 @@ def _frame(layout: Layout, part: Part, measures: Measures) -> Frame:
     published = of_tables(layout.published)
     if "dataset" not in layout.shown:
         published = published[published["dataset"].isin(["", part.shared.get("dataset", "")])]
+    if layout.spread != "dataset":
+        published = published[published["dataset"] != MEAN]
     rows = rows_of(layout, part, published, measures)
     beside = _beside(layout, published, rows)
     return Frame(layout, measures, part, published, rows, groups_of(layout, part, published), beside)
@@ -101,10 +107,12 @@ def _table(frame: Frame) -> Table:
     said = [
         interval_note(rows),
         unjudged_note(frame.measures, frame.rows) if WIN_RATE in shown else "",
-        relative_note(layout),
-        pairing_note(frame.rows, layout.baseline) if compared else "",
+        relative_note(layout, columns),
+        pairing_note(columns),
+        _uncompared_note(frame),
         *power_notes(_tested(frame, compared)),
         choice_note(frame.rows),
+        mean_note(frame.rows, averaged_groups(layout, frame.published)),
         uncontrolled_note(columns),
         "" if set(shown) - set(with_companions(layout.metrics)) else unrecorded_note(layout),
         published_note(layout, frame.published),
@@ -134,7 +142,9 @@ def _group_columns(frame: Frame, group: str, compared: Compared) -> Iterator[Fil
         header = f"{metric(name).header}, change to {layout.baseline}"
         known = replace(_column(name, group), header=header, unit="%", better="neither", bound="")
         column = replace(known, decimals=1, signed=True, largest=_LARGEST_CHANGE)
-        yield column, [_relative(frame, name, row, group) for row in frame.rows]
+        changes = [_relative(frame, name, row, group) for row in frame.rows]
+        if any(value != "" for value in changes):
+            yield column, changes
 
 
 def _metrics_of(frame: Frame) -> tuple[str, ...]:
@@ -180,34 +190,18 @@ def _estimate(frame: Frame, name: str, cell: Cell) -> Value:
 # Comparison with the baseline
 
 
-def _baseline_cell(frame: Frame, row: Row, group: str) -> Cell | None:
-    """The baseline's cell that differs in nothing but noise, and alpha if the baseline has none; else None."""
-    free = ("noise", "alpha") if frame.layout.baseline == BASELINE else ("noise",)
-    noises_own = {*free, BUDGET, *(key for key in row.labels if key.startswith("noise."))}
-    fixed = {key: label for key, label in row.labels.items() if key not in noises_own}
-    for other in frame.rows:
-        if other is not row and other.labels.get("noise") == frame.layout.baseline and other.matches(fixed):
-            return other.cell(group)
-    return None
-
-
-def _pairs(frame: Frame, row: Row, group: str) -> tuple[list[str], list[str]] | None:
-    """Run ids of this cell and of its baseline by common seed; None where there is nothing to compare."""
-    ours, base = row.cell(group), _baseline_cell(frame, row, group)
-    if row.labels.get("noise") in (frame.layout.baseline, None) or base is None:
-        return None
-    seeds = [seed for seed in ours.by_seed if seed in base.by_seed]
-    return ([ours.by_seed[seed] for seed in seeds], [base.by_seed[seed] for seed in seeds]) if seeds else None
+def _pairs(frame: Frame, row: Row, group: str) -> Pairs | None:
+    return pairs(frame.layout, frame.rows, row, group)
 
 
 def _difference(frame: Frame, name: str, row: Row, group: str) -> Value:
-    pairs = _pairs(frame, row, group)
-    return frame.measures.difference(name, *pairs, row.cell(group).half) if pairs else ""
+    both = _pairs(frame, row, group)
+    return frame.measures.difference(name, *both, row.cell(group).half) if both else ""
 
 
 def _relative(frame: Frame, name: str, row: Row, group: str) -> Value:
-    pairs = _pairs(frame, row, group)
-    return frame.measures.relative(name, *pairs, row.cell(group).half) if pairs else ""
+    both = _pairs(frame, row, group)
+    return frame.measures.relative(name, *both, row.cell(group).half) if both else ""
 
 
 def _difference_columns(frame: Frame, name: str, group: str, compared: Compared) -> Iterator[Filled]:
@@ -219,17 +213,40 @@ def _difference_columns(frame: Frame, name: str, group: str, compared: Compared)
     yield Column(header, unit, known.decimals, signed=True, group=group, bound=header), found
     tested = _tested(frame, compared)
     of = f", {known.header}" if len({other for other, _ in compared}) > 1 else ""
+    counted: list[Value] = [_counted(frame, name, row.cell(group), v) for row, v in zip(frame.rows, found, strict=True)]
+    if any(counted):
+        yield Column(f"{PAIRS}{of}", group=group, bound=header), counted
     yield Column(f"p (Holm){of}", smallest=0.001, group=group, bound=header), _adjusted(tested)[name, group]
     if frame.layout.bootstrap and name == WIN_RATE:
         rows = [(row, _pairs(frame, row, group)) for row in frame.rows]
         resampled: list[Value] = [
-            frame.measures.bootstrapped(*pairs, row.cell(group).half) if pairs else "" for row, pairs in rows
+            frame.measures.bootstrapped(*both, row.cell(group).half) if both else "" for row, both in rows
         ]
         yield Column(f"{header}, bootstrap", unit, known.decimals, signed=True, group=group), resampled
     if frame.layout.detectable:
         level = stats.LEVEL / max(1, comparisons(tested))
         sizes: list[Value] = [stats.detectable(v, level=level) if isinstance(v, Estimate) else "" for v in found]
         yield Column(f"detectable{of}", unit, known.decimals, group=group), sizes
+
+
+def _counted(frame: Frame, name: str, cell: Cell, difference: Value) -> str:
+    """What a difference rests on, where that is less than its row has: runs, and instructions for a win rate."""
+    if not isinstance(difference, Estimate):
+        return ""
+    items = len(frame.measures.wins(cell.run_ids, cell.half)) if name == WIN_RATE else 0
+    if (difference.runs, difference.instructions) == (len(cell.by_seed), items):
+        return ""
+    return f"{difference.runs} × {difference.instructions}" if difference.instructions else f"{difference.runs}"
+
+
+def _uncompared_note(frame: Frame) -> str:
+    """Rows with runs that no difference could be made for."""
+    layout = frame.layout
+    if not (layout.differences or layout.relative):
+        return ""
+    places = [(row, group) for row in frame.rows for group in frame.groups if is_compared(layout, row)]
+    lone = [(row, group) for row, group in places if row.cell(group).by_seed and not _pairs(frame, row, group)]
+    return uncompared_note(layout, lone, len(lone) == sum(bool(row.cell(group).by_seed) for row, group in places))
 
 
 def _tested(frame: Frame, compared: Compared) -> Compared:

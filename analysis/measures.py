@@ -24,6 +24,16 @@ class Measures:
     def __init__(self, runs: Runs) -> None:
         self.runs = runs
         self._by_run: dict[str, dict[str, pd.DataFrame]] = {}
+        self._members: dict[str, list[str]] = {}
+
+    def together(self, run_ids: Sequence[str]) -> str:
+        """The id of a run that stands for the mean of these: one seed's runs on several data sets."""
+        name = " + ".join(run_ids)
+        self._members[name] = list(run_ids)
+        return name
+
+    def _expanded(self, run_ids: Sequence[str]) -> list[str]:
+        return [member for run_id in run_ids for member in self._members.get(run_id, [run_id])]
 
     @cached_property
     def recorded(self) -> pd.DataFrame:
@@ -31,31 +41,38 @@ class Measures:
 
     def known(self, run_ids: Sequence[str]) -> list[str]:
         """Metrics that at least one of these runs recorded."""
-        numbers = self.recorded.loc[list(run_ids)].select_dtypes("number").dropna(axis=1, how="all")
+        numbers = self.recorded.loc[self._expanded(run_ids)].select_dtypes("number").dropna(axis=1, how="all")
         return [str(name) for name in numbers if "/" in str(name)]
 
     def of_runs(self, name: str, run_ids: Sequence[str]) -> Array:
-        """One number per run (S,), NaN where a run has none."""
+        """One number per run (S,), NaN where a run has none or one that is not finite."""
         if name in PERCENT_OF:
             return 100 * self.of_runs(PERCENT_OF[name], run_ids)
+        if any(run_id in self._members for run_id in run_ids):
+            return np.array([self.of_runs(name, self._expanded([run_id])).mean() for run_id in run_ids])
         if name in self.recorded:
             values_S = self.recorded[name].reindex(list(run_ids)).to_numpy(float)
         else:
             values_S = np.full(len(run_ids), _NAN)
         pairs = zip(values_S, run_ids, strict=True)
-        return np.array([self._derive(name, run_id) if np.isnan(value) else value for value, run_id in pairs])
+        found_S = np.array([self._derive(name, run_id) if np.isnan(value) else value for value, run_id in pairs])
+        return np.where(np.isfinite(found_S), found_S, _NAN)
 
     def wins(self, run_ids: Sequence[str], half: bool = False) -> pd.DataFrame:
         """Wins in percent, instructions down, these runs across; instructions without a verdict in one are out.
 
         half: only the instructions that no alpha is chosen on.
         """
-        wins = 100 * self.runs.wins.reindex(columns=list(run_ids)).dropna()
+        single = self.runs.wins.reindex(columns=list(dict.fromkeys(self._expanded(run_ids)))).dropna()
+        if any(run_id in self._members for run_id in run_ids):
+            means = {run_id: single[self._expanded([run_id])].mean(axis=1) for run_id in run_ids}
+            single = pd.DataFrame(means, index=single.index)
+        wins = 100 * single[list(run_ids)]
         return wins[~_choosing(wins)] if half else wins
 
     def unjudged(self, run_ids: Sequence[str]) -> int:
         """Instructions that have a verdict in some of these runs but not in all."""
-        known = self.runs.wins.reindex(columns=list(run_ids)).notna()
+        known = self.runs.wins.reindex(columns=self._expanded(run_ids)).notna()
         return int((known.any(axis=1) & ~known.all(axis=1)).sum())
 
     def estimate(self, name: str, run_ids: Sequence[str], half: bool = False) -> Estimate | float:
@@ -110,6 +127,8 @@ class Measures:
 
     def _lengths_of_half(self, run_ids: Sequence[str]) -> Array:
         """Mean characters per run (S,) of the answers to the instructions that no alpha is chosen on."""
+        if any(run_id in self._members for run_id in run_ids):
+            return np.array([self._lengths_of_half(self._expanded([run_id])).mean() for run_id in run_ids])
         frames = [self._rows_of("preferences")[run_id] for run_id in run_ids]
         halves = [~stats.choosing_half(frame["instruction"].tolist()) for frame in frames]
         return np.array([frame["length"][half].mean() for frame, half in zip(frames, halves, strict=True)])

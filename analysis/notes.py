@@ -11,14 +11,19 @@ from analysis import stats
 from analysis.columns import CONTROLLED, metric
 from analysis.layout import Layout
 from analysis.measures import Measures
-from analysis.rows import BEST, CHOSEN, Row
+from analysis.rows import BEST, CHOSEN, MEAN, Row
 from analysis.stats import Estimate
 from analysis.tables import Column, Value
 
+# The header of the counts beside a difference.
+PAIRS = "pairs"
+# How many rows a note lists by name.
+_MOST_NAMED = 6
 
-def relative_note(layout: Layout) -> str:
-    """What the brackets of a relative change are."""
-    if not layout.relative:
+
+def relative_note(layout: Layout, columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
+    """What the brackets of a relative change are, where there is one."""
+    if not layout.relative or not any("change to" in column.header for column, _ in columns):
         return ""
     return f"change to {layout.baseline} in percent of its value: [95% t interval on the logarithm of the ratio]"
 
@@ -84,13 +89,37 @@ def _agreement_note(compared: Mapping[tuple[str, str], Sequence[Value]]) -> Iter
         yield "a difference of a single value for all seeds and instructions has no interval: its scatter is unknown"
 
 
-def pairing_note(rows: Sequence[Row], baseline: str) -> str:
-    """That a difference rests on fewer seeds than the baseline's own cell, where it does."""
-    seeds = {len(cell.by_seed) for row in rows if row.labels.get("noise") == baseline for cell in row.cells.values()}
-    others = {len(cell.by_seed) for row in rows if row.labels.get("noise") != baseline for cell in row.cells.values()}
-    if not seeds or not others - {0} or min(others - {0}) >= max(seeds):
+def pairing_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
+    """What the column of counts beside a difference is, where there is one."""
+    if not any(column.header.startswith(PAIRS) for column, _ in columns):
         return ""
-    return f"differences are of the seeds that a row shares with {baseline}: fewer than {max(seeds)} in some rows"
+    return (
+        f"{PAIRS}: runs (× instructions) that a difference rests on, where those are fewer than its row has; "
+        "without instructions it is over seeds alone"
+    )
+
+
+def uncompared_note(layout: Layout, lone: Sequence[tuple[Row, str]], is_all: bool) -> str:
+    """Why rows have no difference."""
+    if not lone:
+        return ""
+    some = "; ".join(_called(row, group) for row, group in lone[:_MOST_NAMED])
+    more = f" and {len(lone) - _MOST_NAMED} more" if len(lone) > _MOST_NAMED else ""
+    named = "no row is" if is_all else f"{some}{more}: not"
+    return f"{named} compared with {layout.baseline}: no finished runs of it with the same settings and seeds"
+
+
+def _called(row: Row, group: str) -> str:
+    return " ".join(label for label in (*row.labels.values(), group) if label != "")
+
+
+def mean_note(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """What the mean over groups is over, where we have one."""
+    if not any(MEAN in row.cells for row in rows):
+        return ""
+    return (
+        f"{MEAN}: over {', '.join(names)}, each with the same weight, by seed and instruction; of rows with runs in all"
+    )
 
 
 def comparisons(compared: Mapping[tuple[str, str], Sequence[Value]]) -> int:
@@ -104,17 +133,30 @@ def choice_note(rows: Sequence[Row]) -> str:
     said = []
     for row in rows:
         for group, cell in row.cells.items():
-            if cell.choice and not cell.is_best:
+            if cell.choice and not cell.is_best and group != MEAN:
                 names = [label for label in (*row.labels.values(), group) if label not in (CHOSEN, "")]
                 said.append(f"{' '.join(names)}: {cell.choice.alpha:g} ({BEST}: {cell.choice.on_test:g})")
+    lost = _without_choice(rows)
     if not said:
-        return ""
+        return lost
     return (
         f"{CHOSEN}: alpha with the highest win rate on one half of the instructions; win rate and length are those of "
         "the other half, other columns those of all. "
         f"{BEST}: the highest win rate on all instructions, which is also reported, as in the papers; "
-        f"biased upwards, so it has no p. {'; '.join(said)}"
+        f"biased upwards, so it has no p. {'; '.join(said)}{f'. {lost}' if lost else ''}"
     )
+
+
+def _without_choice(rows: Sequence[Row]) -> str:
+    """Noises whose alphas could not be chosen among, with the reason."""
+    lost = []
+    for row in (row for row in rows if row.labels.get("alpha") == CHOSEN):
+        others = {key: label for key, label in row.labels.items() if key != "alpha"}
+        family = [other for other in rows if other.matches(others) and other.labels["alpha"] not in (CHOSEN, BEST)]
+        for group in dict.fromkeys(group for other in family for group in other.cells):
+            if not row.cell(group).choice and sum(bool(other.cell(group).by_seed) for other in family) > 1:
+                lost.append(" ".join(label for label in (*others.values(), group) if label))
+    return f"no alpha chosen for {'; '.join(lost)}: no seed with verdicts at every alpha" if lost else ""
 
 
 def uncontrolled_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
@@ -133,7 +175,9 @@ def published_note(layout: Layout, published: pd.DataFrame) -> str:
         model = f", {record['model']}" if record["model"] and "model" not in layout.rows else ""
         judge = f", judged by {record['judge']}" if record["judge"] else ""
         said.append(f"{record['source']}{model}{judge}")
-    return f"published: {'; '.join(dict.fromkeys(said))}" if said else ""
+    best = "alpha" in layout.rows and ((published["alpha"] == "") & ~published["noise"].isin(["none", ""])).any()
+    note = "; a noise without an alpha in the paper is its best of several" if best else ""
+    return f"published: {'; '.join(dict.fromkeys(said))}{note}" if said else ""
 
 
 def _span(first: str, last: str) -> str:

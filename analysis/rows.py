@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -16,6 +16,8 @@ from analysis.tables import sort_label, sort_labels
 # Labels in the place of an alpha: chosen on one half of the instructions and reported on the other; and the papers'
 # way, the best on the very instructions that are reported.
 CHOSEN, BEST = "chosen", "best on test"
+# A group of columns beside those of the data sets: the mean over the paper's.
+MEAN = "mean"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def rows_of(layout: Layout, part: Part, published: pd.DataFrame, measures: Measu
     rows = list(_our_rows(layout, part.settings))
     if layout.choose_alpha and "alpha" in layout.rows:
         rows += list(_chosen_rows(layout.rows, rows, measures))
+    if names := averaged_groups(layout, published):
+        rows = [_with_mean(row, names, measures) for row in rows]
     for labels in published_labels(layout, published, rows):
         if not any(row.matches(labels) for row in rows):
             rows.append(Row({key: labels.get(key, "") for key in layout.rows}, {}))
@@ -77,6 +81,12 @@ def groups_of(layout: Layout, part: Part, published: pd.DataFrame) -> list[str]:
         return [""]
     theirs = published[layout.spread].tolist() if layout.spread in published else []
     return list(dict.fromkeys([*theirs, *sorted(part.settings[layout.spread].unique(), key=sort_label)]))
+
+
+def averaged_groups(layout: Layout, published: pd.DataFrame) -> list[str]:
+    """The groups that the paper's mean is over; none where it gives no mean."""
+    groups = list(dict.fromkeys(published[layout.spread])) if layout.spread in published else []
+    return [group for group in groups if group != MEAN] if MEAN in groups else []
 
 
 def published_labels(layout: Layout, published: pd.DataFrame, rows: Sequence[Row]) -> list[dict[str, str]]:
@@ -128,7 +138,8 @@ def _chosen_cells(family: Sequence[Row], group: str, measures: Measures) -> tupl
 
     Alphas are compared on the seeds that all of them have: a seed that only some have would favour or harm those.
     """
-    candidates = {float(row.labels["alpha"]): row.cell(group) for row in family if row.cell(group).by_seed}
+    known = {float(row.labels["alpha"]): row.cell(group) for row in family if row.cell(group).by_seed}
+    candidates = {alpha: cell for alpha, cell in known.items() if not measures.wins(cell.run_ids).empty}
     common = set.intersection(*(set(cell.by_seed) for cell in candidates.values())) if candidates else set()
     if not common:
         return EMPTY, EMPTY
@@ -136,5 +147,17 @@ def _chosen_cells(family: Sequence[Row], group: str, measures: Measures) -> tupl
     choice = measures.choose_alpha(compared)
     if choice is None:
         return EMPTY, EMPTY
-    honest, best = candidates[choice.alpha].by_seed, candidates[choice.on_test].by_seed
-    return Cell(honest, choice=choice), Cell(best, choice=choice, is_best=True)
+    honest, best = candidates[choice.alpha], candidates[choice.on_test]
+    return replace(honest, choice=choice), replace(best, choice=choice, is_best=True)
+
+
+def _with_mean(row: Row, names: Sequence[str], measures: Measures) -> Row:
+    """The row with a cell for the mean over the named groups, if it has runs in all of them: by their common seeds."""
+    cells = [row.cell(name) for name in names]
+    seeds = [seed for seed in cells[0].by_seed if all(seed in cell.by_seed for cell in cells)]
+    if not seeds:
+        return row
+    by_seed = {seed: measures.together([cell.by_seed[seed] for cell in cells]) for seed in seeds}
+    diverged, failed = sum(cell.diverged for cell in cells), sum(cell.failed for cell in cells)
+    mean = replace(cells[0], by_seed=by_seed, diverged=diverged, failed=failed)
+    return replace(row, cells={**row.cells, MEAN: mean})

@@ -15,6 +15,9 @@ SECTIONS = ("model", "dataset", "eval_set", "noise", "judge")
 BUDGET = "train.budget"
 BASELINE = "none"
 UNSET = "unset"
+# Batches that a noise.length other than the true one needs, and gets from train.layout=auto.
+_LAYOUT_OF_LENGTH = {"padded": "padded", "row": "packed"}
+_LAYOUT = "train.layout"
 
 
 @dataclass(frozen=True)
@@ -38,15 +41,38 @@ def settings_of(runs: Runs) -> pd.DataFrame:
     """Every setting that decides a result, as text: one row per finished, diverged or failed run.
 
     Indexed by run_id; columns: dotted keys, the SECTIONS as labels, and status. A key that a run's config does not
-    have is "unset". alpha is empty without noise.
+    have is "unset", and so is a section without a name. alpha is empty without noise.
+
+    Raises:
+        ValueError: a run has no alpha or no seed.
     """
     records = [*runs.records, *runs.without_result]
     flat = [{key: str(value) for key, value in content_settings(run.config).items()} for run in records]
-    settings = pd.DataFrame(flat, index=pd.Index([run.run_id for run in records], name="run_id"))
-    settings = settings.fillna(UNSET).assign(status=[run.status for run in records])
+    for run, found in zip(records, flat, strict=True):
+        if missing := [key for key in ("alpha", "seed") if key not in found]:
+            raise ValueError(f"{run.origin}: its config has no {missing[0]}, so that it has no place in a table")
+    columns = dict.fromkeys([*(key for found in flat for key in found), *(f"{name}.name" for name in SECTIONS)])
+    names = [*columns, *{"noise.distribution"} - {*columns}]
+    settings = pd.DataFrame(flat, [run.run_id for run in records], names, dtype=object)
+    settings = _without_implied_layout(settings.fillna(UNSET).rename_axis("run_id"))
+    settings = settings.assign(status=[run.status for run in records])
     labels = {section: section_labels(settings, section) for section in SECTIONS}
     without_alpha = settings["noise.distribution"].isin(["none", "dropout"])
     return settings.assign(**labels, alpha=settings["alpha"].mask(without_alpha, ""))
+
+
+def _without_implied_layout(settings: pd.DataFrame) -> pd.DataFrame:
+    """A layout that noise.length brings along is a part of that noise, and no reason for a table of its own.
+
+    Runs of such a noise then stand beside those that left train.layout at auto, like their baseline.
+    """
+    if _LAYOUT not in settings or "noise.length" not in settings:
+        return settings
+    layout = settings[_LAYOUT]
+    implied = layout == settings["noise.length"].map(_LAYOUT_OF_LENGTH)
+    others = set(layout[~implied])
+    free = implied & ~layout.isin(others)
+    return settings.assign(**{_LAYOUT: layout.mask(free, "auto")}) if "auto" in others else settings
 
 
 def section_labels(settings: pd.DataFrame, section: str) -> pd.Series:

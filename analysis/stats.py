@@ -87,6 +87,8 @@ def hierarchical_bootstrap(values_SI: Array, confidence: float = 0.95, draws: in
     seeds: in the simulation named at `mean_over_seeds_and_instructions` the 95% interval holds the truth in 62 to
     99% of the cases. It stands beside the t interval where a table asks for it (Layout.bootstrap), never instead.
     """
+    if not np.ptp(values_SI):
+        return Estimate(float(values_SI.mean()), 0.0, _NAN, _NAN, *values_SI.shape)
     means_B = _bootstrap_means(values_SI, draws, seed)
     return _percentiles(float(values_SI.mean()), means_B, confidence, values_SI.shape)
 

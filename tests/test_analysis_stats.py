@@ -157,6 +157,12 @@ def test_hierarchical_bootstrap_against_all_resamples() -> None:
     assert found == stats.hierarchical_bootstrap(values_SI, draws=20_000)
 
 
+def test_a_bootstrap_of_equal_values_has_no_interval() -> None:
+    found = stats.hierarchical_bootstrap(np.full((2, 5), 3.0))
+    assert (found.mean, found.error) == (3.0, 0.0)
+    assert np.isnan([found.low, found.high]).all()
+
+
 def test_questions_are_resampled_together() -> None:
     """Every seed answers alike: only the questions vary, however many seeds there are."""
     wins_I = np.array([0.0, 100.0, 100.0, 0.0, 100.0, 100.0])
