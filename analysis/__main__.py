@@ -27,7 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.output is None:
         print(text, end="")
     else:
-        Path(arguments.output).write_text(text, encoding="utf-8")
+        try:
+            Path(arguments.output).write_text(text, encoding="utf-8")
+        except OSError as error:
+            print(f"error: -o {arguments.output}: {error.strerror}", file=sys.stderr)
+            return 2
         print(f"wrote {arguments.output}")
     return 0
 

@@ -66,13 +66,15 @@ def build(runs: Runs, layout: Layout) -> list[Table]:
     """The table, once for each combination of settings that it does not show.
 
     Raises:
-        ValueError: there is no finished run, or a setting of the layout does not exist.
+        ValueError: there is no finished run, a setting of the layout does not exist, or a metric that was asked for.
     """
     counts = runs.excluded["status"].value_counts()
     left_out = ", ".join(f"{count} {status}" for status, count in counts.items())
     if runs.runs.empty:
         raise ValueError(f"no finished run to put into a table; found: {left_out or 'none at all'}")
     measures = Measures(runs)
+    if layout.by_name:
+        measures.check((*layout.metrics, *layout.optional))
     parts = split(settings_of(runs), layout.shown)
     with_runs = [part for part in parts if part.finished]
     tables = [_table(_frame(layout, part, measures)) for part in with_runs]

@@ -11,6 +11,7 @@ import numpy as np
 from analysis.columns import WIN_RATE, metric
 from analysis.disk import read_folders, run_folders
 from analysis.measures import Measures
+from analysis.names import similar
 from analysis.runs import Runs, content_settings, flatten, read_records
 from analysis.settings import UNSET
 from analysis.source import RunRecord
@@ -49,8 +50,14 @@ def find_run(name: str, source: str) -> RunRecord:
     records = read_records(source)
     found = [run for run in records if run.run_id == name] or [run for run in records if name in run.run_id]
     if len(found) != 1:
-        some = ", ".join(run.run_id for run in (found or records)[:5])
-        raise ValueError(f"run {name!r}: {len(found)} runs in {source} go by it, for instance {some}")
+        near = similar(name, [run.run_id for run in records])
+        some = ", ".join([run.run_id for run in found[:5]] or near or [run.run_id for run in records[:5]])
+        said = (
+            f"{len(found)} runs in {source} go by it: {some}"
+            if found
+            else f"no run in {source} goes by it; there is {some}"
+        )
+        raise ValueError(f"run {name!r}: {said}{', ...' if max(len(found), len(records)) > 5 else ''}")
     return found[0]
 
 

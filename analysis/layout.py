@@ -22,6 +22,7 @@ class Layout:
     choose_alpha: one more row per noise, its alpha chosen on one half of the instructions and its win rate taken
         on the other.
     published: tables of published.csv whose numbers stand beside ours.
+    by_name: somebody asked for these metrics: one that no run has is a mistake.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Layout:
     choose_alpha: bool = False
     published: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    by_name: bool = False
 
     @property
     def shown(self) -> tuple[str, ...]:

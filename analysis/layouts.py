@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from analysis.columns import WIN_RATE
 from analysis.layout import Layout
+from analysis.names import hint, is_pattern, listed
 from analysis.settings import BASELINE
 
 _DIVERSITY = ("text/repetition_2_paper", "text/log_diversity_paper", "text/log_diversity", "text/measured")
@@ -227,7 +230,10 @@ def layout_named(name: str) -> Layout:
         ValueError: there is none.
     """
     if name not in LAYOUTS:
-        raise ValueError(f"table {name!r}: there is no such table; choose from {', '.join(LAYOUTS)}, custom")
+        meant = hint(name, [*LAYOUTS, "custom"]) or f"; choose from {', '.join(LAYOUTS)}, custom"
+        if Path(name).is_dir():
+            meant = f", but a folder; `python -m analysis table NAME {name}`, for instance with ablation as NAME"
+        raise ValueError(f"table {name!r}: there is no such table{meant}")
     return LAYOUTS[name]
 
 
@@ -243,21 +249,28 @@ def custom_layout(
     differences: metrics compared with noise=`baseline`; by default the win rate, where it is shown.
 
     Raises:
-        ValueError: a metric is to be compared that is not shown.
+        ValueError: a metric or a noise is to be compared that is not shown, or there are several --columns.
     """
-    names = tuple((metrics or WIN_RATE).split(","))
-    fixed = tuple(name for name in names if "*" not in name)
-    patterns = tuple(name for name in names if "*" in name)
-    compared = tuple(differences.split(",")) if differences else tuple(name for name in fixed if name == WIN_RATE)
+    names = listed(metrics or "") or (WIN_RATE,)
+    shown = listed(rows or "") or ("noise", "alpha")
+    fixed = tuple(name for name in names if not is_pattern(name))
+    patterns = tuple(name for name in names if is_pattern(name))
+    asked = listed(differences or "")
+    compared = asked or tuple(name for name in fixed if name == WIN_RATE)
     if hidden := [name for name in compared if name not in fixed]:
-        raise ValueError(f"--differences {hidden[0]}: not among --metrics {','.join(names)}")
+        raise ValueError(f"--differences {hidden[0]}: not among --metrics {','.join(names)}; name it there without a *")
+    if (asked or baseline) and "noise" not in shown:
+        raise ValueError(f"--differences, --baseline: compare noises, but noise is not among --rows {','.join(shown)}")
+    if columns and len(listed(columns)) != 1:
+        raise ValueError(f"--columns {columns}: one setting, whose values get a group of columns each")
     return Layout(
         "custom",
         "Custom table",
-        rows=tuple((rows or "noise,alpha").split(",")),
-        spread=columns,
+        rows=shown,
+        spread=columns.strip() if columns else None,
         metrics=fixed,
         optional=patterns,
         differences=compared,
         baseline=baseline or BASELINE,
+        by_name=True,
     )

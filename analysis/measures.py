@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 import numpy as np
@@ -10,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import stats
-from analysis.columns import LENGTH, WIN_RATE
+from analysis.columns import CONTROLLED, LENGTH, WIN_RATE
 from analysis.derived import DERIVED, PERCENT_OF
+from analysis.names import hint
 from analysis.runs import Runs
 from analysis.stats import Array, Estimate
 
@@ -43,6 +45,20 @@ class Measures:
         """Metrics that at least one of these runs recorded."""
         numbers = self.recorded.loc[self._expanded(run_ids)].select_dtypes("number").dropna(axis=1, how="all")
         return [str(name) for name in numbers if "/" in str(name)]
+
+    def check(self, names: Sequence[str]) -> None:
+        """Metrics that were asked for exist.
+
+        Raises:
+            ValueError: no run has one, or none that a pattern fits.
+        """
+        recorded = self.known([str(run_id) for run_id in self.recorded.index])
+        papers = [name for name, source in PERCENT_OF.items() if source in recorded]
+        known = [*recorded, *(set(DERIVED) - {*recorded}), CONTROLLED, *papers]
+        for name in names:
+            if not any(fnmatchcase(each, name) for each in known):
+                meant = hint(name, known) or "; summary.json of a run names what it has"
+                raise ValueError(f"metric {name}: no finished run has it{meant}")
 
     def of_runs(self, name: str, run_ids: Sequence[str]) -> Array:
         """One number per run (S,), NaN where a run has none or one that is not finite."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.names import hint
 from analysis.runs import Runs, content_settings
 
 # Groups of settings with a name; in a table each stands as one label.
@@ -34,7 +35,7 @@ class Part:
 
     @property
     def title(self) -> str:
-        return ", ".join(f"{key}={value}" for key, value in self.shared.items())
+        return ", ".join(f"{key}={value or 'none'}" for key, value in self.shared.items())
 
 
 def settings_of(runs: Runs) -> pd.DataFrame:
@@ -102,7 +103,8 @@ def split(settings: pd.DataFrame, shown: Sequence[str]) -> list[Part]:
     """
     unknown = [key for key in shown if key not in settings]
     if unknown:
-        raise ValueError(f"{unknown[0]}: not a setting of these runs; name a key of config.yaml, like train.lr")
+        meant = hint(unknown[0], map(str, settings)) or "; name a key of config.yaml, like train.lr"
+        raise ValueError(f"{unknown[0]}: not a setting of these runs{meant}")
     every = [str(key) for key in settings]
     inside = {BUDGET, *(key for key in every if "." in key and key.split(".")[0] in SECTIONS)}
     named = [key for key in SECTIONS if key not in shown]

@@ -65,18 +65,37 @@ def test_custom_by_name(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("runs")
+def test_custom_takes_spaces_and_patterns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "custom", "--rows", "noise, alpha", "--metrics", "heldout/los?, judge/win_rate"]) == 0
+    printed = capsys.readouterr().out
+    assert "held-out" in printed
+    assert "characters" in printed
+
+
+@pytest.mark.usefixtures("runs")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["table", "ablatio"], "table 'ablatio': there is no such table; choose from ablation"),
+        (["table", "ablatio"], "table 'ablatio': there is no such table; did you mean ablation?"),
+        (["table", "Alpha-Grid"], "did you mean alpha_grid?"),
+        (["table", "something"], "there is no such table; choose from ablation"),
+        (["table", "runs"], "table 'runs': there is no such table, but a folder; `python -m analysis table NAME runs`"),
+        (["table", "ablation", "-o", "nowhere/table.md"], "-o nowhere/table.md: No such file or directory"),
+        (["table", "custom", "--rows", "noice"], "noice: not a setting of these runs; did you mean noise?"),
+        (["table", "custom", "--rows", "noise, lr"], "lr: not a setting of these runs; did you mean train.lr?"),
+        (["table", "custom", "--columns", "noise,alpha"], "--columns noise,alpha: one setting"),
+        (["table", "custom", "--rows", "alpha", "--baseline", "none"], "noise is not among --rows alpha"),
+        (["table", "custom", "--metrics", "win_rate"], "win_rate: no finished run has it; did you mean judge/win_rate"),
+        (["table", "custom", "--metrics", "heldout_loss"], "did you mean heldout/loss?"),
+        (["table", "custom", "--metrics", "nothing/*"], "nothing/*: no finished run has it; summary.json"),
         (["table", "ablation", "nowhere"], "source=nowhere: no such folder"),
         (["table", "ablation", "--rows", "noise"], "only for the table custom"),
         (["table", "ablation", "--baseline", "none"], "only for the table custom"),
         (["table", "custom", "--baseline", "neftun"], "--baseline neftun: no finished run of that noise; there are "),
         (["table", "custom", "--differences", "heldout/loss"], "--differences heldout/loss: not among --metrics"),
         (["table", "ablation", "runs", "--group", "x"], "only a W&B project can be filtered"),
-        (["compare", "none", "tiny"], "run 'tiny': 2 runs in runs go by it"),
-        (["compare", "none", "gaussian"], "run 'gaussian': 0 runs in runs go by it"),
+        (["compare", "none", "tiny"], "run 'tiny': 2 runs in runs go by it: tiny-none-s0, tiny-symnoise-a5-s0"),
+        (["compare", "none", "gaussian"], "run 'gaussian': no run in runs goes by it; there is tiny-none-s0"),
         (["compare", "none", "none"], "are the same run"),
         (["status", "nowhere"], "source=nowhere: no such folder"),
         (
