@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from analysis.build import build
 from analysis.layouts import custom_layout, layout_named
@@ -12,17 +13,28 @@ from analysis.render import render
 from analysis.runs import Runs
 from analysis.tables import Table
 
+MOST = 4  # of a study of many other settings: sets of runs that are shown unless asked for more
+
 
 class Shown(list[Table]):
-    """Tables that a notebook displays as HTML."""
+    """Tables that a notebook displays as HTML, the largest of many."""
 
     def _repr_html_(self) -> str:
-        return render(self, "html")
+        return render(_largest(self), "html")
 
     def __str__(self) -> str:
         return render(self, "text")
 
     __repr__ = __str__
+
+
+def _largest(tables: Sequence[Table]) -> list[Table]:
+    """The tables with the most rows; a note below the last counts the others."""
+    shown = sorted(tables, key=lambda each: -len(each.rows))[:MOST]
+    if rest := len(tables) - len(shown):
+        note = f"{rest} more tables, one for each other set of runs, are not shown here; print() shows all"
+        shown[-1] = replace(shown[-1], notes=[*shown[-1].notes, note])
+    return shown
 
 
 def table(runs: Runs, name: str = "ablation") -> Shown:
@@ -35,14 +47,21 @@ def table(runs: Runs, name: str = "ablation") -> Shown:
 
 
 def custom(
-    runs: Runs, rows: Iterable[str] = ("noise", "alpha"), columns: str | None = None, metrics: Iterable[str] = ()
+    runs: Runs,
+    rows: Iterable[str] = ("noise", "alpha"),
+    columns: str | None = None,
+    metrics: Iterable[str] = (),
+    differences: Iterable[str] = (),
 ) -> Shown:
     """A table by names: settings for the rows, one to spread over columns, metrics or patterns (probe/*).
+
+    differences: those of the metrics that are compared with no noise, paired by seed.
 
     Raises:
         ValueError: a setting does not exist, or there is no finished run.
     """
-    return Shown(build(runs, custom_layout(",".join(rows), columns, ",".join(metrics) or None)))
+    named = [",".join(names) or None for names in (metrics, differences)]
+    return Shown(build(runs, custom_layout(",".join(rows), columns, *named)))
 
 
 @dataclass(frozen=True)
@@ -62,17 +81,16 @@ class Pictures:
     __repr__ = __str__
 
 
-def figures(runs: Runs, *names: str) -> Pictures:
-    """Figures by name (see `python -m analysis figures --only list`); needs matplotlib.
+def figures(runs: Runs, *names: str, most: int | None = MOST) -> Pictures:
+    """Figures by name (see `python -m analysis figures --only list`) of the largest sets of runs; needs matplotlib.
 
     Raises:
         ValueError: there is no such figure, or no finished run.
     """
     from analysis.figures import Drawing, draw
 
-    return Pictures(
-        [
-            (each.svg(), each.caption) if isinstance(each, Drawing) else ("", f"{each.name}: {each.reason}")
-            for each in draw(runs, names)
-        ]
-    )
+    found = list(draw(runs, names, most))
+    drawn = [(each.svg(), each.caption) for each in found if isinstance(each, Drawing)]
+    missing = Counter((each.kind, each.reason) for each in found if not isinstance(each, Drawing))
+    said = [f"{kind}: not drawn for {count} of the sets of runs: {reason}" for (kind, reason), count in missing.items()]
+    return Pictures([*drawn, *(("", line) for line in said)])
