@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from run_folders import config_of, write_run
 
-from analysis import claims, flatness, length_gain, load_runs
+from analysis import claims, custom, figures, flatness, length_gain, load_runs, table
 from analysis.__main__ import main
 from analysis.made import MADE
 from analysis.stats import Estimate
@@ -116,3 +116,30 @@ def test_the_command_prints_them(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert f"{name:<18}{title}" in capsys.readouterr().out
     assert main(["table", name, str(tmp_path), "--format", "csv"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 1
+
+
+def test_a_notebook_shows_the_largest_sets_of_runs_and_counts_the_others(tmp_path: Path) -> None:
+    for number in range(6):
+        for alpha in range(1, 2 + number):
+            write_run(tmp_path, config_of("neftune", alpha, train__lr=0.1 * (number + 1)), name=f"run{number}-{alpha}")
+    tables = table(load_runs(tmp_path))
+    assert len(tables) == 6
+    shown = tables._repr_html_()
+    assert shown.count("<caption>") == 4
+    assert shown.index("train.lr=0.6") < shown.index("train.lr=0.5")
+    assert "train.lr=0.2" not in shown
+    assert "2 more tables" in shown
+    assert "train.lr=0.2" in str(tables)
+    said = str(figures(load_runs(tmp_path), "length_histograms"))
+    assert said.count("Answer lengths") == 4
+    assert "length_histograms: not drawn for 2 of the sets of runs: left out here" in said
+
+
+def test_probes_are_compared_in_pairs_by_name(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path, config_of("none", seed=seed), {"probe/trace": 1.0 + seed})
+        write_run(tmp_path, config_of("neftune", 5, seed), {"probe/trace": 1.5 + seed})
+    (found,) = custom(load_runs(tmp_path), metrics=["probe/trace"], differences=["probe/trace"])
+    heads = [column.header for column in found.columns]
+    difference = found.rows[1][1][heads.index("trace - none")]
+    assert mean_of(difference) == 0.5

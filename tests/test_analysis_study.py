@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -296,6 +297,7 @@ def test_notebooks_run_and_show_the_runs(pages: Callable[[str], dict[str, Any]],
     assert len(shown) >= 3
     assert "symnoise" in "".join(shown)
     assert "<table" in page["html"]
+    assert not re.search(r"<script[^>]*src=", page["html"]), "it asks nothing of a network"
     code = ["".join(each["source"]) for each in page["notebook"]["cells"] if each["cell_type"] == "code"]
     assert not any(line.startswith(("def ", "class ", "@")) for each in code for line in each.splitlines())
     assert sum("SOURCE = " in each for each in code) == 1
