@@ -12,7 +12,8 @@ from analysis.columns import WIN_RATE, metric
 from analysis.disk import read_folders, run_folders
 from analysis.measures import Measures
 from analysis.names import similar
-from analysis.runs import Runs, content_settings, flatten, read_records
+from analysis.runs import Runs
+from analysis.selection import content_settings, flatten, read_records
 from analysis.settings import UNSET
 from analysis.source import RunRecord
 from analysis.stats import Estimate

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from analysis.source import RunRecord
+from analysis.source import DIVERGED, RUNNING, Details, RunRecord, is_of_harness
+from analysis.walk import folders
 from harness.record import RunFolder, read_json
 
 # The C parser reads 500 configs in about a second; the pure one needs ten.
@@ -19,7 +20,7 @@ _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
-class FolderDetails:
+class FolderDetails(Details):
     """Reads the files of one run folder."""
 
     def __init__(self, path: Path) -> None:
@@ -40,42 +41,43 @@ class FolderDetails:
 
 
 def read_folders(root: Path) -> list[RunRecord]:
-    """Every run folder at or directly below `root`, ordered by name.
+    """Every run at or below `root`; folders with a config.yaml of another program are none.
 
     Raises:
         ValueError: a file in a run folder does not hold what it should; the message names the file.
     """
-    locked = _locked_inodes()
-    return [_record(folder, locked) for folder in run_folders(root)]
+    configs = ((folder, _read_config(folder / "config.yaml")) for folder in run_folders(root))
+    return [_record(folder, config) for folder, config in configs if is_of_harness(config)]
 
 
 def run_folders(root: Path) -> list[Path]:
-    """The run folders at or directly below `root`, ordered by name."""
-    if (root / "config.yaml").is_file():
-        return [root]
-    return sorted(path.parent for path in root.glob("*/config.yaml") if not path.parent.name.startswith("."))
+    """The folders with a config.yaml at or below `root`, ordered by path; wandb/ is full of W&B's own."""
+    return folders(root, lambda folder: (folder / "config.yaml").is_file() and not _is_wandb(folder), skip="wandb")
 
 
-def _record(folder: Path, locked: set[int]) -> RunRecord:
+def _is_wandb(folder: Path) -> bool:
+    return folder.name == "files" and any(folder.parent.glob("run-*.wandb"))
+
+
+def _record(folder: Path, config: dict[str, Any]) -> RunRecord:
+    is_locked = _is_locked(folder)  # first: a run that ends while it is looked at has ended, and was not interrupted
     done, failed = folder / "done", folder / "failed"
     final: dict[str, float] = {}
     reason, finished_at = "", 0.0
     if done.is_file():
         status = done.read_text(encoding="utf-8").strip()
         final, finished_at = _read_final(folder / "summary.json"), done.stat().st_mtime
-    elif _is_locked(folder, locked):
-        status, reason = "running", "not finished yet"
+    elif is_locked:
+        status, reason = "running", RUNNING
     elif failed.is_file():
         status, finished_at = "failed", failed.stat().st_mtime
         error = read_json(failed)
         reason = f"{error.get('type', 'Error')}: {error.get('message', '')}".strip()
     else:
-        status, reason = "incomplete", "interrupted: neither done nor failed, and no process holds it"
+        status, reason = "incomplete", "interrupted: neither done nor failed, and no process on this machine holds it"
     if status == "diverged":
-        reason = "training met NaN or infinity"
-    config = _read_config(folder / "config.yaml")
-    details = FolderDetails(folder)
-    return RunRecord(folder.name, status, config, final, str(folder), details, reason, finished_at)
+        reason = DIVERGED
+    return RunRecord(folder.name, status, config, final, str(folder), FolderDetails(folder), reason, finished_at)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -118,15 +120,11 @@ def _checked(path: Path, rows: Any, keys: Sequence[str]) -> list[dict[str, Any]]
     return rows
 
 
-def _locked_inodes() -> set[int]:
-    """Inodes that some process on this machine holds with flock; reading the list takes no lock itself."""
-    table = Path("/proc/locks")
-    if not table.is_file():
-        return set()
+def _is_locked(folder: Path) -> bool:
+    """Whether a process on this machine holds the run; looking takes no lock itself."""
+    table, lock = Path("/proc/locks"), folder / ".lock"
+    if not table.is_file() or not lock.is_file():
+        return False
     rows = (line.split() for line in table.read_text().splitlines())
-    return {int(row[5].rpartition(":")[2]) for row in rows if len(row) > 5 and row[1] == "FLOCK"}
-
-
-def _is_locked(folder: Path, locked: set[int]) -> bool:
-    lock = folder / ".lock"
-    return lock.is_file() and lock.stat().st_ino in locked
+    held = {row[5].rpartition(":")[2] for row in rows if len(row) > 5 and row[1] == "FLOCK"}
+    return str(lock.stat().st_ino) in held

@@ -10,12 +10,13 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from analysis.source import RunRecord
-from analysis.wandb_copy import FINAL_PREFIX, TABLES, history_rows, record_of, table_rows
+from analysis.source import Details, RunRecord
+from analysis.walk import folders
+from analysis.wandb_copy import FINAL_PREFIX, TABLES, ending_of, history_rows, record_of, table_rows
 from harness.record import read_json
 
 _FILE_HEADER = 7  # ":W&B", two bytes of magic, the version
@@ -26,25 +27,28 @@ _WHOLE, _LAST = 1, 4
 
 @dataclass
 class Log:
-    """What one .wandb file holds of a run."""
+    """What one .wandb file holds of a run, but for its history."""
 
     path: Path
     run_id: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    step: int | None = None
     exit_code: int | None = None
 
 
-class LogDetails:
-    """A log's history, and the tables in the files beside it."""
+class LogDetails(Details):
+    """A log's history, read again when it is asked for, and the tables in the files beside it."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
 
     def history(self) -> list[dict[str, Any]]:
-        return history_rows(self.log.history)
+        records = (
+            record.history for record in _records(self.log.path) if record.WhichOneof("record_type") == "history"
+        )
+        return history_rows(map(_history_row, records))
 
     def outputs(self) -> list[dict[str, Any]]:
         return self._table("generations")
@@ -59,7 +63,7 @@ class LogDetails:
 
 
 def read_logs(root: Path) -> list[RunRecord]:
-    """One record per log below `root`; an earlier attempt at a run is incomplete, whatever it says.
+    """One record per log at or below `root`; an earlier attempt at a run is incomplete, whatever it says.
 
     Raises:
         ValueError: a log is damaged before its end.
@@ -70,38 +74,43 @@ def read_logs(root: Path) -> list[RunRecord]:
 
 
 def find_logs(root: Path) -> list[Path]:
-    """The .wandb files of a run's folder, of a wandb/ folder, or of the folder around it, oldest first."""
-    found = {path for pattern in ("", "*/", "wandb/*/") for path in root.glob(f"{pattern}run-*.wandb")}
-    return sorted((path for path in found if not path.parent.is_symlink()), key=lambda path: path.parent.name)
+    """The .wandb files of a run's folder, of a wandb/ folder, or of folders around it, oldest first."""
+    found = folders(root, lambda folder: any(folder.glob("run-*.wandb")))
+    paths = [path for folder in found for path in folder.glob("run-*.wandb")]
+    return sorted(paths, key=lambda path: path.parent.name)
 
 
 def read_log(path: Path) -> Log:
-    """Config, summary, history and end of one log; a log torn at its end gives what was written before.
+    """Config, summary and end of one log; a log torn at its end gives what was written before.
 
     Raises:
         ValueError: not a W&B log, or damaged in the middle.
     """
-    from wandb.proto import wandb_internal_pb2
-
-    parse = wandb_internal_pb2.Record.FromString  # type: ignore[attr-defined]  # made when it is imported
-    log = Log(path)
-    for record in map(parse, _raw_records(path)):
+    log = Log(path, run_id=path.stem.removeprefix("run-"))  # as in the log, which a run killed early has not written
+    for record in _records(path):
         kind = record.WhichOneof("record_type")
         if kind == "history":
-            row = {item.key or item.nested_key[0]: item for item in record.history.item if len(item.nested_key) < 2}
-            log.history.append({key: json.loads(item.value_json) for key, item in row.items()})
+            log.step = record.history.step.num
         elif kind == "summary":
             _update_summary(log, record.summary)
         elif kind == "run":
-            log.run_id = record.run.run_id
             _update_config(log, record.run.config)
         elif kind == "config":
             _update_config(log, record.config)
         elif kind == "exit":
             log.exit_code = record.exit.exit_code
-    if not log.run_id:
-        raise ValueError(f"{path}: a W&B log without a run")
     return log
+
+
+def _records(path: Path) -> Iterator[Any]:
+    from wandb.proto import wandb_internal_pb2
+
+    return map(wandb_internal_pb2.Record.FromString, _raw_records(path))  # type: ignore[attr-defined]
+
+
+def _history_row(history: Any) -> dict[str, Any]:
+    items = [(item.key or item.nested_key[0], item) for item in history.item if len(item.nested_key) < 2]
+    return {key: json.loads(item.value_json) for key, item in items}
 
 
 def _update_config(log: Log, config: Any) -> None:
@@ -114,7 +123,7 @@ def _update_summary(log: Log, summary: Any) -> None:
     """Keep the final numbers, the status and the tables; the rest repeats the history."""
     for item in summary.update:
         path = [item.key] if item.key else list(item.nested_key)
-        if len(path) == 1 and (path[0].startswith(FINAL_PREFIX) or path[0] == "status"):
+        if len(path) == 1 and (path[0].startswith(FINAL_PREFIX) or path[0] in ("status", "reason")):
             log.summary[path[0]] = json.loads(item.value_json)
         elif path[0] in TABLES and path[1:] == ["path"]:
             log.tables[path[0]] = json.loads(item.value_json)
@@ -123,25 +132,23 @@ def _update_summary(log: Log, summary: Any) -> None:
 
 
 def _record(log: Log, is_newest: bool) -> RunRecord:
-    ending = _ending(log) if is_newest else ("incomplete", "a later log of the same run exists")
-    finished_at = log.path.stat().st_mtime
-    return record_of(log.run_id, log.config, log.summary, ending, str(log.path.parent), finished_at, LogDetails(log))
+    status, reason = _ending(log) if is_newest else ("incomplete", "a later log of the same run exists")
+    origin, seen = str(log.path.parent), log.path.stat().st_mtime
+    if not log.config:
+        return RunRecord(log.run_id, "incomplete", {}, {}, origin, Details(), "its log holds nothing yet", seen)
+    found = record_of(log.run_id, log.config, log.summary, (status, reason), origin, seen, LogDetails(log))
+    return replace(found, step=log.step)
 
 
 def _ending(log: Log) -> tuple[str, str]:
     if log.exit_code is None:
         return "incomplete", "its log has no end: running or interrupted"
-    status = log.summary.get("status")
-    if status == "diverged":
-        return "diverged", "training met NaN or infinity"
-    if status == "finished" and log.exit_code == 0:
-        return "finished", ""
-    return "failed", f"exit code {log.exit_code}"
+    return ending_of(log.summary, log.exit_code == 0, f"exit code {log.exit_code}")
 
 
 def _raw_records(path: Path) -> Iterator[bytes]:
     data = path.read_bytes()
-    if data[:4] != b":W&B":
+    if not b":W&B".startswith(data[:4]):  # a run that was killed at once leaves nothing
         raise ValueError(f"{path}: not a W&B log")
     at, parts = _FILE_HEADER, b""
     while at + _CHUNK_HEADER.size <= len(data):
@@ -155,6 +162,8 @@ def _raw_records(path: Path) -> Iterator[bytes]:
             return
         chunk = data[start:end]
         if zlib.crc32(chunk, zlib.crc32(bytes([kind]))) != checksum:
+            if not any(data[at:]):
+                return  # zeros that a crash of the machine left
             raise ValueError(f"{path}: damaged at byte {at}: the checksum does not match")
         parts, at = parts + chunk, end
         if kind in (_WHOLE, _LAST):

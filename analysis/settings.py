@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.names import hint
-from analysis.runs import Runs, content_settings
+from analysis.runs import Runs
+from analysis.selection import content_settings
 
 # Groups of settings with a name; in a table each stands as one label.
 SECTIONS = ("model", "dataset", "eval_set", "noise", "judge")

@@ -1,7 +1,8 @@
 """What the harness hands to W&B, read back: shared by the offline logs and the API.
 
 harness/tracking.py writes: the config under "run"; the final numbers as summary keys "final/..."; the end as summary
-key "status"; the history with W&B's own step; the tables "generations" and "annotations", if it was given them.
+key "status", with "reason" if it failed; the history with W&B's own step; the tables "generations" and "annotations",
+if it was given them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from analysis.source import Details, RunRecord
+from analysis.source import DIVERGED, FOREIGN, Details, RunRecord, is_of_harness
 
 CONFIG_KEY = "run"
 FINAL_PREFIX = "final/"
@@ -26,13 +27,25 @@ def record_of(
     finished_at: float,
     details: Details,
 ) -> RunRecord:
-    """A run as the harness left it; `ending` is status and reason, known to the source."""
+    """A run as the harness left it; `ending` is status and reason, see `ending_of`."""
     settings = config.get(CONFIG_KEY)
-    if not isinstance(settings, dict):
-        return RunRecord(run_id, "foreign", {}, {}, origin, details, "not written by this harness", finished_at)
+    if not is_of_harness(settings):
+        return RunRecord(run_id, "foreign", {}, {}, origin, Details(), FOREIGN, finished_at)
     named = {name: number_or_none(value) for name, value in summary.items() if name.startswith(FINAL_PREFIX)}
     final = {name.removeprefix(FINAL_PREFIX): value for name, value in named.items() if value is not None}
-    return RunRecord(run_id, ending[0], settings, final, origin, details, ending[1], finished_at)
+    return RunRecord(run_id, ending[0], dict(settings or {}), final, origin, details, ending[1], finished_at)
+
+
+def ending_of(summary: Mapping[str, Any], succeeded: bool, how: str) -> tuple[str, str]:
+    """Status and reason of a run that is over for W&B: what the harness noted last, or `how` it stopped without."""
+    status = summary.get("status")
+    if status == "diverged":
+        return "diverged", DIVERGED
+    if status == "finished" and succeeded:
+        return "finished", ""
+    if status == "failed":
+        return "failed", str(summary.get("reason") or how)
+    return "incomplete", f"interrupted: {how}"
 
 
 def history_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

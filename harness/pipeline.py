@@ -60,6 +60,7 @@ def execute(config: Config) -> dict[str, Any]:
             return summary
         except Exception as error:
             reason = record_failure(folder, error, config)
+            run.tracker.abort(reason)
             raise RunFailed(f"{identity}: {reason} (traceback in {folder / 'log.txt'})") from error
         finally:
             run.tracker.abort()

@@ -16,6 +16,8 @@ from harness.record import RunFolder, read_json, write_json
 
 # What a run waits for a server that does not answer, at its start and at its end.
 _PATIENCE_S = 30.0
+# What the log of a killed run may lack at its end; wandb's own 15 s are a whole run of a small model.
+_FLUSH_S = 1.0
 # In the run folder while W&B's server has not all of the run: {"arrived": whether it has some}.
 _UNSENT = "unsent.json"
 
@@ -132,9 +134,13 @@ class Tracker:
         self._run = self._init("offline")
         self._replay()
 
-    def abort(self) -> None:
-        """Close the run as failed, keeping what was logged."""
-        if self._run is not None and not self._finish(1):
+    def abort(self, reason: str | None = None) -> None:
+        """Close the run without a result, keeping what was logged; `reason` is that of a failure, None for a stop."""
+        if self._run is None:
+            return
+        if reason is not None:
+            self._run.summary.update({"status": "failed", "reason": reason})
+        if not self._finish(1):
             self._say(f"W&B took longer than {_PATIENCE_S:.0f} s; the same command goes on with what is missing there")
 
     def _finish(self, exit_code: int) -> bool:
@@ -187,6 +193,7 @@ def _init(config: Config, run_id: str, root: Path, mode: Literal["offline", "onl
             console="off",
             silent=True,
             init_timeout=_PATIENCE_S,
+            x_transaction_log_flush_interval=_FLUSH_S,
             finish_timeout=_PATIENCE_S,
             finish_timeout_raises=True,
         ),

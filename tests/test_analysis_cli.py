@@ -93,7 +93,7 @@ def test_custom_takes_spaces_and_patterns(capsys: pytest.CaptureFixture[str]) ->
         (["table", "ablation", "--baseline", "none"], "only for the table custom"),
         (["table", "custom", "--baseline", "neftun"], "--baseline neftun: no finished run of that noise; there are "),
         (["table", "custom", "--differences", "heldout/loss"], "--differences heldout/loss: not among --metrics"),
-        (["table", "ablation", "runs", "--group", "x"], "only a W&B project can be filtered"),
+        (["table", "ablation", "runs", "--group", "x"], "group=x: no run of it in runs; there are sweep"),
         (["compare", "none", "tiny"], "run 'tiny': 2 runs in runs go by it: tiny-none-s0, tiny-symnoise-a5-s0"),
         (["compare", "none", "gaussian"], "run 'gaussian': no run in runs goes by it; there is tiny-none-s0"),
         (["compare", "none", "none"], "are the same run"),

@@ -202,7 +202,7 @@ def test_answers_are_left_out_fairly(tmp_path: Path) -> None:
     [
         (["report", "nowhere"], "source=nowhere: no such folder"),
         (["report", "{root}", "--max-mb", "0.01"], "max_mb=0.01: without any answer the page is"),
-        (["report", "{root}", "--group", "x"], "only a W&B project can be filtered"),
+        (["report", "{root}", "--group", "x"], "group=x: no run of it in"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -11,7 +11,7 @@ import pytest
 from run_folders import config_of, write_run
 
 from analysis import load_runs
-from analysis.runs import flatten
+from analysis.selection import flatten
 from harness.record import RunFolder
 
 
@@ -75,7 +75,7 @@ def test_a_locked_folder_is_running_and_asking_takes_no_lock(tmp_path: Path) -> 
 
 
 def test_a_row_torn_by_a_crash_is_left_out(tmp_path: Path) -> None:
-    folder = write_run(tmp_path, config_of("none"))
+    folder = write_run(tmp_path, config_of("none"), history=[{"step": 1, "a": 1}, {"step": 2, "a": 2}])
     with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
         file.write('{"step": 3, "tr')
     assert load_runs(tmp_path).history["step"].tolist() == [1, 2]
@@ -144,8 +144,76 @@ def test_summary_without_numbers_is_nan(tmp_path: Path) -> None:
 
 
 def test_what_decides_no_result_splits_no_table() -> None:
-    from analysis.runs import _NOT_CONTENT_KEYS
+    from analysis.selection import _NOT_CONTENT_KEYS
     from harness.identity import _NO_RESULT
 
     theirs = {f"{section}.{key}" for section, keys in _NO_RESULT.items() for key in keys}
     assert theirs - _NOT_CONTENT_KEYS == {"judge.name"}  # a table's label: two names are never one judge
+
+
+def ids(*sources: Path, **options: object) -> list[str]:
+    return load_runs(list(sources), **options).runs["run_id"].tolist()
+
+
+def test_sweeps_side_by_side_links_and_several_folders_are_sources(tmp_path: Path) -> None:
+    write_run(tmp_path / "studies" / "a", config_of("none"))
+    other = write_run(tmp_path / "studies" / "b", config_of("neftune"))
+    (tmp_path / "studies" / "b" / "newest").symlink_to(other, target_is_directory=True)
+    (tmp_path / "studies" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "b").symlink_to(tmp_path / "studies" / "b", target_is_directory=True)
+    assert ids(tmp_path / "studies") == ["tiny-neftune-a5-s0", "tiny-none-s0"]
+    assert ids(tmp_path / "links") == ["tiny-neftune-a5-s0"]
+    assert ids(tmp_path / "studies" / "a", tmp_path / "studies" / "b") == ["tiny-neftune-a5-s0", "tiny-none-s0"]
+
+
+def test_what_another_program_calls_config_yaml_is_no_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", config_of("none"))
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text("defaults: [a]\n")
+    (tmp_path / "runs" / "wandb" / "x").mkdir(parents=True)
+    (tmp_path / "runs" / "wandb" / "x" / "config.yaml").write_text("wandb_version: 1\n")
+    runs = load_runs(tmp_path)
+    assert (len(runs.runs), len(runs.excluded)) == (1, 0)
+
+
+def test_a_failed_attempt_at_what_another_folder_has_finished_counts_no_more(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", config_of("none"), status="failed")
+    write_run(tmp_path / "b", config_of("none"))
+    runs = load_runs([tmp_path / "a", tmp_path / "b"])
+    assert runs.excluded["status"].tolist() == ["duplicate"]
+    assert runs.excluded["reason"].iloc[0].startswith("failed attempt at tiny-none-s0")
+    assert runs.without_result == []
+
+
+def test_runs_are_chosen_by_group_and_by_settings(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path, config_of("none", seed=seed))
+        write_run(tmp_path, config_of("neftune", 5.0, seed=seed, tracking__group="another", train__lr=1e-05))
+    assert ids(tmp_path, group="another") == ["tiny-neftune-a5-s0", "tiny-neftune-a5-s1"]
+    assert ids(tmp_path, where={"noise": "none", "seed": 1}) == ["tiny-none-s1"]
+    assert ids(tmp_path, where={"alpha": "5", "seed": ["0", "7"]}) == ["tiny-neftune-a5-s0"]
+    assert ids(tmp_path, where={"train.lr": "1e-5", "noise.name": "neftune", "seed": 0}) == ["tiny-neftune-a5-s0"]
+    assert ids(tmp_path, where={"eval_set.limit": "null", "noise": "none", "seed": 0}) == ["tiny-none-s0"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"group": "x"}, "group=x: no run of it in .*; there are sweep"),
+        ({"where": {"noise": "symnois"}}, "where noise=symnois: no run has it; there are none"),
+        ({"where": {"lr": 1}}, "where lr: not a setting of these runs; name a key of config.yaml"),
+        ({"filters": {"state": "x"}}, "filters: only for a W&B project"),
+    ],
+)
+def test_a_choice_that_leaves_nothing_says_what_there_is(tmp_path: Path, options: dict, message: str) -> None:
+    write_run(tmp_path, config_of("none"))
+    with pytest.raises(ValueError, match=message):
+        load_runs(tmp_path, **options)
+
+
+def test_a_folder_that_cannot_be_written_is_read(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, config_of("none"))
+    folder.chmod(0o500)
+    assert len(load_runs(tmp_path).preferences) == 4
+    folder.chmod(0o700)

@@ -13,7 +13,7 @@ def log_run(folder: Path, root: Path) -> None:
     """One offline W&B run below root/wandb with what the run folder holds."""
     import wandb
 
-    status = (folder / "done").read_text().strip() if (folder / "done").exists() else "failed"
+    status = (folder / "done").read_text().strip() if (folder / "done").exists() else None
     run = wandb.init(
         id=folder.name,
         project="noise-harness",
@@ -27,7 +27,10 @@ def log_run(folder: Path, root: Path) -> None:
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
         run.log({name: value for name, value in row.items() if name != "step"}, step=row["step"])
-    if status != "failed":
+    if (folder / "failed").exists():
+        error = _read(folder / "failed")
+        run.summary.update({"status": "failed", "reason": f"{error['type']}: {error['message']}"})
+    if status:
         for name, value in _read(folder / "summary.json")["final"].items():
             run.summary[f"final/{name}"] = value
         run.summary["status"] = status

@@ -1,11 +1,14 @@
 """A loopback server that speaks the few W&B operations that syncing a run and reading it back need.
 
 It stands in for api.wandb.ai in tests of the real client: GraphQL (by operation name), the file stream of a run,
-uploads and downloads of its files. State is plain: runs by name, each with config, summary, history and files.
+uploads and downloads of its files, histories exported to Parquet. State is plain: runs by (project, name), each with
+config, summary, history and files. It can be slow, busy, or fall silent.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import threading
@@ -33,6 +36,15 @@ class StoredRun:
     display_name: str = ""
     tags: list[str] = field(default_factory=list)
     state: str = "running"
+    heartbeat: float = 0.0
+    exported: int = 0  # rows of the history that are in a Parquet file
+
+    def touch(self) -> None:
+        self.heartbeat = time.time()
+
+    @property
+    def address(self) -> str:
+        return f"{quote(self.project)}/{quote(self.name)}"
 
 
 class WandbServer(ThreadingHTTPServer):
@@ -42,10 +54,13 @@ class WandbServer(ThreadingHTTPServer):
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.runs: dict[str, StoredRun] = {}
+        self.runs: dict[tuple[str, str], StoredRun] = {}
         self.views: list[dict[str, Any]] = []
         self.operations: list[str] = []
         self.delay = 0.0  # seconds before each answer
+        self.faults: dict[str, list[int]] = {}  # operation, or "download" -> statuses of its next answers, 0: none ever
+        self.silence = threading.Event()  # set at the end, for the answers that never came
+        self.api_key = "0" * 40
 
     @property
     def url(self) -> str:
@@ -61,6 +76,7 @@ def wandb_server(port: int = 0) -> Iterator[WandbServer]:
     try:
         yield server
     finally:
+        server.silence.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -77,35 +93,62 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.delay)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == "/graphql":
-            query = json.loads(body)
-            self._reply(json.dumps(graphql(self.server, query["query"], query.get("variables") or {})).encode())
+            self._graphql(json.loads(body))
         else:
-            _, _, _entity, _project, name, _stream = self.path.split("/")
-            receive_stream(self.server.runs[unquote(name)], json.loads(body))
+            _, _, _entity, project, name, _stream = self.path.split("/")
+            receive_stream(self.server.runs[unquote(project), unquote(name)], json.loads(body))
             self._reply(b"{}")
+
+    def _graphql(self, query: dict[str, Any]) -> None:
+        key = base64.b64encode(f"api:{self.server.api_key}".encode()).decode()
+        if self.headers.get("Authorization") != f"Basic {key}":
+            self._reply(b'{"errors": [{"message": "user is not logged in"}]}', 401)
+        elif not self._fails(operation_of(query["query"])):
+            self._reply(json.dumps(graphql(self.server, query["query"], query.get("variables") or {})).encode())
+
+    def _fails(self, operation: str) -> bool:
+        """Whether this answer is one of the faults that the test ordered."""
+        statuses = self.server.faults.get(operation)
+        if not statuses:
+            return False
+        status = statuses[0] if statuses[0] == 0 else statuses.pop(0)
+        if status:
+            self._reply(b'{"error": "ordered by the test"}', status)
+        else:
+            self.server.silence.wait()
+        return True
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        _, _, name, path = self.path.split("/", 3)
-        self.server.runs[unquote(name)].files[unquote(path)] = body
+        run, path = self._file()
+        run.files[path] = body
         self._reply(b"")
 
     def do_GET(self) -> None:
-        _, _, name, path = self.path.split("/", 3)
-        self._reply(self.server.runs[unquote(name)].files[unquote(path)])
+        run, path = self._file()
+        if not self._fails("download"):
+            self._reply(parquet(run) if path == EXPORT else run.files[path])
 
-    def _reply(self, body: bytes) -> None:
-        self.send_response(200)
+    def _file(self) -> tuple[StoredRun, str]:
+        _, _, project, name, path = self.path.split("/", 4)
+        return self.server.runs[unquote(project), unquote(name)], unquote(path)
+
+    def _reply(self, body: bytes, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
 
+def operation_of(query: str) -> str:
+    match = re.search(r"(?:query|mutation)\s+(\w+)", query)
+    return match.group(1) if match else "anonymous"
+
+
 def graphql(server: WandbServer, query: str, variables: dict[str, Any]) -> dict[str, Any]:
     """Answer one operation; an unknown one is an error that names it."""
-    match = re.search(r"(?:query|mutation)\s+(\w+)", query)
-    operation = match.group(1) if match else "anonymous"
+    operation = operation_of(query)
     server.operations.append(operation)
     if operation not in _OPERATIONS:
         return {"errors": [{"message": f"the test server does not know {operation}"}]}
@@ -114,6 +157,7 @@ def graphql(server: WandbServer, query: str, variables: dict[str, Any]) -> dict[
 
 def receive_stream(run: StoredRun, chunk: dict[str, Any]) -> None:
     """Take in a piece of a run's file stream: history rows, the summary, the end."""
+    run.touch()
     files = chunk.get("files") or {}
     history = files.get("wandb-history.jsonl", {"offset": len(run.history), "content": []})
     # As the real server: rows are written at their offset, so that a piece sent twice is there once. Its answer to
@@ -139,9 +183,11 @@ def _features(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _upsert(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
-    name = variables["name"]
-    inserted = name not in server.runs
-    run = server.runs.setdefault(name, StoredRun(name, variables["project"], variables["entity"] or "team"))
+    name, project = variables["name"], variables["project"]
+    inserted = (project, name) not in server.runs
+    run = server.runs.setdefault((project, name), StoredRun(name, project, variables["entity"] or "team"))
+    run.state = "running"
+    run.touch()
     run.config |= json.loads(variables["config"] or "{}")
     run.group = variables["groupName"] or run.group
     run.display_name = variables["displayName"] or run.display_name
@@ -154,7 +200,7 @@ def _upsert(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
 
 def _resume_status(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
     """What a client asks before it opens a run with resume=allow: the run as it stands, null if there is none."""
-    run, bucket = server.runs.get(variables["name"]), None
+    run, bucket = server.runs.get((variables["project"], variables["name"])), None
     if run is not None:
         bucket = {"id": run.name, "name": run.name, "displayName": run.display_name, "tags": run.tags}
         bucket |= {"logLineCount": 0, "eventsLineCount": 0, "historyLineCount": len(run.history), "eventsTail": "[]"}
@@ -175,15 +221,14 @@ def _artifact(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
 
 def _upload(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
     name = variables["run"]
-    urls = [
-        {"name": path, "uploadUrl": f"{server.url}/storage/{quote(name)}/{quote(path)}"} for path in variables["files"]
-    ]
+    folder = f"{server.url}/storage/{server.runs[variables['project'], name].address}"
+    urls = [{"name": path, "uploadUrl": f"{folder}/{quote(path)}"} for path in variables["files"]]
     return {"createRunFiles": {"runID": name, "uploadHeaders": [], "files": urls}}
 
 
 def _node(run: StoredRun) -> dict[str, Any]:
     last = max((row["_step"] for row in run.history), default=-1)
-    when = "2026-01-01T00:00:00Z"
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(run.heartbeat))
     return {
         "id": run.name,
         "projectId": "1",
@@ -193,7 +238,7 @@ def _node(run: StoredRun) -> dict[str, Any]:
         "state": run.state,
         "group": run.group,
         "config": json.dumps(run.config),
-        "summaryMetrics": json.dumps(run.summary),
+        "summaryMetrics": json.dumps(run.summary) if run.summary else None,
         "systemMetrics": "{}",
         "createdAt": when,
         "heartbeatAt": when,
@@ -205,15 +250,23 @@ def _node(run: StoredRun) -> dict[str, Any]:
     }
 
 
-def _connection(nodes: list[dict[str, Any]]) -> dict[str, Any]:
-    edges = [{"node": node, "cursor": str(i)} for i, node in enumerate(nodes)]
-    return {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
+def _connection(nodes: list[dict[str, Any]], first: int, after: str | None = None) -> dict[str, Any]:
+    """A page: `first` nodes after the one whose cursor is `after`."""
+    start = int(after) + 1 if after else 0
+    edges = [{"node": node, "cursor": str(start + i)} for i, node in enumerate(nodes[start : start + first])]
+    more = start + first < len(nodes)
+    return {"edges": edges, "pageInfo": {"endCursor": edges[-1]["cursor"] if edges else None, "hasNextPage": more}}
 
 
 def _list_runs(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    place = (variables["entity"], variables["project"])
+    there = [run for run in server.runs.values() if (run.entity, run.project) == place]
+    if not there:
+        return {"project": None}
     wanted = json.loads(variables.get("filters") or "{}")
-    nodes = [_node(run) for run in server.runs.values() if all(_has(run, *each) for each in wanted.items())]
-    return {"project": {"internalId": "1", "runCount": len(nodes), "readOnly": False, "runs": _connection(nodes)}}
+    nodes = [_node(run) for run in there if all(_has(run, *each) for each in wanted.items())]
+    page = _connection(nodes, variables["perPage"], variables.get("cursor"))
+    return {"project": {"internalId": "1", "runCount": len(nodes), "readOnly": False, "runs": page}}
 
 
 def _has(run: StoredRun, key: str, value: Any) -> bool:
@@ -228,32 +281,63 @@ def _has(run: StoredRun, key: str, value: Any) -> bool:
     return bool(found == value)
 
 
+def _find(server: WandbServer, variables: dict[str, Any], key: str = "name") -> StoredRun | None:
+    return server.runs.get((variables["project"], variables[key]))
+
+
 def _one_run(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
-    return {"project": {"run": _node(server.runs[variables["name"]])}}
+    run = _find(server, variables)
+    return {"project": {"run": _node(run) if run else None}}
+
+
+# A history in Parquet, beside the files of its run.
+EXPORT = "history.parquet"
 
 
 def _parquet(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
-    """No exported history: the client then asks for pages of the live one."""
-    run = server.runs[variables["runName"]]
-    live = [{"_step": row["_step"]} for row in run.history]
-    return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": live}}}}
+    """Where the exported history lies, and which rows are not in it: the client asks for pages of those."""
+    run = _find(server, variables, "runName")
+    if run is None:
+        return {"project": {"run": None}}
+    urls = [f"{server.url}/storage/{run.address}/{EXPORT}"] if run.exported else []
+    live = [{"_step": row["_step"]} for row in run.history[run.exported :]]
+    return {"project": {"run": {"parquetHistory": {"parquetUrls": urls, "liveData": live}}}}
+
+
+def parquet(run: StoredRun) -> bytes:
+    """The exported rows as W&B writes them: one column a metric, null where a row has none, no tables."""
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [{key: value for key, value in row.items() if not isinstance(value, dict)} for row in run.history]
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    columns = {key: pyarrow.array([row.get(key) for row in rows[: run.exported]]) for key in keys}
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()
 
 
 def _history_page(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
     low, high = variables["minStep"], variables["maxStep"]
-    rows = [row for row in server.runs[variables["run"]].history if low <= row["_step"] < high]
-    return {"project": {"run": {"history": [json.dumps(row) for row in rows]}}}
+    run = _find(server, variables, "run")
+    if run is None:
+        return {"project": {"run": None}}
+    rows = [row for row in run.history if low <= row["_step"] < high]
+    return {"project": {"run": {"history": [json.dumps(row) for row in rows[: variables["pageSize"]]]}}}
 
 
 def _list_files(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
-    run = server.runs[variables["name"]]
+    run = _find(server, variables)
+    if run is None:
+        return {"project": {"internalId": "1", "run": None}}
     names = variables.get("fileNames") or list(run.files)
     nodes = [_file(server, run, path) for path in names if path in run.files]
-    return {"project": {"internalId": "1", "run": {"fileCount": len(nodes), "files": _connection(nodes)}}}
+    page = _connection(nodes, variables["fileLimit"], variables.get("fileCursor"))
+    return {"project": {"internalId": "1", "run": {"fileCount": len(nodes), "files": page}}}
 
 
 def _file(server: WandbServer, run: StoredRun, path: str) -> dict[str, Any]:
-    url = f"{server.url}/storage/{quote(run.name)}/{quote(path)}"
+    url = f"{server.url}/storage/{run.address}/{quote(path)}"
     times = {"updatedAt": "2026-01-01T00:00:00Z", "mimetype": "application/json", "md5": ""}
     return {
         "id": path,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.runs import content_settings
+from analysis.selection import content_settings
 from analysis.source import RunRecord
 from harness.metrics.preferences import win_fractions
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.compare import judge_of
-from analysis.runs import IDENTITY, Runs, content_settings
+from analysis.runs import IDENTITY, Runs
+from analysis.selection import content_settings
 from analysis.settings import settings_of
 from analysis.source import RunRecord
 from analysis.tables import sort_label

@@ -9,7 +9,8 @@ from typing import Any
 
 from analysis.columns import TOGETHER, metric
 from analysis.compare import judge_of
-from analysis.runs import Runs, content_settings
+from analysis.runs import Runs
+from analysis.selection import content_settings
 from analysis.settings import SECTIONS, UNSET, settings_of
 from analysis.source import RunRecord
 from analysis.tables import sort_labels
