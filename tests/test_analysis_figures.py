@@ -122,6 +122,25 @@ def test_the_forest_shows_paired_differences(root: Path, drawings: dict[str, Dra
     assert points == pytest.approx(expected)
 
 
+def test_differences_of_very_unequal_size_can_all_be_read(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"), {"heldout/loss": 1.0})
+    losses = {0.1: 0.999, 1.0: 1.002, 5.0: 0.99, 10.0: 1.004, 300.0: 8.0}
+    for alpha, loss in losses.items():
+        write_run(tmp_path, config_of("neftune", alpha), {"heldout/loss": loss})
+    (drawing,) = draw(load_runs(tmp_path), ["forest"])
+    assert isinstance(drawing, Drawing)
+    axes = drawing.figure.axes[1]
+    drawing.figure.draw_without_rendering()
+    places = [
+        axes.transAxes.inverted().transform(axes.transData.transform((loss - 1, 0)))[0] for loss in losses.values()
+    ]
+    zero = axes.transAxes.inverted().transform(axes.transData.transform((0, 0)))[0]
+    assert max(places) < 1
+    assert all(abs(place - zero) > 0.02 for place in places), "a thousandth and seven"
+    assert "logarithmic on both sides of zero" in drawing.caption
+    assert [label.get_text() for label in axes.get_xticklabels()][-1] == "10"
+
+
 def test_bars_are_win_rates_of_the_category(root: Path, drawings: dict[str, Drawing]) -> None:
     runs = load_runs(root)
     rows = runs.preferences.merge(runs.runs[["run_id", "noise"]], on="run_id")

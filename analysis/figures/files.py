@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ SUFFIXES = (".svg", ".pdf", ".png")
 
 
 def write_figures(runs: Runs, folder: str | Path, names: Sequence[str] = tuple(FIGURES), width: float = WIDTH) -> str:
-    """Draw into a folder; returns one line per figure: written, or why not.
+    """Draw into a folder; returns one line per figure that is written, and one per reason why others are not.
 
     Raises:
         ValueError: see `draw`; or the folder is a file.
@@ -22,7 +23,7 @@ def write_figures(runs: Runs, folder: str | Path, names: Sequence[str] = tuple(F
     target = Path(folder)
     if target.exists() and not target.is_dir():
         raise ValueError(f"-o {folder}: is a file; figures go into a folder")
-    said, captions = [], []
+    said, captions, missing = [], [], Counter[tuple[str, str]]()
     for drawing in draw(runs, names, width=width):
         if isinstance(drawing, Drawing):
             target.mkdir(parents=True, exist_ok=True)
@@ -31,8 +32,10 @@ def write_figures(runs: Runs, folder: str | Path, names: Sequence[str] = tuple(F
             captions.append(f"**{drawing.name}**: {drawing.caption}\n")
             said.append(f"wrote {target / drawing.name}{{{','.join(SUFFIXES)}}}")
         else:
-            where = f" ({drawing.where})" if drawing.name != drawing.kind else ""
-            said.append(f"{drawing.name}: not drawn: {drawing.reason}{where}")
+            missing[drawing.kind, drawing.reason] += 1
+    for (kind, reason), count in missing.items():
+        where = f" for {count} sets of runs" if count > 1 else ""
+        said.append(f"{kind}: not drawn{where}: {reason}")
     if captions:
         (target / "captions.md").write_text("\n".join(captions), encoding="utf-8")
         said.append(f"wrote {target / 'captions.md'}")

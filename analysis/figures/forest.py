@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis import stats
 from analysis.columns import WIN_RATE, metric
@@ -18,6 +18,9 @@ from analysis.stats import Estimate
 from analysis.visible import lines_of
 
 _METRICS = (WIN_RATE, "heldout/loss")
+# Where the largest difference is this many times the median one, the axis is logarithmic.
+_WIDE, _USUAL = 30, 0.5
+_ROOM = 1.5  # beyond the outermost, as a factor
 _CHARACTERS_PER_INCH = 7  # of a figure: what a row's name may take
 
 
@@ -43,10 +46,16 @@ def forest(study: Study) -> Drawing | None:
     for place, axes in enumerate(panels):
         axes.set_yticks(range(len(rows)), names if place % columns == 0 else [""] * len(rows))
     title = "Differences to no noise"
+    is_log = any(axes.get_xscale() == "symlog" for axes in panels)
+    log = (
+        " An axis numbered by powers of ten is logarithmic on both sides of zero, linear between them."
+        if is_log
+        else ""
+    )
     caption = (
         f"{title}. {study.conditions}Runs of the same seed, for win rates also answers to the same instruction, are"
         f" compared in pairs; whiskers: 95% t intervals. Filled: p < {stats.LEVEL} after Holm's correction over"
-        f" {sum(len(found) for found in compared.values())} comparisons; hollow: not. {counted(study, rows)}."
+        f" {sum(len(found) for found in compared.values())} comparisons; hollow: not.{log} {counted(study, rows)}."
         f"{study.lost}"
     )
     return Drawing("forest", title, figure, caption)
@@ -62,11 +71,28 @@ def _panel(axes: Axes, rows: list[Cell], name: str, found: list[_Difference], st
         axes.plot(value.mean, at, look.marker, color=look.colour, markerfacecolor=fill, markersize=5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    _scale(axes, [each.estimate for each in found])
     known = metric(name)
     unit = "percentage points" if known.unit == "%" else known.unit
     arrow = {"higher": "→ better", "lower": "← better", "neither": ""}[known.better]
     axes.set_xlabel(f"Δ {known.header} ({unit})\n{arrow}")
+
+
+def _scale(axes: Axes, values: Sequence[Estimate]) -> None:
+    """Numbered about four times; logarithmic on both sides of zero where a few rows would hide the rest."""
+    sizes = np.array([abs(value.mean) for value in values])
+    small = float(np.quantile(sizes[sizes > 0], _USUAL)) if (sizes > 0).any() else 0.0
+    if small and sizes.max() > _WIDE * small:
+        decades = 10.0 ** np.arange(np.floor(np.log10(small)), np.ceil(np.log10(sizes.max())) + 1)
+        ticks = decades[:: -(-len(decades) // 3)]
+        axes.set_xscale("symlog", linthresh=float(decades[0]))
+        low, high = (bound * _ROOM for bound in axes.get_xlim())
+        axes.set_xlim(low, high)
+        shown = [tick for tick in (*-ticks[::-1], 0.0, *ticks) if low <= tick <= high]
+        axes.set_xticks(shown, [f"{tick:g}".replace("-", "−") for tick in shown])
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
 
 
 def _compared(study: Study) -> dict[str, list[_Difference]]:
