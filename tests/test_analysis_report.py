@@ -252,6 +252,13 @@ def test_names_that_nobody_should_give_are_text_without_effect(tmp_path: Path) -
     assert unpacked(elements(page).scripts["run-0"])["outputs"][0] == "torn \ufffd"
 
 
+def test_two_evaluation_sets_are_a_caution(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"))
+    write_run(tmp_path, config_of("none", eval_set__name="alpaca_eval"), name="other")
+    text, _ = report_page(load_runs(tmp_path), "runs")
+    assert "2 evaluation sets: win rates on different instructions stand in different tables" in text
+
+
 def test_text_is_made_visible_and_json_cannot_end_its_element() -> None:
     assert visible("a\u202eb\u0007") == "a⟨RLO⟩b⟨U+0007⟩"
     assert "<" not in embedded_json({"a": "</script><!--"})
@@ -420,6 +427,19 @@ def test_runs_of_different_judges_are_not_compared(opened: Any) -> None:
     said = opened.find_element("css selector", "#pair").text
     assert "Different judges: their verdicts do not compare" in said
     assert "percentage points" not in said
+
+
+def test_missing_verdicts_are_counted(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", config_of("none"), preferences=[1.0, None, 2.0, 2.0])
+    write_run(tmp_path / "runs", config_of("neftune"), preferences=[None, 1.0, 1.0, 2.0])
+    page = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / "runs"), "-o", str(page)]) == 0
+    with chromium(tmp_path / "profile") as chrome:
+        chrome.get(page.as_uri())
+        wait_for(chrome, "return document.documentElement.dataset.ready === 'yes'")
+        shown = chrome.find_element("css selector", "#pair").text
+        assert "B better on 0, worse on 1, equal on 1, 2 without a verdict in both" in shown
+        assert "B − A: −50.0 ± 98.0 percentage points" in shown
 
 
 def test_a_run_is_chosen_from_the_list(opened: Any) -> None:

@@ -70,8 +70,9 @@ function summaryText() {
   if (!judged.length) return `${said.join("; ")}; no verdicts.`;
   const counts = {a: 0, b: 0, equal: 0};
   judged.forEach((item) => { counts[outcome(item)] += 1; });
-  const verdicts = `B better on ${counts.b}, worse on ${counts.a}, equal on ${counts.equal}`;
-  return `${said.join("; ")}. ${verdicts}; B − A: ${difference(judged)} (1.96 standard errors over instructions; these two runs only).`;
+  const without = pair.items.length - judged.length - unlike;
+  const verdicts = `B better on ${counts.b}, worse on ${counts.a}, equal on ${counts.equal}${without ? `, ${without} without a verdict in both` : ""}`;
+  return `${said.join("; ")}. ${verdicts}; B − A: ${difference(judged)} (${judged.length > 1 ? "1.96 standard errors over instructions; " : ""}these two runs only).`;
 }
 
 // What there is to read of two runs whose answers cannot be laid side by side.

@@ -57,6 +57,8 @@ def cautions(runs: Runs) -> list[str]:
     judges = Counter(json.dumps(judge_of(run), sort_keys=True, default=str) for run in runs.records)
     if len(judges) > 1:
         said.append(f"{len(judges)} judges: win rates of different judges stand in different tables and do not compare")
+    if (sets := runs.runs["eval_set"].nunique()) > 1:
+        said.append(f"{sets} evaluation sets: win rates on different instructions stand in different tables")
     status = Counter(run.status for run in runs.without_result)
     if status:
         lost = ", ".join(f"{count} {name}" for name, count in status.items())
@@ -64,7 +66,7 @@ def cautions(runs: Runs) -> list[str]:
     single = _single_runs(runs)
     if single:
         cells = "one setting has a single run" if single == 1 else f"{single} settings have a single run"
-        said.append(f"{cells}: an interval there is over instructions, not over seeds")
+        said.append(f"{cells}: intervals there do not count seeds")
     return said
 
 
