@@ -122,8 +122,9 @@ def ratio_over_seeds(ours_S: Array, theirs_S: Array, confidence: float = 0.95) -
 def p_value(estimate: Estimate) -> float:
     """Two-sided p-value of the hypothesis that the mean is zero; NaN without a standard error, or without any spread.
 
-    Under the hypothesis it is below 0.05 in 2 to 6% of simulated comparisons with 3 or 5 seeds and 60 instructions,
-    and in up to 9% with 2 seeds and a large seed effect.
+    Under the hypothesis it is below 0.05 in 1 to 8% of simulated comparisons with 3 or 5 seeds and 60 to 805
+    instructions, and in up to 10% with 2 seeds and a large seed effect. Far in the tail, where Holm's correction looks,
+    few seeds that agree by chance count for more: see docs/analysis.md.
     """
     if np.isnan(estimate.error):
         return _NAN

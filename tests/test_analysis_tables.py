@@ -326,6 +326,14 @@ def test_a_difference_says_where_seeds_are_missing(tmp_path: Path) -> None:
     assert any(note.startswith("symnoise 9: not compared with none: no finished runs") for note in table.notes)
 
 
+@pytest.mark.parametrize(("seeds", "said"), [(1, "p is about these two"), (3, "p with 2 or 3 seeds"), (4, "")])
+def test_the_p_of_one_run_is_not_of_the_noise(tmp_path: Path, seeds: int, said: str) -> None:
+    sweep(tmp_path, seeds)
+    [table] = tables_of(tmp_path)
+    found = [note for note in table.notes if note.startswith("p ")]
+    assert [note.startswith(said) for note in found] == [True] * bool(said)
+
+
 def test_without_a_baseline_a_table_says_so(tmp_path: Path) -> None:
     write_run(tmp_path, config_of("neftune", 5, 0))
     [table] = tables_of(tmp_path, "differences")
