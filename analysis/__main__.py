@@ -3,93 +3,49 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
 from pathlib import Path
 
-FORMATS = ("text", "markdown", "csv", "latex", "html")
-_SOURCE = "a folder of runs, a folder of offline W&B logs, or entity/project on W&B (default: runs)"
+from analysis.arguments import chosen, parse, parser
 
 _EXTRA = "pip install 'noise-harness[report]' brings it"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a user's mistake is one line on stderr and exit code 2."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    commands = parser(_COMMANDS)
+    arguments = parse(commands, argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without arrows shows "?" for one
     if not hasattr(arguments, "command"):
-        parser.print_help()
+        commands.print_help()
         return 0
     try:
-        text = arguments.command(arguments)
-    except ValueError as error:
+        return _write(arguments.command(arguments), arguments.output)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if arguments.output is None:
-        print(text, end="")
-    else:
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _write(text: str, output: str | None) -> int:
+    if output is None:
         try:
-            Path(arguments.output).write_text(text, encoding="utf-8")
-        except OSError as error:
-            print(f"error: -o {arguments.output}: {error.strerror}", file=sys.stderr)
-            return 2
-        print(f"wrote {arguments.output}")
+            print(text, end="", flush=True)
+        except BrokenPipeError:  # `| head` has seen enough; what Python flushes at its end must find no pipe either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"-o {output}: {error.strerror}") from error
+    print(f"wrote {output}")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
-    commands = parser.add_subparsers(metavar="COMMAND")
-    table = commands.add_parser("table", help="a table of finished runs; without a NAME of its own: ablation")
-    table.add_argument("name", nargs="?", default="ablation", metavar="NAME", help="a table, or list for all names")
-    table.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
-    table.add_argument("--group", help="only this W&B group (a sweep)")
-    custom = table.add_argument_group("the table custom", "comma-separated names: settings (noise, train.lr), metrics")
-    custom.add_argument("--rows", metavar="SETTINGS")
-    custom.add_argument("--columns", metavar="SETTING", help="a group of columns for each of its values")
-    custom.add_argument("--metrics", metavar="METRICS", help="names, or patterns like probe/*")
-    custom.add_argument("--differences", metavar="METRICS", help="those to compare with the baseline (the win rate)")
-    custom.add_argument("--baseline", metavar="NOISE", help="what they are compared with (default: none)")
-    _finish(table, _table)
-    compare = commands.add_parser("compare", help="two runs: settings that differ, results")
-    compare.add_argument("first", metavar="RUN", help="a run folder, or an id in SOURCE, or a part of one")
-    compare.add_argument("second", metavar="RUN")
-    compare.add_argument("--source", default="runs", metavar="SOURCE", help=_SOURCE)
-    _finish(compare, _compare)
-    status = commands.add_parser("status", help="how far a sweep is, and why runs have no result")
-    status.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
-    _finish(status, _status)
-    dashboard = commands.add_parser("dashboard", help="a saved workspace on W&B: panels by noise and alpha")
-    dashboard.add_argument("project", metavar="ENTITY/PROJECT")
-    dashboard.add_argument("--source", metavar="SOURCE", help="runs that decide the panels (default: the project's)")
-    dashboard.add_argument("--spec", action="store_true", help="print the specification (JSON) and save nothing")
-    dashboard.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of the terminal")
-    dashboard.set_defaults(command=_dashboard)
-    notebooks = commands.add_parser("notebooks", help="run the notebooks on a source, into .ipynb and .html")
-    notebooks.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
-    notebooks.add_argument("-o", dest="folder", default="notebooks", metavar="FOLDER", help="default: notebooks")
-    notebooks.add_argument("--only", metavar="NAMES", help="comma-separated names")
-    notebooks.set_defaults(command=_notebooks, output=None)
-    figures = commands.add_parser("figures", help="the figures of finished runs, as SVG, PDF and PNG with captions")
-    figures.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
-    figures.add_argument("-o", dest="folder", default="figures", metavar="FOLDER", help="where to (default: figures)")
-    figures.add_argument("--only", metavar="NAMES", help="comma-separated names; list prints them")
-    figures.add_argument("--width", type=float, default=6.75, metavar="INCHES", help="3.3: one of two columns of print")
-    figures.set_defaults(command=_figures, output=None)
-    report = commands.add_parser("report", help="one self-contained HTML page: tables, figures, runs, answers")
-    report.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=_SOURCE)
-    report.add_argument("-o", dest="page", default="report.html", metavar="FILE", help="default: report.html")
-    report.add_argument("--group", help="only this W&B group (a sweep)")
-    report.add_argument("--max-mb", type=float, default=25.0, metavar="N", help="largest page; default: 25")
-    report.add_argument("--title", default="", metavar="TEXT", help="heading of the page (default: the source)")
-    report.add_argument("--note", default="", metavar="TEXT", help="what was asked and found, at the top of the page")
-    report.set_defaults(command=_report, output=None)
-    return parser
-
-
-def _finish(parser: argparse.ArgumentParser, command: object) -> None:
-    parser.set_defaults(command=command)
-    parser.add_argument("--format", choices=FORMATS, default="text")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of the terminal")
 
 
 def _table(arguments: argparse.Namespace) -> str:
@@ -114,8 +70,7 @@ def _table(arguments: argparse.Namespace) -> str:
     from analysis.render import render
     from analysis.runs import load_runs
 
-    options = {"group": arguments.group} if arguments.group else {}
-    runs = load_runs(arguments.source, **options)
+    runs = load_runs(arguments.source, **chosen(arguments))
     noises = sorted(runs.runs["noise"].dropna().unique())
     if arguments.baseline not in (None, *noises):
         raise ValueError(
@@ -133,9 +88,15 @@ def _compare(arguments: argparse.Namespace) -> str:
 
 def _status(arguments: argparse.Namespace) -> str:
     from analysis.render import render
-    from analysis.status import status
+    from analysis.status import is_running, status
 
-    return render([status(arguments.source)], arguments.format)
+    while True:
+        table = status(arguments.source, every=arguments.all, **chosen(arguments))
+        text = render([table], arguments.format)
+        if arguments.watch is None or not is_running(table):
+            return text
+        print(f"\033[H\033[J{text}" if sys.stdout.isatty() else text, flush=True)
+        time.sleep(arguments.watch)
 
 
 def _dashboard(arguments: argparse.Namespace) -> str:
@@ -168,7 +129,7 @@ def _figures(arguments: argparse.Namespace) -> str:
     if arguments.only == "list":
         return "".join(f"{name:<20}needs {kind.needs}\n" for name, kind in FIGURES.items())
     names = tuple(arguments.only.split(",")) if arguments.only else tuple(FIGURES)
-    return write_figures(load_runs(arguments.source), arguments.folder, names, arguments.width)
+    return write_figures(load_runs(arguments.source, **chosen(arguments)), arguments.folder, names, arguments.width)
 
 
 def _report(arguments: argparse.Namespace) -> str:
@@ -176,8 +137,19 @@ def _report(arguments: argparse.Namespace) -> str:
         from analysis.report import write_report
     except ImportError as error:
         raise ValueError(f"report: {error}; {_EXTRA}") from error
-    options = {"group": arguments.group} if arguments.group else {}
+    options = chosen(arguments)
     return write_report(arguments.source, arguments.page, arguments.max_mb, arguments.title, arguments.note, **options)
+
+
+_COMMANDS = {
+    "table": _table,
+    "compare": _compare,
+    "status": _status,
+    "dashboard": _dashboard,
+    "notebooks": _notebooks,
+    "figures": _figures,
+    "report": _report,
+}
 
 
 if __name__ == "__main__":

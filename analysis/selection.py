@@ -26,6 +26,8 @@ _NOT_CONTENT_KEYS = {
     *("probe.name", "probe.max_tokens", "probe.every", "judge.unparsed_retries"),
     *("judge.max_calls", "judge.max_usd", "judge.usd_per_million_input", "judge.usd_per_million_output"),
 }
+# Parts of the names of what differs between any two runs: times and memory.
+_COSTS = ("second", "time_percent", "memory")
 
 
 def read_records(
@@ -44,6 +46,11 @@ def read_records(
     for key, wanted in (where or {}).items():
         found = _of_setting(found, key, wanted)
     return sorted(found, key=lambda run: run.run_id)
+
+
+def named(source: Source) -> str:
+    """The sources, for a title."""
+    return str(source) if isinstance(source, str | Path) else ", ".join(map(str, source))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -106,11 +113,12 @@ def _of_setting(found: Sequence[RunRecord], key: str, wanted: Any) -> list[RunRe
     values = [(run, _setting(run, key)) for run in found]
     if found and all(value is _ABSENT for _, value in values):
         raise ValueError(f"where {key}: not a setting of these runs; name a key of config.yaml, like train.lr")
-    accepted = {_plain(each) for each in (wanted if isinstance(wanted, list | tuple | set) else [wanted])}
+    any_of = list(wanted) if isinstance(wanted, list | tuple | set) else [wanted]
+    accepted = {_plain(each) for each in any_of}
     kept = [run for run, value in values if _plain(value) in accepted]
     if not kept:
         known = sorted({str(value) for _, value in values if value is not _ABSENT})
-        raise ValueError(f"where {key}={wanted}: no run has it; there are {_some(known)}")
+        raise ValueError(f"where {key}={','.join(map(str, any_of))}: no run has it; there are {_some(known)}")
     return kept
 
 
@@ -135,9 +143,10 @@ def _some(names: Sequence[str], most: int = 8) -> str:
 
 
 def _as_duplicate(run: RunRecord, kept: RunRecord) -> RunRecord:
-    """Says whether the results agree; times differ between any two runs."""
+    """Says whether the results agree, but for what a machine takes."""
     results, kept_results = (
-        {name: value for name, value in each.final.items() if "second" not in name} for each in (run, kept)
+        {name: value for name, value in each.final.items() if not any(part in name for part in _COSTS)}
+        for each in (run, kept)
     )
     agree = "the same results" if results == kept_results else "other results"
     reason = f"same settings and seed as {kept.run_id} ({kept.origin}), {agree}"

@@ -206,3 +206,79 @@ def test_as_a_module_without_heavy_imports() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "symnoise" in done.stdout
+
+
+@pytest.mark.usefixtures("runs")
+def test_sources_may_be_several_and_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(Path("more"), config_of("gaussian"))
+    assert main(["table", "ablation", "--format", "csv", "runs", "more"]) == 0
+    printed = capsys.readouterr().out
+    assert all(noise in printed for noise in ("none", "symnoise", "gaussian"))
+    assert main(["table", "--where", "noise=none,gaussian", "ablation", "runs", "more"]) == 0
+    assert "symnoise" not in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main(["table", "ablation", "runs", "--nothing"])
+
+
+@pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ("noise", "--where noise: expected SETTING=VALUE"),
+        ("noise=x", "where noise=x: no run has it; there are none, symnoise"),
+    ],
+)
+def test_a_wish_that_cannot_be_met(capsys: pytest.CaptureFixture[str], wish: str, message: str) -> None:
+    for command in (["table", "ablation"], ["status"], ["figures"], ["report"]):
+        assert main([*command, "runs", "--where", wish]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_many_finished_runs_do_not_push_the_others_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(21):
+        write_run(tmp_path, config_of("none", seed=seed))
+    write_run(tmp_path, config_of("neftune"), status="failed")
+    assert main(["status", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "22 runs" in printed
+    assert "tiny-neftune-a5-s0" in printed
+    assert "tiny-none-s0" not in printed
+    assert "21 finished runs are not listed" in printed
+    assert main(["status", str(tmp_path), "--all"]) == 0
+    assert "tiny-none-s20" in capsys.readouterr().out
+
+
+def test_watching_ends_with_the_last_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = write_run(runs, config_of("neftune"), status="incomplete")
+    waits: list[float] = []
+    lock = RunFolder(running).locked()
+    lock.__enter__()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        lock.__exit__(None, None, None)
+
+    monkeypatch.setattr("analysis.__main__.time.sleep", wait)
+    assert main(["status", "runs", "--watch"]) == 0
+    assert waits == [10.0]
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_pipe_that_closes_and_a_terminal_of_ascii(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONIOENCODING": "ascii"}
+    command = f"{sys.executable} -m analysis table differences runs"
+    done = subprocess.run(command.split(), capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    closed = f"{command} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", closed], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.usefixtures("runs")
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("analysis.runs.load_runs", interrupt)
+    assert main(["table"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -20,6 +20,7 @@ from analysis.report.runlist import ordered, run_list
 from analysis.report.sections import figure_parts, table_sections
 from analysis.report.text import embedded_json
 from analysis.runs import Runs, load_runs
+from analysis.selection import Source, named
 from analysis.source import RunRecord
 from analysis.visible import visible
 from harness.record import write_text
@@ -34,7 +35,7 @@ _MB = 1_000_000
 
 
 def write_report(
-    source: str, output: str | Path, max_mb: float = MAX_MB, title: str = "", note: str = "", **options: Any
+    source: Source, output: str | Path, max_mb: float = MAX_MB, title: str = "", note: str = "", **options: Any
 ) -> str:
     """Write the page; returns a line that says how large it is and what it leaves out. Options: see `load_runs`.
 
@@ -43,7 +44,7 @@ def write_report(
     Raises:
         ValueError: there is no finished run in the source, or the page is larger than `max_mb` without any answer.
     """
-    text, answers = report_page(load_runs(source, **options), source, max_mb, title, note)
+    text, answers = report_page(load_runs(source, **options), named(source), max_mb, title, note)
     write_text(Path(output), text)
     return f"wrote {output}: {len(text.encode()) / _MB:.1f} MB{_left_out(answers, max_mb)}\n"
 
