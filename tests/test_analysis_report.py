@@ -252,6 +252,16 @@ def test_names_that_nobody_should_give_are_text_without_effect(tmp_path: Path) -
     assert unpacked(elements(page).scripts["run-0"])["outputs"][0] == "torn \ufffd"
 
 
+def test_a_long_reason_is_folded(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"))
+    failed = write_run(tmp_path, config_of("neftune"), status="failed")
+    (failed / "failed").write_text(json.dumps({"type": "ValueError", "message": "why " * 5000}), encoding="utf-8")
+    text, _ = report_page(load_runs(tmp_path), "runs")
+    head, _, tail = text.partition("<details><summary>all 20,011 characters</summary>")
+    assert head.count("why ") < 100
+    assert tail.count("why ") >= 4999
+
+
 def test_two_evaluation_sets_are_a_caution(tmp_path: Path) -> None:
     write_run(tmp_path, config_of("none"))
     write_run(tmp_path, config_of("none", eval_set__name="alpaca_eval"), name="other")
