@@ -2,7 +2,8 @@
 
 The specification is built from the runs of a source, without a network: a panel is there only if a run has its metric,
 and runs are grouped by noise, alpha and every further setting in which they differ, so that a group's mean is a mean
-over seeds. Runs that are not finished, and copies of a run, are filtered out as everywhere else.
+over seeds. Runs that are not finished, and copies of a run, are filtered out as everywhere else. W&B cannot pair runs
+by seed and instruction: those differences stand in a panel of text, as they were when the workspace was made.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import wandb_workspaces.reports.v2.interface as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
+from analysis.build import build
 from analysis.columns import CONTROLLED, LENGTH, WIN_RATE, metric
 from analysis.layouts import LAYOUTS
+from analysis.render import render
 from analysis.runs import Runs
 from analysis.settings import SECTIONS, settings_of
 from analysis.wandb_copy import CONFIG_KEY, FINAL_PREFIX
@@ -29,6 +32,8 @@ _RESULTS = (WIN_RATE, CONTROLLED, LENGTH, "judge/accuracy", "heldout/loss", "tra
 # A run has hundreds of probes: the panels are of those that these tables show.
 _PROBES = ("probes", "overfitting")
 _MOST_RUNS = 100
+# A section with more panels is closed at first: W&B draws what is open.
+_MOST_OPEN = 12
 
 
 def workspace(project: str, runs: Runs) -> ws.Workspace:
@@ -49,7 +54,11 @@ def workspace(project: str, runs: Runs) -> ws.Workspace:
         entity=entity,
         project=name,
         name=NAME,
-        sections=[ws.Section(name=title, panels=panels, is_open=True) for title, panels in _sections(runs) if panels],
+        sections=[
+            ws.Section(name=title, panels=panels, is_open=len(panels) <= _MOST_OPEN)
+            for title, panels in _sections(project, runs)
+            if panels
+        ],
         settings=ws.WorkspaceSettings(max_runs=_MOST_RUNS),
         runset_settings=ws.RunsetSettings(
             filters=expr.And(finished, *once),
@@ -89,14 +98,17 @@ def grouping(runs: Runs) -> list[str]:
     return keys
 
 
-def _sections(runs: Runs) -> Iterator[tuple[str, list[wr.PanelTypes]]]:
+def _sections(project: str, runs: Runs) -> Iterator[tuple[str, list[wr.PanelTypes]]]:
     known = [str(name) for name in runs.runs.select_dtypes("number") if "/" in str(name)]
     results = [name for name in _RESULTS if name in known]
     patterns = [pattern for name in _PROBES for pattern in LAYOUTS[name].optional]
     probes = [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
     yield "Results", [*(_bars(name) for name in results), *_against_length(known)]
-    yield "Against alpha", [_scatter("alpha", name) for name in (*results, *probes)]
+    yield "Differences", [wr.MarkdownPanel(markdown=_differences(project, runs), layout=wr.Layout(w=24, h=12))]
+    yield "Against alpha", [_scatter("alpha", name) for name in results]
+    yield "Probes against alpha", [_scatter("alpha", name) for name in probes]
     yield "Training", [_line(name) for name in map(str, runs.history) if name.endswith("loss") or name in _CURVES]
+    yield "Lengths", [_lengths()] if LENGTH in known else []
     yield "Win rate by category", [_bars(name) for name in known if name.startswith(_CATEGORY)]
     yield "Probes", [_bars(name) for name in probes]
 
@@ -121,6 +133,25 @@ def _bars(name: str) -> wr.BarPlot:
 def _scatter(setting: str, name: str) -> wr.ScatterPlot:
     x = wr.Config(f"{CONFIG_KEY}.{setting}")
     return wr.ScatterPlot(title=f"{_title(name)} against {setting}", x=x, y=wr.SummaryMetric(FINAL_PREFIX + name))
+
+
+def _differences(project: str, runs: Runs) -> str:
+    """What W&B does not compute, as text: differences to no noise, paired by seed and instruction."""
+    table = render(build(runs, LAYOUTS["differences"]), "markdown")
+    return (
+        f"{table}\n\nPaired by seed and instruction, from {len(runs.runs)} finished runs, when this was made. "
+        f"The forest plot: `python -m analysis figures {project} --only forest`."
+    )
+
+
+def _lengths() -> wr.CustomChart:
+    """W&B's own histogram of a column of each run's table of answers."""
+    return wr.CustomChart(
+        query={"summaryTable": {"tableKey": "generations"}},
+        chart_name="wandb/histogram/v0",
+        chart_fields={"value": "characters"},
+        chart_strings={"title": "length of the answers (characters)"},
+    )
 
 
 def _against_length(known: Sequence[str]) -> list[wr.ScatterPlot]:

@@ -109,9 +109,11 @@ def _close(run: Run) -> dict[str, Any]:
 
 
 def _tables(folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
-    """What W&B gets as tables: answers, verdicts, and what was measured of each probed example."""
+    """What W&B gets as tables: answers with their lengths, verdicts, what was measured of each probed example."""
     files = {"generations": folder / "model_outputs.json", "annotations": folder / "annotations.json"}
     tables = {name: read_json(path) for name, path in files.items() if path.exists()}
+    for row in tables.get("generations", []):
+        row["characters"] = len(row["output"])  # W&B's charts plot columns and compute none
     if (folder / "probes.json").exists():
         probes = read_json(folder / "probes.json")
         tables |= {

@@ -39,17 +39,59 @@ def section_of(sweep: Path) -> dict[str, Any]:
 
 def test_panels_are_there_for_what_the_runs_have(sweep: Path) -> None:
     sections = {each["name"]: each["panels"] for each in section_of(sweep)["panelBankConfig"]["sections"]}
-    assert list(sections) == ["Results", "Against alpha", "Training", "Win rate by category", "Probes"]
+    assert list(sections) == [
+        *("Results", "Differences", "Against alpha", "Probes against alpha", "Training", "Lengths"),
+        *("Win rate by category", "Probes"),
+    ]
     bars = [panel["config"] for panel in sections["Results"] if panel["viewType"] == "Bar Chart"]
     assert [each["metrics"] for each in bars] == [
         ["final/judge/win_rate"], ["final/generate/characters"], ["final/heldout/loss"],
     ]  # fmt: skip
     against_length = sections["Results"][-1]["config"]
     assert against_length["xAxis"] == "summary:final/generate/characters"
-    assert {panel["config"]["xAxis"] for panel in sections["Against alpha"]} == {"config:run.value.alpha"}
+    both = [*sections["Against alpha"], *sections["Probes against alpha"]]
+    assert {panel["config"]["xAxis"] for panel in both} == {"config:run.value.alpha"}
     assert [panel["config"]["metrics"] for panel in sections["Training"]] == [["train/grad_norm"], ["train/loss"]]
     assert [panel["config"]["chartTitle"] for panel in sections["Win rate by category"]] == ["win rate, vicuna (%)"]
     assert [panel["config"]["metrics"] for panel in sections["Probes"]] == [["final/probe/trace"]]
+
+
+def test_what_w_and_b_cannot_compute_is_text_or_one_of_its_own_charts(sweep: Path) -> None:
+    sections = {each["name"]: each["panels"] for each in section_of(sweep)["panelBankConfig"]["sections"]}
+    [text] = sections["Differences"]
+    assert "| neftune" in text["config"]["value"]
+    assert "python -m analysis figures team/study --only forest" in text["config"]["value"]
+    [histogram] = sections["Lengths"]
+    assert histogram["viewType"] == "Vega2"
+    assert histogram["config"]["panelDefId"] == "wandb/histogram/v0"
+    assert histogram["config"]["fieldSettings"] == {"value": "characters"}
+
+
+def test_what_is_saved_loads_as_it_was(sweep: Path) -> None:
+    """Through the library's own model of a view, as W&B's app and its client read it."""
+    from wandb_workspaces.workspaces.interface import Workspace
+
+    from analysis.dashboard import workspace
+
+    ours = workspace("team/study", load_runs(sweep))
+    view = ours._to_model()
+    read = Workspace._from_model(type(view).model_validate_json(view.model_dump_json(by_alias=True)))
+    assert [each.name for each in read.sections] == [each.name for each in ours.sections]
+    for section, other in zip(read.sections, ours.sections, strict=True):
+        assert [type(panel) for panel in section.panels] == [type(panel) for panel in other.panels]
+        assert section.is_open == other.is_open
+    assert [key.name for key in read.runset_settings.groupby] == [key.name for key in ours.runset_settings.groupby]
+
+
+def test_every_panel_is_of_a_key_that_the_runs_have(sweep: Path) -> None:
+    runs = load_runs(sweep)
+    known = {f"final/{name}" for name in runs.runs} | set(runs.history)
+    for section in section_of(sweep)["panelBankConfig"]["sections"]:
+        for panel in section["panels"]:
+            config = panel["config"]
+            keys = [*config.get("metrics", []), *(config[axis] for axis in ("xAxis", "yAxis") if axis in config)]
+            named = {key.removeprefix("summary:") for key in keys if key not in ("_step", "config:run.value.alpha")}
+            assert named <= known
 
 
 def test_a_group_holds_nothing_but_seeds_of_finished_runs(sweep: Path) -> None:
