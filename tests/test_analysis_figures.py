@@ -306,6 +306,20 @@ def test_names_that_nobody_should_give_are_drawn_as_text(tmp_path: Path) -> None
         assert "\u202e" not in path.read_text(encoding="utf-8")
 
 
+def test_letters_that_the_font_lacks_are_left_to_the_browser(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_run(tmp_path / "runs", config_of("none"))
+    rows = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    rows[0]["dataset"] = "\u65e5\u672c\u8a9e \U0001f600"
+    (folder / "annotations.json").write_text(json.dumps(rows), encoding="utf-8")
+    (drawing,) = draw(load_runs(tmp_path / "runs"), ["categories"])
+    assert isinstance(drawing, Drawing)
+    assert main(["figures", str(tmp_path / "runs"), "-o", str(tmp_path / "out"), "--only", "categories"]) == 0
+    assert "\u65e5 \u672c \u8a9e: boxes in PNG and PDF" in capsys.readouterr().out
+    assert "\u65e5\u672c\u8a9e \U0001f600 (1)" in drawing.svg()
+
+
 def test_text_of_a_file_stays_text(root: Path, tmp_path: Path) -> None:
     assert main(["figures", str(root), "-o", str(tmp_path), "--only", "forest"]) == 0
     assert ">symnoise, α=5</text>" in (tmp_path / "forest.svg").read_text(encoding="utf-8")

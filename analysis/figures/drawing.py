@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +39,9 @@ class Drawing:
     def svg(self) -> str:
         """The figure as SVG text without a background, its words as text."""
         out = io.StringIO()
-        with _settings(self.name):
+        with _settings(self.name), warnings.catch_warnings():
+            # Letters that matplotlib's font lacks are drawn by the browser, which has others.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             self.figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         return out.getvalue()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from analysis.figures.registry import FIGURES, draw
 from analysis.figures.style import WIDTH
 from analysis.runs import Runs
 
+_GLYPH = re.compile(r"Glyph (\d+) .*missing from font")
 SUFFIXES = (".svg", ".pdf", ".png")
 
 
@@ -23,12 +26,11 @@ def write_figures(runs: Runs, folder: str | Path, names: Sequence[str] = tuple(F
     target = Path(folder)
     if target.exists() and not target.is_dir():
         raise ValueError(f"-o {folder}: is a file; figures go into a folder")
-    said, captions, missing = [], [], Counter[tuple[str, str]]()
+    said, captions, missing, boxes = [], [], Counter[tuple[str, str]](), set[str]()
     for drawing in draw(runs, names, width=width):
         if isinstance(drawing, Drawing):
             target.mkdir(parents=True, exist_ok=True)
-            for suffix in SUFFIXES:
-                drawing.save(target / f"{drawing.name}{suffix}")
+            boxes |= _save(drawing, target)
             captions.append(f"**{drawing.name}**: {drawing.caption}\n")
             said.append(f"wrote {target / drawing.name}{{{','.join(SUFFIXES)}}}")
         else:
@@ -36,7 +38,22 @@ def write_figures(runs: Runs, folder: str | Path, names: Sequence[str] = tuple(F
     for (kind, reason), count in missing.items():
         where = f" for {count} sets of runs" if count > 1 else ""
         said.append(f"{kind}: not drawn{where}: {reason}")
+    if boxes:
+        said.append(f"{' '.join(sorted(boxes))}: boxes in PNG and PDF, matplotlib's font has no such letters")
     if captions:
         (target / "captions.md").write_text("\n".join(captions), encoding="utf-8")
         said.append(f"wrote {target / 'captions.md'}")
     return "\n".join(said) + "\n"
+
+
+def _save(drawing: Drawing, folder: Path) -> set[str]:
+    """Write a figure in every format; returns the letters that the font does not have."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for suffix in SUFFIXES:
+            drawing.save(folder / f"{drawing.name}{suffix}")
+    glyphs = [_GLYPH.match(str(each.message)) for each in caught]
+    for each, glyph in zip(caught, glyphs, strict=True):
+        if not glyph:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return {chr(int(glyph[1])) for glyph in glyphs if glyph}
