@@ -227,7 +227,8 @@ def _difference_columns(frame: Frame, name: str, group: str, compared: Compared)
         yield Column(f"{header}, bootstrap", unit, known.decimals, signed=True, group=group), resampled
     if frame.layout.detectable:
         level = stats.LEVEL / max(1, comparisons(tested))
-        sizes: list[Value] = [stats.detectable(v, level=level) if isinstance(v, Estimate) else "" for v in found]
+        used = tested[name, group]
+        sizes: list[Value] = [stats.detectable(v, level=level) if isinstance(v, Estimate) else "" for v in used]
         yield Column(f"detectable{of}", unit, known.decimals, group=group), sizes
 
 
@@ -252,11 +253,18 @@ def _uncompared_note(frame: Frame) -> str:
 
 
 def _tested(frame: Frame, compared: Compared) -> Compared:
-    """The comparisons that a test may be made of: not those of an alpha that the same instructions chose."""
+    """The comparisons as they are tested: without those of an alpha that the same instructions chose."""
     return {
-        (name, group): ["" if row.cell(group).is_best else v for row, v in zip(frame.rows, values, strict=True)]
+        (name, group): _with_shared_scatter(
+            ["" if row.cell(group).is_best else v for row, v in zip(frame.rows, values, strict=True)]
+        )
         for (name, group), values in compared.items()
     }
+
+
+def _with_shared_scatter(values: list[Value]) -> list[Value]:
+    shared = iter(stats.with_shared_scatter([value for value in values if isinstance(value, Estimate)]))
+    return [next(shared) if isinstance(value, Estimate) else value for value in values]
 
 
 def _adjusted(compared: Compared) -> Compared:

@@ -88,10 +88,11 @@ def claims(runs: Runs) -> Shown:
 
 def _rows(measures: Measures, rows: list[Row]) -> Iterator[tuple[list[str], list[Value]]]:
     tests = [test for claim in CLAIMS for test in _tests(measures, rows, claim)]
-    p_values = stats.holm(np.array([stats.p_value(test.found) for test in tests]))
+    tested = stats.with_shared_scatter([test.found for test in tests])
+    p_values = stats.holm(np.array([stats.p_value(found) for found in tested]))
     level = stats.LEVEL / max(1, int(np.isfinite(p_values).sum()))
-    for test, p in zip(tests, p_values, strict=True):
-        sizes: list[Value] = [test.found, float(p), stats.detectable(test.found, level=level)]
+    for test, found, p in zip(tests, tested, p_values, strict=True):
+        sizes: list[Value] = [test.found, float(p), stats.detectable(found, level=level)]
         yield [test.text], [test.claim.source, test.alpha, f"{test.found.runs}", *sizes, _status(test, p)]
     known = {test.claim for test in tests}
     for claim in (claim for claim in CLAIMS if tests and claim not in known):

@@ -17,8 +17,6 @@ from analysis.tables import Column, Value
 
 # The header of the counts beside a difference.
 PAIRS = "pairs"
-# Seeds that can agree by chance often enough to matter.
-_FEW = 3
 # How many rows a note lists by name.
 _MOST_NAMED = 6
 
@@ -68,7 +66,7 @@ def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str
 
     At the level of the strictest step of Holm's correction, because the p-values beside it are corrected.
     """
-    notes, tests = [*_agreement_note(compared), *_single_note(compared)], comparisons(compared)
+    notes, tests = [*_agreement_note(compared), *_scatter_note(compared)], comparisons(compared)
     corrected = f" after Holm's correction for {tests} comparisons" if tests > 1 else ""
     for name in dict.fromkeys(name for name, _ in compared):
         values = [value for (other, _), column in compared.items() if other == name for value in column]
@@ -91,17 +89,17 @@ def _agreement_note(compared: Mapping[tuple[str, str], Sequence[Value]]) -> Iter
         yield "a difference of a single value for all seeds and instructions has no interval: its scatter is unknown"
 
 
-def _single_note(compared: Mapping[tuple[str, str], Sequence[Value]]) -> Iterator[str]:
+def _scatter_note(compared: Mapping[tuple[str, str], Sequence[Value]]) -> Iterator[str]:
+    """What p and the detectable difference of a win rate count as the scatter of seeds."""
     values = [value for column in compared.values() for value in column if isinstance(value, Estimate)]
-    tested = [value for value in values if not np.isnan(stats.p_value(value))]
-    if any(value.runs == 1 for value in tested):
-        some = "" if all(value.runs == 1 for value in tested) else ", where there is one run,"
+    tested = [value for value in values if value.instructions and not np.isnan(stats.p_value(value))]
+    if tested and all(value.runs == 1 for value in tested):
         yield (
-            f"p{some} is about these two trained models on other instructions, not about the noise: two seeds of one "
-            "noise can differ as much"
+            "p is about these two trained models on other instructions, not about the noise: two seeds of one noise "
+            "can differ as much"
         )
-    if len(tested) > 1 and any(1 < value.runs <= _FEW for value in tested):
-        yield "p with 2 or 3 seeds is too small where seeds scatter much: they may agree by chance (docs/analysis.md)"
+    elif len(tested) > 1:
+        yield "p of a win rate counts at least the seeds' scatter that the table's differences have on average"
 
 
 def pairing_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:

@@ -27,7 +27,8 @@ class Estimate:
 
     Values without any spread have an error of 0 and no interval: nothing is known about how far they would scatter.
     runs: seeds behind it. instructions: those behind the interval, 0 if it rests on runs alone. freedom: degrees of
-    freedom of the error.
+    freedom of the error. squares: mean squares of seeds, instructions and the rest, where there are instructions;
+    those of seeds and rest are NaN for one seed.
     """
 
     mean: float
@@ -37,6 +38,7 @@ class Estimate:
     runs: int
     instructions: int = 0
     freedom: float = _NAN
+    squares: tuple[float, float, float] = (_NAN, _NAN, _NAN)
 
 
 def mean_over_seeds(values_S: Array, confidence: float = 0.95) -> Estimate:
@@ -60,14 +62,61 @@ def mean_over_seeds_and_instructions(values_SI: Array, confidence: float = 0.95)
     s, i = values_SI.shape
     mean = float(values_SI.mean())
     if s < 2 or i < 2:
-        return replace(mean_over_seeds(values_SI.ravel(), confidence), runs=s, instructions=i)
-    freedoms = np.array([s - 1, i - 1, (s - 1) * (i - 1)])
-    squares = _mean_squares(values_SI)
-    combined = float(max(squares[0] + squares[1] - squares[2], squares[0], squares[1]))
+        single = mean_over_seeds(values_SI.ravel(), confidence)
+        squares = (_NAN, single.error**2 * i, _NAN) if s == 1 else (_NAN, _NAN, _NAN)
+        return replace(single, runs=s, instructions=i, squares=squares)
     if not np.ptp(values_SI):
         return Estimate(mean, 0.0, _NAN, _NAN, s, i, float(s - 1))
-    freedom = max(combined**2 / float((squares**2 / freedoms).sum()), min(s, i) - 1)
-    return _around(mean, float(np.sqrt(combined / (s * i))), freedom, confidence, (s, i))
+    seeds, items, rest = (float(square) for square in _mean_squares(values_SI))
+    error, freedom = _two_way_error((seeds, items, rest), (s, i), s - 1)
+    return replace(_around(mean, error, freedom, confidence, (s, i)), squares=(seeds, items, rest))
+
+
+def _two_way_error(
+    squares: tuple[float, float, float], counts: tuple[int, int], of_seeds: float
+) -> tuple[float, float]:
+    """Standard error of a mean and Satterthwaite's degrees of freedom; of_seeds: those of the seeds' mean square."""
+    (seeds, items, rest), (s, i) = squares, counts
+    combined = max(seeds + items - rest, seeds, items)
+    freedoms = (of_seeds, i - 1, (s - 1) * (i - 1))
+    below = sum(square**2 / freedom for square, freedom in zip(squares, freedoms, strict=True))
+    return float(np.sqrt(combined / (s * i))), max(combined**2 / below, min(s, i) - 1)
+
+
+def with_shared_scatter(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """Differences to one baseline, for a test: each counts at least the scatter of seeds that all have on average.
+
+    Two or three seeds that agree by chance look as if seeds did not matter, and among many comparisons some do. The
+    component of variance between seeds is averaged over the comparisons (with several seeds), and takes the place of a
+    smaller one and of that which a single seed cannot show. Half of each difference is the baseline that all share, so
+    that n comparisons count as (n + 1) / 2 in its degrees of freedom; simulated in docs/analysis.md. Differences
+    without instructions are left as they are: their t test is exact. Intervals are not changed.
+    """
+    several = [each for each in estimates if each.runs > 1 and each.error > 0 and not np.isnan(each.squares[0])]
+    if not several:
+        return list(estimates)
+    freedoms = [each.runs - 1 for each in several]
+    between = [(each.squares[0] - each.squares[2]) / each.instructions for each in several]
+    shared = float(np.average(between, weights=freedoms))
+    freedom = float(np.mean(freedoms)) * (len(several) + 1) / 2
+    return [_with_scatter(each, shared, freedom) for each in estimates]
+
+
+def _with_scatter(estimate: Estimate, shared: float, freedom: float) -> Estimate:
+    seeds, items, rest = estimate.squares
+    s, i = estimate.runs, estimate.instructions
+    if np.isnan(items) or not estimate.error:
+        return estimate
+    if s == 1:
+        shared = max(0.0, shared)
+        error = float(np.sqrt(items / i + shared))
+        below = (items / i) ** 2 / (i - 1) + shared**2 / freedom
+        return replace(estimate, error=error, freedom=error**4 / below)
+    least = i * shared + rest
+    if seeds >= least:
+        return estimate
+    error, freedom = _two_way_error((least, items, rest), (s, i), freedom)
+    return replace(estimate, error=error, freedom=freedom)
 
 
 def _mean_squares(values_SI: Array) -> Array:
@@ -124,7 +173,7 @@ def p_value(estimate: Estimate) -> float:
 
     Under the hypothesis it is below 0.05 in 1 to 8% of simulated comparisons with 3 or 5 seeds and 60 to 805
     instructions, and in up to 10% with 2 seeds and a large seed effect. Far in the tail, where Holm's correction looks,
-    few seeds that agree by chance count for more: see docs/analysis.md.
+    few seeds that agree by chance count for more: see `with_shared_scatter`.
     """
     if np.isnan(estimate.error):
         return _NAN
@@ -209,7 +258,7 @@ def _around(mean: float, error: float, freedom: float, confidence: float, counts
 
 def _percentiles(mean: float, means_B: Array, confidence: float, shape: tuple[int, ...]) -> Estimate:
     low, high = np.quantile(means_B, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Estimate(mean, float(means_B.std(ddof=1)), float(low), float(high), *shape)
+    return Estimate(mean, float(means_B.std(ddof=1)), float(low), float(high), shape[0], shape[1])
 
 
 def _bootstrap_means(values_SI: Array, draws: int, seed: int) -> Array:

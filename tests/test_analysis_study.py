@@ -124,19 +124,43 @@ def labels_of(noise: str, alpha: float) -> list[str]:
     return [noise, f"{alpha:g}" if alpha else ""]
 
 
-def two_way(values_SI: np.ndarray) -> tuple[float, float]:
-    """Standard error and degrees of freedom of the mean, seeds and instructions both random; written out anew."""
+def mean_squares(values_SI: np.ndarray) -> list[float]:
+    """Of seeds, instructions and the rest."""
     s, i = values_SI.shape
     assert np.ptp(values_SI), "nothing scatters: this study tests nothing"
     seeds, items, mean = values_SI.mean(1, keepdims=True), values_SI.mean(0, keepdims=True), values_SI.mean()
-    ms = [
+    return [
         i * float(((seeds - mean) ** 2).sum()) / (s - 1),
         s * float(((items - mean) ** 2).sum()) / (i - 1),
         float(((values_SI - seeds - items + mean) ** 2).sum()) / ((s - 1) * (i - 1)),
     ]
+
+
+def two_way(values_SI: np.ndarray, seeds: tuple[float, float] | None = None) -> tuple[float, float]:
+    """Standard error and degrees of freedom of the mean, seeds and instructions both random; written out anew.
+
+    seeds: a mean square for the seeds in place of their own, and its degrees of freedom.
+    """
+    s, i = values_SI.shape
+    ms, of_seeds = mean_squares(values_SI), float(s - 1)
+    if seeds:
+        ms[0], of_seeds = seeds
     variance = max(ms[0] + ms[1] - ms[2], ms[0], ms[1])
-    freedom = variance**2 / (ms[0] ** 2 / (s - 1) + ms[1] ** 2 / (i - 1) + ms[2] ** 2 / ((s - 1) * (i - 1)))
+    freedom = variance**2 / (ms[0] ** 2 / of_seeds + ms[1] ** 2 / (i - 1) + ms[2] ** 2 / ((s - 1) * (i - 1)))
     return float(np.sqrt(variance / (s * i))), max(freedom, min(s, i) - 1)
+
+
+def shared(differences: list[np.ndarray]) -> list[tuple[float, float]]:
+    """Errors and freedoms with at least the differences' mean component of variance between seeds."""
+    squares = [mean_squares(each) for each in differences]
+    s, i = differences[0].shape
+    between = float(np.mean([(seeds - rest) / i for seeds, _, rest in squares]))
+    freedom = (s - 1) * (len(squares) + 1) / 2
+    least = [i * between + rest for _, _, rest in squares]
+    return [
+        two_way(each, (floor, freedom) if ms[0] < floor else None)
+        for each, ms, floor in zip(differences, squares, least, strict=True)
+    ]
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -160,7 +184,7 @@ def test_ablation_recomputed(runs: Runs, raw: Raw) -> None:
     """Means, two-way intervals, paired differences of win rate and held-out loss, Holm over all eight tests."""
     t = pytest.importorskip("scipy.stats").t
     [found] = table(runs, "ablation")
-    p_values, shown = [], []
+    p_values, shown, apart = [], [], []
     for column, header in (("wins", "win rate - none"), ("heldout", "held-out loss - none")):
         for key in CELLS[1:]:
             pairs = zip(raw[key], raw["none", 0.0], strict=True)
@@ -169,12 +193,15 @@ def test_ablation_recomputed(runs: Runs, raw: Raw) -> None:
                 error, freedom = float(difference.std(ddof=1) / np.sqrt(2)), 1.0
             else:
                 error, freedom = two_way(difference)
+                apart.append(difference)
             ours = estimate(found, labels_of(*key), header)
             assert ours.mean == pytest.approx(difference.mean())
             assert ours.high == pytest.approx(difference.mean() + t.ppf(0.975, freedom) * error, rel=1e-3)
             p_values.append(2 * float(t.sf(abs(difference.mean()) / error, freedom)))
             place = [c.header for c in found.columns].index(header) + 1
             shown.append(next(values[place] for each, values in found.rows if each == labels_of(*key)))
+    errors = zip(apart, shared(apart), strict=True)
+    p_values[: len(apart)] = [2 * float(t.sf(abs(each.mean()) / error, freedom)) for each, (error, freedom) in errors]
     assert shown == pytest.approx(holm(p_values), abs=1e-3)
     for key in CELLS:
         wins, error = np.array([run["wins"] for run in raw[key]]), 0.0

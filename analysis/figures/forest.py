@@ -98,7 +98,8 @@ def _scale(axes: Axes, values: Sequence[Estimate]) -> None:
 def _compared(study: Study) -> dict[str, list[_Difference]]:
     """Differences by metric; Holm's correction counts those of all metrics."""
     flat = [(name, cell, value) for name in _METRICS for cell, value in _differences(study, name)]
-    p_values = stats.holm(np.array([stats.p_value(value) for _, _, value in flat]))
+    tested = stats.with_shared_scatter([value for _, _, value in flat])
+    p_values = stats.holm(np.array([stats.p_value(value) for value in tested]))
     compared: dict[str, list[_Difference]] = {}
     for (name, cell, value), p in zip(flat, p_values, strict=True):
         compared.setdefault(name, []).append(_Difference(cell, value, bool(p < stats.LEVEL)))
