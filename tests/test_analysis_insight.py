@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from run_folders import config_of, write_run
 
-from analysis import claims, custom, figures, flatness, length_gain, load_runs, table
+from analysis import claims, custom, flatness, length_gain, load_runs, table
 from analysis.__main__ import main
 from analysis.made import MADE
+from analysis.show import figures
 from analysis.stats import Estimate
 from analysis.tables import Value
 
