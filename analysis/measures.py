@@ -60,6 +60,14 @@ class Measures:
                 meant = hint(name, known) or "; summary.json of a run names what it has"
                 raise ValueError(f"metric {name}: no finished run has it{meant}")
 
+    def has(self, name: str) -> bool:
+        """Some run has the metric, or one that a pattern fits."""
+        try:
+            self.check([name])
+        except ValueError:
+            return False
+        return True
+
     def of_runs(self, name: str, run_ids: Sequence[str]) -> Array:
         """One number per run (S,), NaN where a run has none or one that is not finite."""
         if name in PERCENT_OF:

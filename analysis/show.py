@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.build import build
+from analysis.columns import WIN_RATE
 from analysis.layouts import custom_layout, layout_named
+from analysis.measures import Measures
 from analysis.render import render
 from analysis.runs import Runs
 from analysis.tables import Table
@@ -55,13 +57,25 @@ def custom(
 ) -> Shown:
     """A table by names: settings for the rows, one to spread over columns, metrics or patterns (probe/*).
 
-    differences: those of the metrics that are compared with no noise, paired by seed.
+    differences: those of the metrics that are compared with no noise, paired by seed. A metric that no run has is named
+    below the table, so that a notebook runs on any source.
 
     Raises:
         ValueError: a setting does not exist, or there is no finished run.
     """
-    named = [",".join(names) or None for names in (metrics, differences)]
-    return Shown(build(runs, custom_layout(",".join(rows), columns, *named)))
+    measures = Measures(runs)
+    asked = list(metrics) or [WIN_RATE]
+    known = [name for name in asked if measures.has(name)]
+    missing = [name for name in asked if name not in known]
+    if not known and not runs.runs.empty:
+        return Shown(
+            [Table("custom", "Not measured for these runs", ["metric"], [], [([name], []) for name in missing])]
+        )
+    compared = [name for name in differences if name in known]
+    tables = build(runs, custom_layout(",".join(rows), columns, ",".join(known), ",".join(compared) or None))
+    if missing:
+        tables[-1].notes.append(f"not measured for these runs: {', '.join(missing)}")
+    return Shown(tables)
 
 
 @dataclass(frozen=True)

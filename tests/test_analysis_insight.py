@@ -144,3 +144,13 @@ def test_probes_are_compared_in_pairs_by_name(tmp_path: Path) -> None:
     heads = [column.header for column in found.columns]
     difference = found.rows[1][1][heads.index("trace - none")]
     assert mean_of(difference) == 0.5
+
+
+def test_a_metric_that_no_run_has_is_named_and_stops_no_notebook(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"), {"heldout/loss": 1.0})
+    runs = load_runs(tmp_path)
+    (some,) = custom(runs, metrics=["heldout/loss", "probe/trace"], differences=["probe/trace"])
+    assert "not measured for these runs: probe/trace" in some.notes
+    none = custom(runs, metrics=["probe/trace", "probe/*"])
+    assert "Not measured for these runs" in str(none)
+    assert "<td>probe/*</td>" in none._repr_html_()

@@ -51,7 +51,7 @@ def run_list(runs: Runs, records: Sequence[RunRecord]) -> dict[str, Any]:
                 "values": [visible(each.get(key, UNSET)) for key in varying],
                 "labels": label,
                 "numbers": [_number(run.final.get(name)) for name in names],
-                "url": run.origin if run.origin.startswith("https://") else None,
+                "url": run.origin if run.origin.startswith(("https://", "http://")) else None,
                 "judge": list(dict.fromkeys(judges)).index(judge),
             }
             for run, each, label, judge in zip(records, flat, labels, judges, strict=True)
