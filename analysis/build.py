@@ -141,7 +141,7 @@ def _group_columns(frame: Frame, group: str, compared: Compared) -> Iterator[Fil
     for name in (name for name in layout.differences if (name, group) in compared):
         yield from _difference_columns(frame, name, group, compared)
     for name in (name for name in layout.relative if name in shown):
-        header = f"{metric(name).header}, change to {layout.baseline}"
+        header = f"{metric(name).header}, relative change to {layout.baseline}"
         known = replace(_column(name, group), header=header, unit="%", better="neither", bound="")
         column = replace(known, decimals=1, signed=True, largest=_LARGEST_CHANGE)
         changes = [_relative(frame, name, row, group) for row in frame.rows]

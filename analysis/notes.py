@@ -25,7 +25,9 @@ def relative_note(layout: Layout, columns: Iterable[tuple[Column, Sequence[Value
     """What the brackets of a relative change are, where there is one."""
     if not layout.relative or not any("change to" in column.header for column, _ in columns):
         return ""
-    return f"change to {layout.baseline} in percent of its value: [95% t interval on the logarithm of the ratio]"
+    return (
+        f"relative change to {layout.baseline} in percent of its value: [95% t interval on the logarithm of the ratio]"
+    )
 
 
 def unrecorded_note(layout: Layout) -> str:

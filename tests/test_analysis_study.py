@@ -241,7 +241,7 @@ def test_symnoise_over_neftune_recomputed(runs: Runs, raw: Raw) -> None:
         ours, theirs = (np.array([run["wins"] for run in raw[noise, alpha]]) for noise in ("symnoise", "neftune"))
         points = estimate(found, labels_of("symnoise", alpha), "win rate - neftune")
         assert points.mean == pytest.approx((ours - theirs).mean())
-        percent = estimate(found, labels_of("symnoise", alpha), "win rate, change to neftune")
+        percent = estimate(found, labels_of("symnoise", alpha), "win rate, relative change to neftune")
         assert percent.mean == pytest.approx(100 * (ours.mean() / theirs.mean() - 1))
 
 
@@ -266,7 +266,7 @@ def test_overhead_recomputed(runs: Runs, raw: Raw) -> None:
         base = [run["steps"][-1]["train/flops"] for run in raw["none", 0.0]]
         change = 100 * (np.exp(np.mean(np.log(np.array(flops) / np.array(base)))) - 1)
         if key[0] != "none":
-            ours = estimate(found, labels_of(*key), "training FLOP, change to none")
+            ours = estimate(found, labels_of(*key), "training FLOP, relative change to none")
             assert ours.mean == pytest.approx(change, abs=1e-6)
 
 

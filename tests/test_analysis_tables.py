@@ -124,7 +124,7 @@ def test_differences_are_paired_by_seed_and_instruction(tmp_path: Path) -> None:
     rest = sum((rows[s][i] - seeds[s] - items[i] + grand) ** 2 for s in range(3) for i in range(24)) / 46
     variance = max(ms_seed + ms_item - rest, ms_seed, ms_item) / 72
     assert found.error == pytest.approx(math.sqrt(variance))
-    relative = estimate(table, ["symnoise", "5"], "win rate, change to none")
+    relative = estimate(table, ["symnoise", "5"], "win rate, relative change to none")
     expected = 100 * (mean(a["win"] for a in ours) / mean(b["win"] for b in base) - 1)
     assert relative.mean == pytest.approx(expected)
     assert cell(table, ["none", ""], "win rate - none") == ""
@@ -501,7 +501,7 @@ def test_compute_matched_compares_with_two_independent_draws_of_the_same_alpha(t
 def test_overhead_is_relative_to_no_noise(tmp_path: Path) -> None:
     sweep(tmp_path)
     [table] = tables_of(tmp_path, "overhead")
-    change = estimate(table, ["symnoise", "5"], "training, change to none")
+    change = estimate(table, ["symnoise", "5"], "training, relative change to none")
     assert change.mean == pytest.approx(100.0)
     assert math.isnan(change.low)
 
