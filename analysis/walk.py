@@ -35,6 +35,6 @@ def _children(folder: Path) -> list[Path]:
     """Folders before links to them, so that a link's target goes by its own name."""
     try:
         found = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir()]
-    except PermissionError:
+    except (PermissionError, NotADirectoryError):
         return []
     return sorted(found, key=lambda path: (path.is_symlink(), path.name))

@@ -2,6 +2,8 @@
 
     python -m benchmarks.loading                       # 200 runs, the project's limit is 10 seconds to all frames
     python -m benchmarks.loading --runs 500
+    python -m benchmarks.loading --source logs         # the same runs from offline W&B logs
+    python -m benchmarks.loading --source api          # and from a W&B server on this machine: first and second time
 
 The runs are synthetic and as large as real ones: every key that training logs at every step, and one answer and one
 verdict for each of AlpacaEval's 805 instructions. The folders were just written, so the files are in the page cache.
@@ -10,12 +12,17 @@ verdict for each of AlpacaEval's 805 instructions. The folders were just written
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import random
+import resource
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from analysis.build import build
 from analysis.layouts import LAYOUTS
@@ -23,6 +30,8 @@ from analysis.runs import Runs, load_runs
 from analysis.status import status
 from benchmarks._common import machine, table
 from tests.run_folders import config_of, write_run
+from tests.wandb_logs import path_of, rows_of, summary_of, tables_of, write_log
+from tests.wandb_server import StoredRun, wandb_server
 
 LOGGED = (
     *("train/loss", "train/penalty", "train/grad_norm", "train/lr", "train/documents", "train/rows", "train/tokens"),
@@ -40,16 +49,18 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--instructions", type=int, default=805)
+    parser.add_argument("--source", choices=("disk", "logs", "api"), default="disk")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_runs(root, arguments.runs, arguments.steps, arguments.instructions)
         megabytes = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 1e6
-        seconds = measure(root)
+        seconds = _MEASURES[arguments.source](root)
     print(machine())
     print(
         f"\n{arguments.runs} runs, {arguments.steps} steps, {arguments.instructions} instructions: {megabytes:.0f} MB\n"
     )
+    print(f"largest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB\n")
     rows = [(what, f"{wall:.2f}", f"{processor:.2f}") for what, (wall, processor) in seconds.items()]
     print(table(("what", "seconds", "processor seconds"), rows))
 
@@ -66,7 +77,40 @@ def write_runs(root: Path, runs: int, steps: int, instructions: int) -> None:
         write_run(root, config, {"heldout/loss": generator.random()}, preferences, lengths, history)
 
 
-def measure(root: Path) -> dict[str, tuple[float, float]]:
+def measure_logs(root: Path) -> dict[str, tuple[float, float]]:
+    """The runs as `tracking=offline` leaves them; only the logs are measured."""
+    logs = root / "logs"
+    for folder in [path for path in root.iterdir() if path.is_dir()]:
+        write_log(folder, logs)
+    return measure(logs)
+
+
+def measure_api(root: Path) -> dict[str, tuple[float, float]]:
+    """The runs on a server in another process's place: a thread of this one, so processor seconds are of both."""
+    with wandb_server() as server, tempfile.TemporaryDirectory() as cache:
+        for folder in root.iterdir():
+            server.runs["study", folder.name] = stored_run(folder)
+        os.environ |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": server.api_key, "NOISE_HARNESS_CACHE": cache}
+        first = measure("team/study")
+        requests = len(server.operations)
+        again = measure("team/study")
+        print(f"{requests} requests, then {len(server.operations) - requests}")
+    return {f"{what}, first": seconds for what, seconds in first.items()} | again
+
+
+def stored_run(folder: Path) -> StoredRun:
+    """A finished run as the server keeps it."""
+    run = StoredRun(folder.name, "study", "team", group="sweep", state="finished", heartbeat=1e9)
+    run.config = {"run": {"value": yaml.safe_load((folder / "config.yaml").read_text()), "desc": None}}
+    run.history = [{**row, "_step": row.pop("step")} for row in rows_of(folder)]
+    run.summary = summary_of(folder)
+    for name, rows in tables_of(folder).items():
+        table = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+        run.files[path_of(name)] = json.dumps(table).encode()
+    return run
+
+
+def measure(root: Path | str) -> dict[str, tuple[float, float]]:
     """Wall and processor seconds of each step; the first four together are what it takes to have all frames."""
     seconds: dict[str, tuple[float, float]] = {}
     runs: Runs = _timed(seconds, "runs and settings", lambda: _loaded(root))
@@ -82,7 +126,7 @@ def measure(root: Path) -> dict[str, tuple[float, float]]:
     return seconds
 
 
-def _loaded(root: Path) -> Runs:
+def _loaded(root: Path | str) -> Runs:
     runs = load_runs(root)
     assert len(runs.runs) == len(runs.configs)
     return runs
@@ -94,6 +138,8 @@ def _timed(seconds: dict[str, tuple[float, float]], what: str, function: Callabl
     seconds[what] = time.perf_counter() - start[0], time.process_time() - start[1]
     return result
 
+
+_MEASURES = {"disk": measure, "logs": measure_logs, "api": measure_api}
 
 if __name__ == "__main__":
     main()

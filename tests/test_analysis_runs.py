@@ -113,12 +113,20 @@ def test_a_broken_file_is_named(tmp_path: Path, file: str, content: str, message
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("nowhere", "no such folder"), ("a/b/c", "no such folder"), (".", "there is no run in it")],
+    [
+        ("nowhere", "no such folder"),
+        ("a/b/c", "no such folder"),
+        ("empty", "no such folder"),
+        (".", "there is no run in it"),
+        ("a-file.txt", "there is no run in it"),
+    ],
 )
 def test_a_source_without_runs_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty" / "inner").mkdir(parents=True)
+    (tmp_path / "a-file.txt").touch()
     with pytest.raises(ValueError, match=message):
         load_runs(source)
 

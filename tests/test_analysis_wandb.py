@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pandas.testing import assert_frame_equal
 from run_folders import config_of, write_run
-from wandb_logs import log_run
+from wandb_logs import log_run, write_log
 from wandb_server import StoredRun, WandbServer, wandb_server
 
 from analysis import Runs, load_runs
@@ -59,6 +59,15 @@ def test_offline_logs_give_the_frames_of_the_run_folders(sweep: Path) -> None:
     assert disk.preferences["model_wins"].isna().sum() == 2
     assert_same(load_runs(sweep / "logs"), disk)
     assert_same(load_runs(sweep / "logs" / "wandb"), disk)
+
+
+def test_the_benchmark_writes_logs_as_wandb_does(sweep: Path, tmp_path: Path) -> None:
+    finished = load_runs(sweep / "runs").runs["run_id"]
+    for name in finished:
+        write_log(sweep / "runs" / name, tmp_path)
+    for frame in FRAMES:
+        theirs = getattr(load_runs(sweep / "logs"), frame)
+        assert_frame_equal(getattr(load_runs(tmp_path), frame), theirs)
 
 
 def test_a_single_offline_run_is_a_source(sweep: Path) -> None:

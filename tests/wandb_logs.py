@@ -1,8 +1,11 @@
-"""Puts a run folder into W&B as harness/tracking.py does, with the tables complete."""
+"""Puts a run folder into W&B as harness/tracking.py does, with the tables complete: by wandb itself, or much faster."""
 
 from __future__ import annotations
 
 import json
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,77 @@ def log_run(folder: Path, root: Path) -> None:
         tables = {"generations": "model_outputs.json", "annotations": "annotations.json"}
         run.log({name: _table(_read(folder / file)) for name, file in tables.items()})
     run.finish(exit_code=0 if status == "finished" else 1)
+
+
+def write_log(folder: Path, root: Path) -> None:
+    """A log with the records that wandb writes for a finished run, without wandb, in milliseconds."""
+    place = root / "wandb" / f"offline-run-20260101_000000-{folder.name}"
+    (place / "files" / "media" / "table").mkdir(parents=True)
+    for name, rows in tables_of(folder).items():
+        table = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+        (place / "files" / path_of(name)).write_text(json.dumps(table), encoding="utf-8")
+    blocks = _blocks([record.SerializeToString() for record in _records(folder)])
+    (place / f"run-{folder.name}.wandb").write_bytes(blocks)
+
+
+def _records(folder: Path) -> Iterator[Any]:
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+
+    first = Record()
+    first.run.run_id = folder.name
+    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    first.run.config.update.add(key="run", value_json=json.dumps(settings))
+    yield first
+    for row in rows_of(folder):
+        record = Record()
+        record.history.step.num = row["step"]
+        for key, value in {**row, "_step": row["step"]}.items():
+            if key != "step":
+                record.history.item.add(nested_key=[key], value_json=json.dumps(value))
+        yield record
+    last = Record()
+    for key, value in summary_of(folder).items():
+        last.summary.update.add(nested_key=[key], value_json=json.dumps(value))
+    yield last
+    end = Record()
+    end.exit.exit_code = 0
+    yield end
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    final = {f"final/{name}": value for name, value in _read(folder / "summary.json")["final"].items()}
+    return final | {"status": "finished"} | {name: {"path": path_of(name)} for name in tables_of(folder)}
+
+
+def tables_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return {"generations": _read(folder / "model_outputs.json"), "annotations": _read(folder / "annotations.json")}
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def path_of(name: str) -> str:
+    return f"media/table/{name}.table.json"
+
+
+def _blocks(records: list[bytes]) -> bytes:
+    """LevelDB's log: chunks that end with each block of 32 KiB, the rest of a record in the next."""
+    data = bytearray(b":W&B" + b"\xe1\xbe\x00")
+    for record in records:
+        start, is_first, ends = 0, True, False
+        while not ends:
+            room = 32768 - len(data) % 32768
+            if room < 7:
+                data += bytes(room)
+                continue
+            chunk = record[start : start + room - 7]  # empty where just the head has room
+            start += len(chunk)
+            ends = start == len(record)
+            kind = (1 if ends else 2) if is_first else (4 if ends else 3)
+            data += struct.pack("<IHB", zlib.crc32(chunk, zlib.crc32(bytes([kind]))), len(chunk), kind) + chunk
+            is_first = False
+    return bytes(data)
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:

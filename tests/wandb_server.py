@@ -94,6 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == "/graphql":
             self._graphql(json.loads(body))
+        elif not self.path.endswith("/file_stream"):
+            self._reply(b"{}", 404)
         else:
             _, _, _entity, project, name, _stream = self.path.split("/")
             receive_stream(self.server.runs[unquote(project), unquote(name)], json.loads(body))
