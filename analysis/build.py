@@ -105,8 +105,10 @@ def _table(frame: Frame) -> Table:
     }
     columns = [column for group in frame.groups for column in _group_columns(frame, group, compared)]
     rows = [(list(row.labels.values()), [values[i] for _, values in columns]) for i, row in enumerate(frame.rows)]
-    title = f"{layout.title} ({frame.part.title})" if frame.part.shared else layout.title
+    part = frame.part
+    title = f"{layout.title} ({part.title})" if part.shared else layout.title
     said = [
+        "" if part.title == part.in_full else f"all settings of set {part.number}: {part.in_full}",
         interval_note(rows),
         unjudged_note(frame.measures, frame.rows) if WIN_RATE in shown else "",
         relative_note(layout, columns),

@@ -20,6 +20,8 @@ UNSET = "unset"
 # Batches that a noise.length other than the true one needs, and gets from train.layout=auto.
 _LAYOUT_OF_LENGTH = {"padded": "padded", "row": "packed"}
 _LAYOUT = "train.layout"
+# Characters of a title that need no shortening, of a value in a shortened one, and the settings that it names.
+_LONG_TITLE, _LONG_VALUE, _MOST_SETTINGS = 250, 40, 8
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Part:
 
     settings: pd.DataFrame
     shared: dict[str, str]
+    number: int = 1
 
     @property
     def finished(self) -> bool:
@@ -35,8 +38,22 @@ class Part:
         return bool((self.settings["status"] == "finished").any())
 
     @property
-    def title(self) -> str:
+    def in_full(self) -> str:
+        """Every shared setting."""
         return ", ".join(f"{key}={value or 'none'}" for key, value in self.shared.items())
+
+    @property
+    def title(self) -> str:
+        """The shared settings; of very many the first, how many more, and a number that tells this part from others."""
+        if len(self.in_full) <= _LONG_TITLE:
+            return self.in_full
+        first = [f"{key}={_cut(value or 'none', _LONG_VALUE)}" for key, value in self.shared.items()][:_MOST_SETTINGS]
+        return f"{', '.join(first)}, and more: set {self.number}"
+
+
+def _cut(value: str, most: int) -> str:
+    """At most so many characters, the last of them … where some are left out."""
+    return value if len(value) <= most else f"{value[: most - 1]}…"
 
 
 def settings_of(runs: Runs) -> pd.DataFrame:
@@ -114,4 +131,7 @@ def split(settings: pd.DataFrame, shown: Sequence[str]) -> list[Part]:
     if not keys:
         return [Part(settings, {})]
     groups = settings.groupby(keys, sort=True)
-    return [Part(part, dict(zip(keys, map(str, values), strict=True))) for values, part in groups]
+    return [
+        Part(part, dict(zip(keys, map(str, values), strict=True)), number)
+        for number, (values, part) in enumerate(groups, 1)
+    ]

@@ -739,3 +739,17 @@ def test_a_win_rate_of_any_kind_brings_its_companions() -> None:
         "judge/win_rate/koala",
     )
     assert with_companions(("heldout/loss",)) == ("heldout/loss",)
+
+
+def test_a_title_of_very_many_settings_is_short_and_the_rest_stands_below(tmp_path: Path) -> None:
+    settings = {f"train__{key}": f"a-rather-long-value-of-{key}" for key in ("lr", "optimizer", "layout", "freeze")}
+    settings |= {f"generate__{key}": f"a-rather-long-value-of-{key}" for key in ("prompt", "dtype", "backend", "kind")}
+    for seed in range(2):
+        write_run(tmp_path, config_of("none", seed=seed), name=f"plain-{seed}")
+        write_run(tmp_path, config_of("none", seed=seed, **settings), name=f"other-{seed}")
+    tables = tables_of(tmp_path)
+    assert len({table.title for table in tables}) == 2
+    [long] = [table for table in tables if any("a-rather-long-value-of-kind" in note for note in table.notes)]
+    assert long.title.endswith(("and more: set 1)", "and more: set 2)"))
+    assert len(long.title) < 450
+    assert len(long.notes[0]) > len(long.title)
