@@ -12,6 +12,9 @@ from analysis.arguments import chosen, parse, parser
 
 _EXTRA = "pip install 'noise-harness[report]' brings it"
 
+# Between two runs of a sweep none is running: watching ends when that was seen so many times in a row.
+_LOOKS = 2
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a user's mistake is one line on stderr and exit code 2."""
@@ -90,10 +93,12 @@ def _status(arguments: argparse.Namespace) -> str:
     from analysis.render import render
     from analysis.status import is_running, status
 
+    idle = 0
     while True:
         table = status(arguments.source, every=arguments.all, **chosen(arguments))
         text = render([table], arguments.format)
-        if arguments.watch is None or not is_running(table):
+        idle = 0 if is_running(table) else idle + 1
+        if arguments.watch is None or idle == _LOOKS:
             return text
         print(f"\033[H\033[J{text}" if sys.stdout.isatty() else text, flush=True)
         time.sleep(arguments.watch)

@@ -96,14 +96,15 @@ def _cells(run: RunRecord, now: float) -> list[Value]:
 
 
 def _progress(run: RunRecord, folder: RunFolder) -> str:
-    """Stages done of those asked for, and the training step while that stage is not done."""
+    """Stages done of those asked for, the one it is at, and its training step."""
     wanted: Sequence[str] = run.config.get("stages") or []
     done = [stage for stage in wanted if stage in folder.stages()]
     text = f"{len(done)} of {len(wanted)} stages"
-    if run.status in _AT_END or "train" in done:
+    left = [stage for stage in wanted if stage not in done]
+    if run.status in (*_AT_END, "diverged") or not left:
         return text
-    rows = folder.metrics()
-    return f"{text}, train: step {_steps(run, rows[-1])}" if rows else text
+    rows = folder.metrics() if left[0] == "train" else []
+    return f"{text}, {left[0]}{f': step {_steps(run, rows[-1])}' if rows else ''}"
 
 
 def _steps(run: RunRecord, row: dict[str, float]) -> str:

@@ -171,6 +171,9 @@ def test_status_says_how_far_and_why_not(runs: Path) -> None:
     assert str(found[running.name][2]).startswith("1 min 3")
     assert found["tiny-neftune-a5-s1"][3] == "ValueError: row 3 has no output"
     assert found["tiny-symnoise-a5-s0"][1] == "3 of 3 stages"
+    at_judge = write_run(runs, config_of("neftune", seed=4), status="incomplete")
+    (at_judge / "stages.json").write_text(json.dumps({"train": {"seconds": 1.0}, "generate": {"seconds": 1.0}}))
+    assert rows(status("runs"))[at_judge.name][1] == "2 of 3 stages, judge"
 
 
 def test_status_says_how_many_runs_wait(tmp_path: Path) -> None:
@@ -256,11 +259,12 @@ def test_watching_ends_with_the_last_run(runs: Path, monkeypatch: pytest.MonkeyP
 
     def wait(seconds: float) -> None:
         waits.append(seconds)
-        lock.__exit__(None, None, None)
+        if len(waits) == 1:
+            lock.__exit__(None, None, None)
 
     monkeypatch.setattr("analysis.__main__.time.sleep", wait)
     assert main(["status", "runs", "--watch"]) == 0
-    assert waits == [10.0]
+    assert waits == [10.0, 10.0]  # a second look: between two runs none is running
 
 
 @pytest.mark.usefixtures("runs")
