@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from analysis.offline import find_logs
 
 FRAMES = ("runs", "configs", "history", "generations", "preferences")
 API_KEY = "0" * 40
+ODD = '</script>\u202e\u05d0 \U0001f600 e\u0301 \x00\x1b[31m \u2028\r\n\t\\" NaN'
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,13 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     final = {"train/loss": 2.0, "heldout/loss": 1 / 3}
     preferences = [1.0, None, 1.7, 2.0]
     settings = {"alpha": 5.0, "train__lr": 5e-5}
-    write_run(root / "runs", config_of("neftune", seed=0, **settings), final, preferences, [3, 0, 7, 9], history)
+    finished = write_run(
+        root / "runs", config_of("neftune", seed=0, **settings), final, preferences, [3, 0, 7, 9], history
+    )
+    for name, key in (("model_outputs.json", "output"), ("annotations.json", "output_2")):
+        rows = json.loads((finished / name).read_text())
+        rows[2][key], rows[3][key] = ODD, "x" * 50_000
+        (finished / name).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
     write_run(root / "runs", config_of("none", seed=1), final, preferences, history=history)
     write_run(root / "runs", config_of("symnoise", seed=0), final, status="diverged")
     write_run(root / "runs", config_of("symnoise", seed=1), status="failed")
@@ -57,6 +65,8 @@ def test_offline_logs_give_the_frames_of_the_run_folders(sweep: Path) -> None:
     assert len(disk.runs) == 2
     assert len(disk.history) == 4
     assert disk.preferences["model_wins"].isna().sum() == 2
+    assert ODD in disk.generations["output"].tolist()
+    assert disk.generations["length"].max() == 50_000
     assert_same(load_runs(sweep / "logs"), disk)
     assert_same(load_runs(sweep / "logs" / "wandb"), disk)
 
