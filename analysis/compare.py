@@ -22,6 +22,9 @@ from harness.record import read_json
 
 # Where a run was recorded and as what number of a sweep: different for any two runs.
 _RECORDING = ("harness.", "tracking.", "output_dir")
+# Metrics that come from verdicts.
+_JUDGED = "judge/"
+_NAN = float("nan")
 # Parts of provenance.json that can change a result; the command and the time of the start differ anyway.
 _PROVENANCE = ("git", "python", "versions", "hardware")
 
@@ -47,7 +50,9 @@ def find_run(name: str, source: str) -> RunRecord:
         ValueError: none does, or several do.
     """
     if Path(name).is_dir() and run_folders(Path(name)) == [Path(name)]:
-        return read_folders(Path(name))[0]
+        if not (alone := read_folders(Path(name))):
+            raise ValueError(f"run {name!r}: its config.yaml is not one of this harness")
+        return alone[0]
     records = read_records(source)
     found = [run for run in records if run.run_id == name] or [run for run in records if name in run.run_id]
     if len(found) != 1:
@@ -92,13 +97,20 @@ def _provenance_table(first: RunRecord, second: RunRecord) -> list[Table]:
 
 
 def _results_table(first: RunRecord, second: RunRecord) -> Table:
-    """Every final number of either run; the difference is second - first, relative to first."""
+    """Every final number of either run; the difference is second - first, relative to first.
+
+    Verdicts of different judges have none.
+    """
     columns = [*_heads(first, second), Column("difference"), Column("relative", "%", 1, signed=True)]
     table = Table("results", "Results", ["metric"], columns)
     table.rows.append((["status"], [first.status, second.status, "", ""]))
+    comparable = judge_of(first) == judge_of(second)
     for name in sorted({*first.final, *second.final}):
         values = [run.final.get(name) for run in (first, second)]
-        table.rows.append(([name], [*(_number(name, value) for value in values), *_changes(name, *values)]))
+        changes: list[Value] = ["", ""]
+        if comparable or not name.startswith(_JUDGED):
+            changes = _changes(name, *values)
+        table.rows.append(([name], [*(_number(name, value) for value in values), *changes]))
     table.notes += _verdict_notes(first, second)
     return table
 
@@ -109,7 +121,7 @@ def _heads(first: RunRecord, second: RunRecord) -> list[Column]:
 
 
 def _number(name: str, value: float | None) -> Value:
-    return value if value is None else Column("", decimals=metric(name).decimals).number(value)
+    return _NAN if value is None else Column("", decimals=metric(name).decimals).number(value)
 
 
 def _changes(name: str, ours: float | None, theirs: float | None) -> list[Value]:

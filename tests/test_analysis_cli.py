@@ -125,7 +125,7 @@ def test_compare_shows_settings_results_and_verdicts(runs: Path) -> None:
     assert rows(results)["heldout/loss"] == ["2.000", "1.500", "-0.500", -25.0]
     assert rows(results)["judge/win_rate"][:3] == ["37.5", "50.0", "+12.5"]
     assert rows(results)["judge/win_rate"][3] == pytest.approx(100 / 3)
-    assert rows(results)["only"] == [None, "3", "", ""]
+    assert rows(results)["only"] == [pytest.approx(float("nan"), nan_ok=True), "3", "", ""]
     assert "better on 1, worse on 1, equal on 2: +12.5 points" in results.notes[0]
 
 
@@ -149,6 +149,10 @@ def test_compare_does_not_mix_judges(runs: Path) -> None:
     other = write_run(runs, config_of("none", judge__name="gpt4"), name="other")
     notes = compare(str(other), "symnoise")[1].notes
     assert notes == ["different judges (gpt4 and reference): their win rates do not compare"]
+    assert rows(compare(str(other), "symnoise")[1])["judge/win_rate"][2:] == ["", ""]
+    (other / "config.yaml").write_text("alpha: 1\n")
+    with pytest.raises(ValueError, match=r"other': its config\.yaml is not one of this harness"):
+        compare(str(other), "symnoise")
 
 
 def test_status_says_how_far_and_why_not(runs: Path) -> None:
