@@ -95,7 +95,7 @@ class Pictures:
     __repr__ = __str__
 
 
-def figures(runs: Runs, *names: str, most: int | None = MOST) -> Pictures:
+def draw_figures(runs: Runs, *names: str, most: int | None = MOST) -> Pictures:
     """Figures by name (see `python -m analysis figures --only list`) of the largest sets of runs; needs matplotlib.
 
     Raises:

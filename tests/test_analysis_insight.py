@@ -10,7 +10,7 @@ from run_folders import config_of, write_run
 from analysis import claims, custom, flatness, length_gain, load_runs, table
 from analysis.__main__ import main
 from analysis.made import MADE
-from analysis.show import figures
+from analysis.show import draw_figures
 from analysis.stats import Estimate
 from analysis.tables import Value
 
@@ -131,7 +131,7 @@ def test_a_notebook_shows_the_largest_sets_of_runs_and_counts_the_others(tmp_pat
     assert "train.lr=0.2" not in shown
     assert "2 more tables" in shown
     assert "train.lr=0.2" in str(tables)
-    said = str(figures(load_runs(tmp_path), "length_histograms"))
+    said = str(draw_figures(load_runs(tmp_path), "length_histograms"))
     assert said.count("Answer lengths") == 4
     assert "length_histograms: not drawn for 2 of the sets of runs: left out here" in said
 

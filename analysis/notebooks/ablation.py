@@ -21,7 +21,7 @@ import os
 import pandas as pd
 from IPython.display import display
 
-from analysis import figures, load_runs, table
+from analysis import draw_figures, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -43,7 +43,7 @@ display(runs.excluded[["run_id", "status", "reason"]])
 table(runs, "ablation")
 
 # %%
-figures(runs, "forest")
+draw_figures(runs, "forest")
 
 # %% [markdown]
 # ## Absolute and relative

@@ -18,7 +18,7 @@
 # %%
 import os
 
-from analysis import custom, figures, flatness, load_runs, table
+from analysis import custom, draw_figures, flatness, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -31,7 +31,7 @@ runs = load_runs(SOURCE)
 table(runs, "alpha_grid")
 
 # %%
-figures(runs, "alpha_curves")
+draw_figures(runs, "alpha_curves")
 
 # %% [markdown]
 # ## How flat it is

@@ -18,7 +18,7 @@
 # %%
 import os
 
-from analysis import custom, figures, length_gain, load_runs, table
+from analysis import custom, draw_figures, length_gain, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -31,7 +31,7 @@ runs = load_runs(SOURCE)
 table(runs, "alpha_grid")
 
 # %%
-figures(runs, "win_rate_by_length", "length_histograms")
+draw_figures(runs, "win_rate_by_length", "length_histograms")
 
 # %% [markdown]
 # ## Win rate among answers of the same length

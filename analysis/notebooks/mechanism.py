@@ -18,7 +18,7 @@
 # %%
 import os
 
-from analysis import custom, figures, load_runs, table
+from analysis import custom, draw_figures, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -44,7 +44,7 @@ CURVATURE = ["probe/curvature/rademacher/5", "probe/trace", "probe/top_eigenvalu
 custom(runs, metrics=CURVATURE, differences=CURVATURE)
 
 # %%
-figures(runs, "curvature")
+draw_figures(runs, "curvature")
 
 # %% [markdown]
 # ## Overfitting
@@ -55,7 +55,7 @@ figures(runs, "curvature")
 table(runs, "overfitting")
 
 # %%
-figures(runs, "losses")
+draw_figures(runs, "losses")
 
 # %% [markdown]
 # ## What it costs, and whether training stays stable

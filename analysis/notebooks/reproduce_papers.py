@@ -18,7 +18,7 @@
 # %%
 import os
 
-from analysis import checklist, claims, figures, load_runs, table
+from analysis import checklist, claims, draw_figures, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")
@@ -63,7 +63,7 @@ table(runs, "symnoise_gain")
 table(runs, "symnoise_fig1")
 
 # %%
-figures(runs, "categories")
+draw_figures(runs, "categories")
 
 # %% [markdown]
 # ## NEFTune
