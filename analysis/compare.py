@@ -50,7 +50,8 @@ def find_run(name: str, source: str) -> RunRecord:
         ValueError: none does, or several do.
     """
     if Path(name).is_dir() and run_folders(Path(name)) == [Path(name)]:
-        if not (alone := read_folders(Path(name))):
+        alone = read_folders(Path(name))
+        if not alone or alone[0].status == "foreign":
             raise ValueError(f"run {name!r}: its config.yaml is not one of this harness")
         return alone[0]
     records = read_records(source)

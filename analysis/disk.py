@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from analysis.source import DIVERGED, RUNNING, Details, RunRecord, is_of_harness
+from analysis.source import DIVERGED, FOREIGN, RUNNING, Details, RunRecord, is_of_harness
 from analysis.walk import folders
 from harness.record import RunFolder, read_json
 
@@ -41,13 +41,19 @@ class FolderDetails(Details):
 
 
 def read_folders(root: Path) -> list[RunRecord]:
-    """Every run at or below `root`; folders with a config.yaml of another program are none.
+    """Every run at or below `root`; one whose settings are not the harness's is foreign.
+
+    Folders with nothing of a run but a config.yaml are another program's, and none.
 
     Raises:
         ValueError: a file in a run folder does not hold what it should; the message names the file.
     """
     configs = ((folder, _read_config(folder / "config.yaml")) for folder in run_folders(root))
-    return [_record(folder, config) for folder, config in configs if is_of_harness(config)]
+    return [_record(folder, config) for folder, config in configs if is_of_harness(config) or _is_run(folder)]
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("stages.json", "done", "failed"))
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -60,6 +66,8 @@ def _is_wandb(folder: Path) -> bool:
 
 
 def _record(folder: Path, config: dict[str, Any]) -> RunRecord:
+    if not is_of_harness(config):
+        return RunRecord(folder.name, "foreign", {}, {}, str(folder), Details(), FOREIGN)
     is_locked = _is_locked(folder)  # first: a run that ends while it is looked at has ended, and was not interrupted
     done, failed = folder / "done", folder / "failed"
     final: dict[str, float] = {}

@@ -80,7 +80,8 @@ def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str
             unit = "points" if known.unit == "%" else known.unit
             span = _span(*(Column("", decimals=known.decimals).number(size) for size in (min(sizes), max(sizes))))
             notes.append(
-                f"a true difference in {known.header} is found with 80% power{corrected} from {span} {unit} on"
+                f"a true difference in {known.header} is found with 80% power{corrected} from {span} {unit} on, "
+                "if seeds and instructions scatter as they did here"
             )
     return notes
 

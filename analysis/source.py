@@ -11,7 +11,7 @@ from typing import Any, Literal
 # finished and diverged runs reached their end; failed ones stopped with an error; running and incomplete ones have
 # no end yet, and only the former have a process that can still reach it; foreign ones are not the harness's.
 STATUSES = ("finished", "diverged", "failed", "running", "incomplete", "foreign")
-DIVERGED, RUNNING, FOREIGN = "training met NaN or infinity", "not finished yet", "not written by this harness"
+DIVERGED, RUNNING, FOREIGN = "training met NaN or infinity", "not finished yet", "its settings are not this harness's"
 
 Part = Literal["history", "outputs", "annotations"]
 

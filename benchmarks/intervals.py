@@ -4,7 +4,7 @@
     python -m benchmarks.intervals --tables 2000
 
 Every table has a baseline and K noises without effect, S seeds each, which answer the same I instructions: wins are
-drawn from the instruction's own difficulty (0.2 to 0.6) plus the run's own shift (normal, standard deviation in points).
+drawn from the instruction's own difficulty (0.2 to 0.6) plus the run's own shift (normal, the deviation in points).
 Printed, in percent of the simulated tables: intervals of a difference that hold the truth; tables with a false alarm
 after Holm, with each row's own scatter and with the shared one that the tables use; and how often a true difference is
 found that is as large as the table's detectable one (its median over tables).

@@ -225,3 +225,16 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path: Path) -> None:
     folder.chmod(0o500)
     assert len(load_runs(tmp_path).preferences) == 4
     folder.chmod(0o700)
+
+
+def test_a_run_whose_settings_are_not_ours_is_named_and_a_strangers_config_is_none(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("none"))
+    config = config_of("neftune", 5)
+    del config["noise"]
+    write_run(tmp_path, {**config, "noise": {"name": "neftune"}}, name="old")
+    (tmp_path / "old" / "config.yaml").write_text("model: {name: tiny}\n", encoding="utf-8")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text("a: 1\n", encoding="utf-8")
+    runs = load_runs(tmp_path)
+    assert runs.runs["run_id"].tolist() == ["tiny-none-s0"]
+    assert runs.excluded[["run_id", "status"]].to_numpy().tolist() == [["old", "foreign"]]
