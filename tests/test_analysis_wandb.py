@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pandas.testing import assert_frame_equal
 from run_folders import config_of, write_run
-from wandb_logs import log_run, write_log
+from wandb_logs import log_run, wait_for_end, write_log
 from wandb_server import StoredRun, WandbServer, wandb_server
 
 from analysis import Runs, load_runs
@@ -295,6 +295,7 @@ def test_what_the_harness_tracks_is_what_it_wrote(compose: Callable, tmp_path: P
             patch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
         tracker = Tracker(config, "tracked", RunFolder(root / "tracked"))
         tracker.finish({**final, "generate/characters": 10.0}, {}, "finished")
+    wait_for_end(root)
     disk, copy = load_runs(root), load_runs(root / "wandb")
     for name in ("runs", "configs", "history"):
         assert_frame_equal(getattr(copy, name), getattr(disk, name), obj=name)
@@ -315,5 +316,6 @@ def test_a_failure_reaches_the_copy_with_its_reason(
         for name in ("DATA", "CACHE", "CONFIG"):
             patch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
         Tracker(config, status, RunFolder(root / status)).abort(reason)
+    wait_for_end(root)
     [found] = load_runs(root / "wandb").excluded.to_dict("records")
     assert (found["status"], found["reason"]) == (status, reason or "interrupted: exit code 1")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from analysis.offline import find_logs, read_log
 
 
 def log_run(folder: Path, root: Path) -> None:
@@ -40,6 +43,15 @@ def log_run(folder: Path, root: Path) -> None:
         tables = {"generations": "model_outputs.json", "annotations": "annotations.json"}
         run.log({name: _table(_read(folder / file)) for name, file in tables.items()})
     run.finish(exit_code=0 if status == "finished" else 1)
+    wait_for_end(root)
+
+
+def wait_for_end(root: Path) -> None:
+    """Until all logs below `root` have their last record: wandb's service writes it a moment after `finish` returns."""
+    until = time.monotonic() + 20
+    while any(read_log(path).exit_code is None for path in find_logs(root)):
+        assert time.monotonic() < until, "a log without an end"
+        time.sleep(0.01)
 
 
 def write_log(folder: Path, root: Path) -> None:
