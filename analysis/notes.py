@@ -81,7 +81,7 @@ def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str
             span = _span(*(Column("", decimals=known.decimals).number(size) for size in (min(sizes), max(sizes))))
             notes.append(
                 f"a true difference in {known.header} is found with 80% power{corrected} from {span} {unit} on, "
-                "if seeds and instructions scatter as they did here"
+                "if runs scatter as these do"
             )
     return notes
 
