@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,10 @@ import yaml
 
 from analysis.source import DIVERGED, FOREIGN, RUNNING, Details, RunRecord, is_of_harness
 from analysis.walk import folders
-from harness.record import RunFolder, read_json
+from harness.record import RunFolder, read_json, whole_text
 
 # The C parser reads 500 configs in about a second; the pure one needs ten.
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# Half of a pair of UTF-16 units: JSON can name it, no file or frame can hold it.
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class FolderDetails(Details):
@@ -109,12 +106,7 @@ def _read_rows(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     rows = _checked(path, read_json(path), keys)
-    return [{key: _whole(value) for key, value in row.items()} for row in rows]
-
-
-def _whole(value: Any) -> Any:
-    """Text with U+FFFD where a character is torn; anything else unchanged."""
-    return _HALF_CHARACTER.sub("\ufffd", value) if isinstance(value, str) and not value.isascii() else value
+    return [{key: whole_text(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
 
 
 def _checked(path: Path, rows: Any, keys: Sequence[str]) -> list[dict[str, Any]]:

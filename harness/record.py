@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from harness.secrets import redact
 
 METRICS = "metrics.jsonl"
 STEPS = "steps.jsonl"  # loss and gradient norm of every step
+# Half of a pair of UTF-16 units: JSON can name it, no file, frame or database can hold it.
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -32,6 +35,11 @@ def write_text(path: Path, text: str) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def whole_text(text: str) -> str:
+    """The text with U+FFFD in the place of torn characters, so that it can be written."""
+    return text if text.isascii() else _HALF_CHARACTER.sub("\ufffd", text)
 
 
 def write_json(path: Path, value: Any) -> None:

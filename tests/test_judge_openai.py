@@ -136,6 +136,14 @@ def test_garbage_is_no_verdict_and_is_asked_again_next_time(body: Any, tmp_path:
             assert store.spent(OpenAIJudge(settings).identity).calls == 12
 
 
+def test_half_a_character_in_a_reply_is_kept_as_such(tmp_path: Path) -> None:
+    with serve(lambda *_: completion("A \ud83d")) as server:
+        verdicts = ask(OpenAIJudge(config(server.url, order="alpaca_eval")), pairs(2), tmp_path / "v.sqlite")
+        stored = ask(OpenAIJudge(config(server.url, order="alpaca_eval")), pairs(2), tmp_path / "v.sqlite")
+    assert [verdict.raw for verdict in verdicts] == [verdict.raw for verdict in stored] == ["A \ufffd"] * 2
+    assert len(server.requests) == 2
+
+
 def test_nothing_but_garbage_stops_early(tmp_path: Path) -> None:
     with serve(lambda *_: completion("qwerty")) as server:
         judge = OpenAIJudge(config(server.url, unparsed_retries=0))

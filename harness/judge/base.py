@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from harness.record import whole_text
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -50,6 +52,10 @@ class Verdict:
     calls: int = 0
     served: str = ""
     correct: bool | None = None
+
+    def __post_init__(self) -> None:
+        # A reply's JSON can name half a character, which neither the store nor annotations.json could hold.
+        object.__setattr__(self, "raw", whole_text(self.raw))
 
 
 @dataclass(frozen=True)
