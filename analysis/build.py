@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.columns import TOGETHER, WIN_RATE, metric, with_companions
+from analysis.columns import TOGETHER, WIN_RATE, metric, unit_of_difference, with_companions
 from analysis.layout import Layout
 from analysis.measures import Measures
 from analysis.notes import (
@@ -212,7 +212,7 @@ def _difference_columns(frame: Frame, name: str, group: str, compared: Compared)
     if all(value == "" for values in compared.values() for value in values):
         return
     known, found = metric(name), compared[name, group]
-    unit = "points" if known.unit == "%" else known.unit
+    unit = unit_of_difference(name)
     header = f"{known.header} - {frame.layout.baseline}"
     yield Column(header, unit, known.decimals, signed=True, group=group, bound=header), found
     tested = _tested(frame, compared)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis import stats
-from analysis.columns import LENGTH, WIN_RATE, metric
+from analysis.columns import LENGTH, WIN_RATE, metric, unit_of_difference
 from analysis.insight import per_study
 from analysis.measures import Measures
 from analysis.rows import Row
@@ -73,6 +73,7 @@ def claims(runs: Runs) -> Shown:
     heads = [
         *(Column(header, is_text=True) for header in ("source", "alpha", "runs")),
         Column("difference", decimals=None, signed=True),
+        Column("unit", is_text=True),
         Column("p (Holm)", smallest=0.001),
         Column("detectable", decimals=None),
         Column("status", is_text=True),
@@ -81,7 +82,7 @@ def claims(runs: Runs) -> Shown:
         f"status: {AGREE} or {CONTRADICT} where p < {stats.LEVEL} after Holm's correction over the table; {OPEN} is no"
         " refutation: a true difference under `detectable` would usually have been missed",
         f"at the papers' alphas, {_LEAST} to {_MOST}; {NOT_RUN}: not with both noises and a common seed there",
-        "differences in the metric's own unit, points for win rates; ± half of a 95% t interval",
+        "± half of a 95% t interval",
     ]
     return per_study(runs, Table("claims", "The papers' claims and these runs", ["claim"], heads, [], notes), _rows)
 
@@ -92,11 +93,12 @@ def _rows(measures: Measures, rows: list[Row]) -> Iterator[tuple[list[str], list
     p_values = stats.holm(np.array([stats.p_value(found) for found in tested]))
     level = stats.LEVEL / max(1, int(np.isfinite(p_values).sum()))
     for test, found, p in zip(tests, tested, p_values, strict=True):
-        sizes: list[Value] = [test.found, float(p), stats.detectable(found, level=level)]
+        sizes: list[Value] = [test.found, unit_of_difference(test.claim.metric), float(p)]
+        sizes.append(stats.detectable(found, level=level))
         yield [test.text], [test.claim.source, test.alpha, f"{test.found.runs}", *sizes, _status(test, p)]
     known = {test.claim for test in tests}
     for claim in (claim for claim in CLAIMS if tests and claim not in known):
-        yield [claim.text(claim.noise, claim.base)], [claim.source, "", "", "", "", "", NOT_RUN]
+        yield [claim.text(claim.noise, claim.base)], [claim.source, "", "", "", "", "", "", NOT_RUN]
 
 
 def _status(test: _Test, p: float) -> str:

@@ -74,6 +74,12 @@ def metric(name: str) -> Metric:
     return _BY_NAME.get(name) or _part(name) or _probe(name) or Metric(name, name)
 
 
+def unit_of_difference(name: str) -> str:
+    """Percentages differ in points; a relative change would be in percent."""
+    unit = metric(name).unit
+    return "points" if unit == "%" else unit
+
+
 def _part(name: str) -> Metric | None:
     """judge/win_rate/CATEGORY or judge/accuracy/SPLIT."""
     whole, _, part = name.rpartition("/")

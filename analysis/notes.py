@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.columns import CONTROLLED, metric
+from analysis.columns import CONTROLLED, metric, unit_of_difference
 from analysis.layout import Layout
 from analysis.measures import Measures
 from analysis.rows import BEST, CHOSEN, MEAN, Row
@@ -77,7 +77,7 @@ def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str
         sizes = [size for size in found if not np.isnan(size)]
         if sizes:
             known = metric(name)
-            unit = "points" if known.unit == "%" else known.unit
+            unit = unit_of_difference(name)
             span = _span(*(Column("", decimals=known.decimals).number(size) for size in (min(sizes), max(sizes))))
             notes.append(
                 f"a true difference in {known.header} is found with 80% power{corrected} from {span} {unit} on, "

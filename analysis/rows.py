@@ -71,8 +71,16 @@ def rows_of(layout: Layout, part: Part, published: pd.DataFrame, measures: Measu
         rows = [_with_mean(row, names, measures) for row in rows]
     for labels in published_labels(layout, published, rows):
         if not any(row.matches(labels) for row in rows):
-            rows.append(Row({key: labels.get(key, "") for key in layout.rows}, {}))
+            rows.append(Row(_completed(labels, layout.rows, rows), {}))
     return sorted(rows, key=lambda row: sort_labels(list(row.labels.values())))
+
+
+def _completed(labels: dict[str, str], keys: Sequence[str], rows: Sequence[Row]) -> dict[str, str]:
+    """All labels of a row that only a paper has; what the paper does not name is as in our rows of the same noise."""
+    alike = [row.labels for row in rows if row.labels.get("noise") == labels.get("noise")]
+    found = {key: {each[key] for each in alike if each[key]} for key in keys}
+    ours = {key: values.pop() for key, values in found.items() if key.startswith("noise.") and len(values) == 1}
+    return {key: labels.get(key, ours.get(key, "")) for key in keys}
 
 
 def groups_of(layout: Layout, part: Part, published: pd.DataFrame) -> list[str]:

@@ -81,6 +81,10 @@ def test_claims_are_held_against_paired_differences_at_the_papers_alphas(tmp_pat
     assert found["neftune > none: length"] == ["contradicts"]
     assert found["neftune > none: win rate"] == ["not shown"]
     assert found["symnoise > neftune: win rate"] == ["not run"]
+    (table,) = claims(load_runs(tmp_path))
+    units = {text: values[4] for (text,), values in table.rows}
+    assert units["neftune < none: held-out loss"] == "nats"
+    assert units["neftune > none: win rate"] == "points"
 
 
 def test_two_noises_are_compared_at_one_alpha_with_common_seeds(tmp_path: Path) -> None:

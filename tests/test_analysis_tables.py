@@ -753,3 +753,11 @@ def test_a_title_of_very_many_settings_is_short_and_the_rest_stands_below(tmp_pa
     assert long.title.endswith(("and more: set 1)", "and more: set 2)"))
     assert len(long.title) < 450
     assert len(long.notes[0]) > len(long.title)
+
+
+def test_a_published_row_takes_the_noises_own_settings_from_our_runs(tmp_path: Path) -> None:
+    """NEFTune Table 6 has alpha 10 and 15, which were not run here: still uniform noise without a pair."""
+    sweep(tmp_path, seeds=1, dataset__name="alpaca")
+    [table] = tables_of(tmp_path, "symnoise_table3")
+    theirs = [labels for labels, values in table.rows if labels[0] == "neftune" and labels[-1] == "15"]
+    assert theirs == [["neftune", "uniform", "none", "15"]]
