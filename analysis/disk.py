@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,10 @@ from harness.record import RunFolder, read_json, whole_text
 
 # The C parser reads 500 configs in about a second; the pure one needs ten.
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+# struct flock of Linux, 64 bits: type, whence, start, length, process.
+_RECORD_LOCK = "hhqqi4x"
 
 
 class FolderDetails(Details):
@@ -79,7 +86,10 @@ def _record(folder: Path, config: dict[str, Any]) -> RunRecord:
         error = read_json(failed)
         reason = f"{error.get('type', 'Error')}: {error.get('message', '')}".strip()
     else:
-        status, reason = "incomplete", "interrupted: neither done nor failed, and no process on this machine holds it"
+        status, reason = (
+            "incomplete",
+            "interrupted: neither done nor failed, and no process that can be seen from here holds it",
+        )
     if status == "diverged":
         reason = DIVERGED
     return RunRecord(folder.name, status, config, final, str(folder), FolderDetails(folder), reason, finished_at)
@@ -121,10 +131,21 @@ def _checked(path: Path, rows: Any, keys: Sequence[str]) -> list[dict[str, Any]]
 
 
 def _is_locked(folder: Path) -> bool:
-    """Whether a process on this machine holds the run; looking takes no lock itself."""
+    """Whether a process holds the run, on this machine or another that shares the folder; looking takes no lock."""
     table, lock = Path("/proc/locks"), folder / ".lock"
     if not table.is_file() or not lock.is_file():
         return False
     rows = (line.split() for line in table.read_text().splitlines())
     held = {row[5].rpartition(":")[2] for row in rows if len(row) > 5 and row[1] == "FLOCK"}
-    return str(lock.stat().st_ino) in held
+    return str(lock.stat().st_ino) in held or _is_locked_elsewhere(lock)
+
+
+def _is_locked_elsewhere(lock: Path) -> bool:
+    """Whether another machine holds the file: NFS makes a record lock of our kind of lock, which can be asked for."""
+    question = struct.pack(_RECORD_LOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        with open(lock, "rb") as file:
+            answer = fcntl.fcntl(file, fcntl.F_GETLK, question)
+    except OSError:  # no lock service, or not ours to read
+        return False
+    return bool(struct.unpack(_RECORD_LOCK, answer)[0] != fcntl.F_UNLCK)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from run_folders import config_of, write_run
 
 from analysis import load_runs
-from analysis.selection import flatten
+from analysis.selection import flatten, read_records
 from harness.record import RunFolder
 
 
@@ -238,3 +240,21 @@ def test_a_run_whose_settings_are_not_ours_is_named_and_a_strangers_config_is_no
     runs = load_runs(tmp_path)
     assert runs.runs["run_id"].tolist() == ["tiny-none-s0"]
     assert runs.excluded[["run_id", "status"]].to_numpy().tolist() == [["old", "foreign"]]
+
+
+@pytest.mark.skipif(not Path("/proc/locks").is_file(), reason="locks are looked up in Linux's /proc")
+def test_a_run_that_another_machine_holds_is_running(tmp_path: Path) -> None:
+    """NFS shows another node's lock as a record lock, which a process of this machine can hold as well."""
+    folder = write_run(tmp_path, config_of("none"), status="incomplete")
+    assert read_records(tmp_path)[0].status == "incomplete"
+    code = (
+        "import fcntl, sys\nfile = open(sys.argv[1], 'w')\nfcntl.lockf(file, fcntl.LOCK_EX)\n"
+        "print('held', flush=True)\nsys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(folder / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert read_records(tmp_path)[0].status == "running"
+        holder.communicate("")
+    assert read_records(tmp_path)[0].status == "incomplete"
