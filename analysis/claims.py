@@ -13,6 +13,7 @@ from analysis.insight import per_study
 from analysis.measures import Measures
 from analysis.rows import Row
 from analysis.runs import Runs
+from analysis.settings import plain_name
 from analysis.show import Shown
 from analysis.stats import Estimate
 from analysis.tables import Column, Table, Value
@@ -123,4 +124,4 @@ def _tests(measures: Measures, rows: list[Row], claim: Claim) -> Iterator[_Test]
 
 def _is(row: Row, noise: str) -> bool:
     """The noise itself, or the one variant of it that these runs have: "neftune (length=true)"."""
-    return row.labels["noise"].partition(" (")[0] == noise
+    return plain_name(row.labels["noise"]) == noise

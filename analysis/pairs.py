@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analysis.layout import Layout
 from analysis.rows import Row
-from analysis.settings import BASELINE, BUDGET
+from analysis.settings import BASELINE, BUDGET, plain_name
 
 Pairs = tuple[list[str], list[str]]
 
@@ -42,7 +42,7 @@ def _baseline(layout: Layout, rows: Sequence[Row], row: Row, group: str) -> Row 
 
 
 def _name(row: Row) -> str | None:
-    return row.labels["noise"].partition(" (")[0] if "noise" in row.labels else None
+    return plain_name(row.labels["noise"]) if "noise" in row.labels else None
 
 
 def _details(row: Row) -> str:

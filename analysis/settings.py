@@ -113,6 +113,11 @@ def section_labels(settings: pd.DataFrame, section: str) -> pd.Series:
     return labels
 
 
+def plain_name(label: str) -> str:
+    """A section's label without what tells it from others of that name: "neftune" of "neftune (length=padded)"."""
+    return label.partition(" (")[0]
+
+
 def split(settings: pd.DataFrame, shown: Sequence[str]) -> list[Part]:
     """Parts of the runs, one for each combination of settings that `shown` leaves out.
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.settings import BASELINE
+from analysis.settings import BASELINE, plain_name
 from analysis.visible import lines_of
 
 INK, GRID, PAPER = "#1a1b1c", "#d9dadb", "#ffffff"
@@ -90,11 +90,6 @@ def looks(noises: Iterable[str]) -> dict[str, Look]:
         places.append(_free(places) if own is None or own in places else own)
         found[name] = _look(places[-1])
     return found
-
-
-def plain_name(noise: str) -> str:
-    """A noise's name without what tells it from others of that name."""
-    return noise.partition(" (")[0]
 
 
 def _free(taken: list[int]) -> int:
