@@ -63,7 +63,7 @@ docs: $(STAMP) ## the documentation site into site/, links checked (no network)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
 
 base-model: $(STAMP) ## pretrain tiny_base anew into runs/tiny_base (about half an hour of one core; GPU if present; resumable)
-	$(BIN)/python -m harness.builtin.pretrain --folder runs/tiny_base
+	$(BIN)/python -m experiments.tiny_base.pretrain --folder runs/tiny_base
 
 alpaca-eval: ## the environment of the real alpaca_eval package, for judge=alpaca_eval
 	$(PYTHON) -m venv .venv-alpaca-eval

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from analysis.arguments import chosen, parse, parser
+from analysis.commands.arguments import chosen, parse, parser
 
 _EXTRA = "pip install 'noise-harness[report]' brings it"
 
@@ -52,9 +52,9 @@ def _write(text: str, output: str | None) -> int:
 
 
 def _table(arguments: argparse.Namespace) -> str:
-    from analysis.layout import Layout
-    from analysis.layouts import LAYOUTS, custom_layout, layout_named
-    from analysis.made import MADE
+    from analysis.tables.computed.registry import MADE
+    from analysis.tables.layout import Layout
+    from analysis.tables.layouts import LAYOUTS, custom_layout, layout_named
 
     if arguments.name == "list":
         titles = {name: layout.title for name, layout in LAYOUTS.items()} | {n: each.title for n, each in MADE.items()}
@@ -69,9 +69,9 @@ def _table(arguments: argparse.Namespace) -> str:
         raise ValueError(f"{flags}: only for the table custom, not {arguments.name}")
     elif arguments.name not in MADE:
         layout = layout_named(arguments.name)
-    from analysis.build import build
-    from analysis.render import render
-    from analysis.runs import load_runs
+    from analysis.render.formats import render
+    from analysis.sources.runs import load_runs
+    from analysis.tables.build import build
 
     runs = load_runs(arguments.source, **chosen(arguments))
     noises = sorted(runs.runs["noise"].dropna().unique())
@@ -83,15 +83,15 @@ def _table(arguments: argparse.Namespace) -> str:
 
 
 def _compare(arguments: argparse.Namespace) -> str:
-    from analysis.compare import compare
-    from analysis.render import render
+    from analysis.commands.compare import compare
+    from analysis.render.formats import render
 
     return render(compare(arguments.first, arguments.second, arguments.source), arguments.format)
 
 
 def _status(arguments: argparse.Namespace) -> str:
-    from analysis.render import render
-    from analysis.status import is_running, status
+    from analysis.commands.status import is_running, status
+    from analysis.render.formats import render
 
     idle = 0
     while True:
@@ -105,10 +105,10 @@ def _status(arguments: argparse.Namespace) -> str:
 
 
 def _dashboard(arguments: argparse.Namespace) -> str:
-    from analysis.runs import load_runs
+    from analysis.sources.runs import load_runs
 
     try:
-        from analysis.dashboard import save, specification, workspace
+        from analysis.commands.dashboard import save, specification, workspace
     except ImportError as error:
         raise ValueError(f"dashboard: {error}; pip install 'noise-harness[dashboard]' brings it") from error
     found = workspace(arguments.project, load_runs(arguments.source or arguments.project))
@@ -117,7 +117,7 @@ def _dashboard(arguments: argparse.Namespace) -> str:
 
 def _notebooks(arguments: argparse.Namespace) -> str:
     try:
-        from analysis.execute import execute
+        from analysis.commands.notebooks import execute
     except ImportError as error:
         raise ValueError(f"notebooks: {error}; pip install 'noise-harness[notebooks]' brings it") from error
     chosen = arguments.only.split(",") if arguments.only else ()
@@ -129,7 +129,7 @@ def _figures(arguments: argparse.Namespace) -> str:
         from analysis.figures import FIGURES, write_figures
     except ImportError as error:
         raise ValueError(f"figures: {error}; {_EXTRA}") from error
-    from analysis.runs import load_runs
+    from analysis.sources.runs import load_runs
 
     if arguments.only == "list":
         return "".join(f"{name:<20}needs {kind.needs}\n" for name, kind in FIGURES.items())

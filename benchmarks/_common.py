@@ -55,7 +55,7 @@ def composed(*overrides: str) -> Config:
 
     from harness.cli import conf_dir, enable_plugins
     from harness.config import defaults
-    from harness.plan import config_from
+    from harness.pipeline.plan import config_from
 
     enable_plugins()
     ConfigStore.instance().store(name="schema", node=defaults())
@@ -114,7 +114,7 @@ def matmul_rate(
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         rows, inner, columns = 8192, 4096, 4096
-    from harness.linear import product
+    from harness.models.onednn import product
 
     shapes = ((rows, inner), (columns, inner), (rows, columns))
     x, weight, gradient = (torch.randn(shape, device="cuda" if on_gpu else "cpu").to(dtype) for shape in shapes)

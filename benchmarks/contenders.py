@@ -20,17 +20,17 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel
 
 from benchmarks._common import ROOT, composed
-from harness.allocation import kept_memory
-from harness.attention import packed_attention
-from harness.batching import IGNORE_INDEX, Document, micro_batches
 from harness.context import Run
 from harness.data import Example
-from harness.encode import encode_examples
-from harness.linear import fast_linear
-from harness.loss import ResponseLoss
+from harness.data.batching import IGNORE_INDEX, Document, micro_batches
+from harness.data.tokenize import encode_examples
+from harness.models.attention import packed_attention
+from harness.models.onednn import fast_linear
 from harness.record import RunFolder
-from harness.schedule import batch_at
-from harness.train import fit
+from harness.system.memory_allocation import kept_memory
+from harness.train.loop import fit
+from harness.train.loss import ResponseLoss
+from harness.train.schedule import batch_at
 
 BATCH = 8
 LEARNING_RATE = 5e-5
@@ -160,7 +160,7 @@ class _Steps:
 
 
 def harness_loop(setting: Setting, precision: str, overrides: tuple[str, ...] = ()) -> Result:
-    """The stage `train` as users run it, with its default micro-batches: harness.train.fit."""
+    """The stage `train` as users run it, with its default micro-batches: harness.train.loop.fit."""
     documents, clock = setting.documents(), Clock()
     config = composed(
         *("train=finetune", f"train.batch_size={BATCH}", f"train.precision={precision}", "noise=none"),

@@ -24,9 +24,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from benchmarks._common import ROOT, both_orders, machine, spread, table
 from harness.config import EvalSetConfig
 from harness.data import load_eval_items
-from harness.generation import Completion, GenerationSettings, generate
-from harness.linear import product
-from harness.prompts import alpaca
+from harness.data.prompts import alpaca
+from harness.generate.backends import Completion, GenerationSettings, generate
+from harness.models.onednn import product
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 ONE_BY_ONE = "generate, one by one"

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from benchmarks._common import ROOT, installed, machine, table
-from harness.attention import segment_attention
-from harness.varlen import Kernel, choose_kernel, varlen_attention
+from harness.models.attention import segment_attention
+from harness.models.varlen import Kernel, choose_kernel, varlen_attention
 
 LENGTHS = (5, 300, 1, 77, 512, 129)
 TRAINING = {

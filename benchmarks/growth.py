@@ -28,12 +28,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks._common import ROOT, both_orders, machine, table
-from harness.allocation import kept_memory
-from harness.attention import packed_attention
-from harness.batching import IGNORE_INDEX, Document, micro_batches
-from harness.encode import encode_examples
-from harness.linear import fast_linear
-from harness.loss import ResponseLoss
+from harness.data.batching import IGNORE_INDEX, Document, micro_batches
+from harness.data.tokenize import encode_examples
+from harness.models.attention import packed_attention
+from harness.models.onednn import fast_linear
+from harness.system.memory_allocation import kept_memory
+from harness.train.loss import ResponseLoss
 
 
 @dataclass(frozen=True)

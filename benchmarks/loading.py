@@ -24,10 +24,10 @@ from typing import Any
 
 import yaml
 
-from analysis.build import build
-from analysis.layouts import LAYOUTS
-from analysis.runs import Runs, load_runs
-from analysis.status import status
+from analysis.commands.status import status
+from analysis.sources.runs import Runs, load_runs
+from analysis.tables.build import build
+from analysis.tables.layouts import LAYOUTS
 from benchmarks._common import machine, table
 from tests.run_folders import config_of, write_run
 from tests.wandb_logs import path_of, rows_of, summary_of, tables_of, write_log

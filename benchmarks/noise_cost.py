@@ -30,15 +30,15 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks._common import both_orders, machine, spread, table
-from harness.allocation import kept_memory
-from harness.attention import packed_attention
-from harness.batching import Batch, Document, micro_batches
 from harness.config import NoiseConfig
-from harness.linear import fast_linear
-from harness.loss import ResponseLoss
+from harness.data.batching import Batch, Document, micro_batches
+from harness.models.attention import packed_attention
+from harness.models.onednn import fast_linear
 from harness.noise import PRESETS, EmbeddingNoise, Noise, noise_generators, perturb
 from harness.noise.inject import PairMode
-from harness.regularisers import Piece, method_of
+from harness.system.memory_allocation import kept_memory
+from harness.train.loss import ResponseLoss
+from harness.train.methods import Piece, method_of
 
 SMOLLM2_135M = LlamaConfig(
     vocab_size=49152,
@@ -75,7 +75,7 @@ def documents_of(count: int, length: int) -> list[Document]:
 
 
 def harness_step(objective: ResponseLoss, batch: Batch, preset: str, mode: PairMode, accelerator: Accelerator) -> None:
-    """Forward and backward as harness.train makes them; "none" is the loop without any hook."""
+    """Forward and backward as harness.train.loop makes them; "none" is the loop without any hook."""
     noise = Noise(**PRESETS[preset])
     if noise.distribution == "none":
         loss, targets = objective(batch)

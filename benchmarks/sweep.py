@@ -69,8 +69,8 @@ def starting(arguments: argparse.Namespace, folder: Path) -> list[Row]:
 
 def loading(arguments: argparse.Namespace, _folder: Path) -> list[Row]:
     """Model and tokenised data of a job, the first in a process and the later ones."""
-    from harness.documents import load_documents
-    from harness.model import load_model
+    from harness.data.documents import load_documents
+    from harness.models.load import load_model
 
     overrides = [f"model={arguments.model}"]
     if arguments.data:

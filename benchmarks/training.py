@@ -34,8 +34,8 @@ from benchmarks._common import (
     table,
 )
 from benchmarks.contenders import BATCH, CONTENDERS, SIZES, Result, Setting
-from harness.batching import IGNORE_INDEX
-from harness.linear import onednn_is_faster
+from harness.data.batching import IGNORE_INDEX
+from harness.models.onednn import onednn_is_faster
 
 
 def run_alone(name: str, setting: Setting) -> Result:

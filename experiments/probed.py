@@ -2,7 +2,7 @@
 
 Reads every RUNS/*/probes.json and writes table.md, runs.csv, curvature.png and machine.json into FOLDER. A value of a
 run is compared with that of another run of the same seed on the same example along the same directions; the interval
-counts seeds and examples as samples (analysis.stats.mean_over_seeds_and_instructions).
+counts seeds and examples as samples (analysis.stats.estimates.mean_over_seeds_and_instructions).
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ def _job(composed: DictConfig) -> Any:
 
     overrides = list(HydraConfig.get().overrides.task)
     if composed.harness.run_id is not None:
-        from harness.pipeline import execute
-        from harness.plan import config_from
+        from harness.pipeline.plan import config_from
+        from harness.pipeline.runner import execute
 
         return execute(config_from(composed, overrides))
     try:
@@ -91,14 +91,14 @@ def _job(composed: DictConfig) -> Any:
 
 def _single(composed: DictConfig, overrides: list[str]) -> Any:
     """Plan, check and do one run; in a sweep the sweeper has planned already."""
-    from harness.plan import config_from, make_plan
+    from harness.pipeline.plan import config_from, make_plan
 
     config = config_from(composed, overrides)
     plan = make_plan([config])
     if not plan.announce():
         return None
-    from harness.pipeline import execute
-    from harness.prepare import prepare
+    from harness.pipeline.prepare import prepare
+    from harness.pipeline.runner import execute
 
     print(*prepare(plan), sep="\n", file=sys.stderr)
 
@@ -109,14 +109,14 @@ def _print_redacted(kind: type[BaseException], error: BaseException, trace: Trac
     """Python's own report of an uncaught exception, without secrets."""
     import traceback
 
-    from harness.secrets import redact
+    from harness.record.secrets import redact
 
     sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _report(error: Exception) -> int:
-    from harness.plan import RunFailed
-    from harness.secrets import redact
+    from harness.pipeline.plan import RunFailed
+    from harness.record.secrets import redact
 
     print(f"error: {redact(one_line(error))}", file=sys.stderr)
     return 1 if isinstance(error, RunFailed) else 2

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.config import Config
-from harness.progress import Progress
 from harness.record import RunFolder
-from harness.signals import Stop
-from harness.tracking import Tracker
+from harness.record.tracking import Tracker
+from harness.system.progress import Progress
+from harness.system.signals import Stop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,7 +34,7 @@ class Run:
             ValueError: there is none; the run was not trained, or with train.keep_model=false.
         """
         if self.model is None:
-            from harness.model import load_trained
+            from harness.models.load import load_trained
 
             weights, train = self.folder / "model", self.config.train
             if not weights.is_dir():
@@ -45,7 +45,7 @@ class Run:
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer saved beside the trained weights, else the model's: a run folder alone is enough."""
-        from harness.model import load_saved_tokenizer, load_tokenizer
+        from harness.models.load import load_saved_tokenizer, load_tokenizer
 
         weights = self.folder / "model"
         return load_saved_tokenizer(weights) if weights.is_dir() else load_tokenizer(self.config.model)

@@ -39,7 +39,7 @@ def compose(tmp_path: Path) -> Callable:
 
     from harness.cli import conf_dir, enable_plugins
     from harness.config import Config, defaults
-    from harness.plan import config_from
+    from harness.pipeline.plan import config_from
 
     enable_plugins()
     ConfigStore.instance().store(name="schema", node=defaults())

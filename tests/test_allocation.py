@@ -6,7 +6,7 @@ import resource
 import pytest
 import torch
 
-from harness.allocation import kept_memory
+from harness.system.memory_allocation import kept_memory
 
 MIB = 2**20
 

@@ -13,11 +13,11 @@ import pytest
 from run_folders import config_of, write_run
 
 from analysis.__main__ import main
-from analysis.compare import compare
-from analysis.layouts import LAYOUTS
-from analysis.made import MADE
-from analysis.status import age, status
-from analysis.tables import Table
+from analysis.commands.compare import compare
+from analysis.commands.status import age, status
+from analysis.render.table import Table
+from analysis.tables.computed.registry import MADE
+from analysis.tables.layouts import LAYOUTS
 from harness.record import RunFolder
 
 
@@ -287,6 +287,6 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("analysis.runs.load_runs", interrupt)
+    monkeypatch.setattr("analysis.sources.runs.load_runs", interrupt)
     assert main(["table"]) == 130
     assert capsys.readouterr().err == "interrupted\n"

@@ -9,10 +9,10 @@ from run_folders import config_of, write_run
 
 from analysis import claims, custom, flatness, length_gain, load_runs, table
 from analysis.__main__ import main
-from analysis.made import MADE
-from analysis.show import draw_figures
+from analysis.notebook import draw_figures
+from analysis.render.table import Value
 from analysis.stats import Estimate
-from analysis.tables import Value
+from analysis.tables.computed.registry import MADE
 
 
 def mean_of(value: Value) -> float:

@@ -16,13 +16,13 @@ from test_analysis_tables import estimate, sweep, tables_of
 
 from analysis import custom, load_runs
 from analysis import table as analysis_table
-from analysis.build import build
-from analysis.cells import blocks, cell_text
-from analysis.latex import escaped
-from analysis.layouts import LAYOUTS, custom_layout
-from analysis.render import render
+from analysis.render.blocks import blocks, cell_text
+from analysis.render.formats import render
+from analysis.render.latex import escaped
+from analysis.render.table import Column, stacked
 from analysis.stats import Estimate
-from analysis.tables import Column, stacked
+from analysis.tables.build import build
+from analysis.tables.layouts import LAYOUTS, custom_layout
 
 
 def test_csv_has_full_precision_and_one_line_per_row(tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ from run_folders import config_of, write_run
 
 from analysis import load_runs
 from analysis.__main__ import main
+from analysis.render.visible import visible
 from analysis.report.answers import pack_answers
 from analysis.report.page import report_page
 from analysis.report.runlist import ordered
 from analysis.report.text import embedded_json
-from analysis.visible import visible
 
 SCRIPT = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'><b>bold</b>"
 BIDI = "safe \u202egnp.exe\u202c end \u200f\u2066x\u2069 \u0007"

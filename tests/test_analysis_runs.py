@@ -13,7 +13,7 @@ import pytest
 from run_folders import config_of, write_run
 
 from analysis import load_runs
-from analysis.selection import flatten, read_records
+from analysis.sources.select import flatten, read_records
 from harness.record import RunFolder
 
 
@@ -154,8 +154,8 @@ def test_summary_without_numbers_is_nan(tmp_path: Path) -> None:
 
 
 def test_what_decides_no_result_splits_no_table() -> None:
-    from analysis.selection import _NOT_CONTENT_KEYS
-    from harness.identity import _NO_RESULT
+    from analysis.sources.select import _NOT_CONTENT_KEYS
+    from harness.record.identity import _NO_RESULT
 
     theirs = {f"{section}.{key}" for section, keys in _NO_RESULT.items() for key in keys}
     assert theirs - _NOT_CONTENT_KEYS == {"judge.name"}  # a table's label: two names are never one judge

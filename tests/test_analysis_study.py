@@ -22,9 +22,9 @@ import yaml
 from conftest import ROOT
 
 from analysis import Runs, custom, load_runs, table
+from analysis.render.table import Table, Value
 from analysis.stats import Estimate
-from analysis.tables import Table, Value
-from harness.builtin import generate
+from harness.data.builtin import generate
 
 SETTINGS = [
     *("dataset.size=64", "dataset.heldout=8", "train.batch_size=8", "train.max_steps=16", "train.log_every=1"),

@@ -15,13 +15,13 @@ import pytest
 from run_folders import config_of, write_run
 
 from analysis import checklist, load_runs, stats
-from analysis.build import build
-from analysis.columns import TOGETHER, with_companions
-from analysis.layouts import LAYOUTS, custom_layout, layout_named
-from analysis.published import published
-from analysis.render import FORMATS, render
+from analysis.render.formats import FORMATS, render
+from analysis.render.table import Published, Table, Value
 from analysis.stats import Estimate
-from analysis.tables import Published, Table, Value
+from analysis.study.metrics import TOGETHER, with_companions
+from analysis.study.published import published
+from analysis.tables.build import build
+from analysis.tables.layouts import LAYOUTS, custom_layout, layout_named
 
 
 def sweep(root: Path, seeds: int = 3, items: int = 24, **settings: object) -> None:

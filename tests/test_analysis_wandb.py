@@ -19,7 +19,7 @@ from wandb_logs import log_run, wait_for_end, write_log
 from wandb_server import StoredRun, WandbServer, wandb_server
 
 from analysis import Runs, load_runs
-from analysis.offline import find_logs
+from analysis.sources.wandb_offline import find_logs
 
 FRAMES = ("runs", "configs", "history", "generations", "preferences")
 API_KEY = "0" * 40
@@ -240,7 +240,7 @@ def test_a_busy_server_is_asked_again(synced: WandbServer, part: str, monkeypatc
 def test_a_server_that_falls_silent_ends_the_wait(
     synced: WandbServer, operation: str, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("analysis.fetch._PATIENCE_S", 1.0)
+    monkeypatch.setattr("analysis.sources.fetch._PATIENCE_S", 1.0)
     monkeypatch.setenv("NOISE_HARNESS_CACHE", str(Path(os.environ["NOISE_HARNESS_CACHE"]) / operation))
     for run in synced.runs.values():
         run.exported = 0
@@ -284,7 +284,7 @@ def test_what_w_and_b_refuses_is_one_line(source: str, key: str, message: str, m
 def test_what_the_harness_tracks_is_what_it_wrote(compose: Callable, tmp_path: Path) -> None:
     """The tracker itself, not its stand-in: config, history, final numbers and end."""
     from harness.record import RunFolder
-    from harness.tracking import Tracker
+    from harness.record.tracking import Tracker
 
     config = compose("noise=symnoise", "alpha=5", "tracking=offline", "tracking.group=sweep")
     root = Path(config.output_dir)
@@ -307,7 +307,7 @@ def test_a_failure_reaches_the_copy_with_its_reason(
 ) -> None:
     """An error is a failure; Ctrl-C and SIGTERM are none: the same command goes on."""
     from harness.record import RunFolder
-    from harness.tracking import Tracker
+    from harness.record.tracking import Tracker
 
     config = compose("noise=neftune", "tracking=offline")
     root = Path(config.output_dir)

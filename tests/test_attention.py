@@ -4,9 +4,9 @@ import pytest
 import torch
 from tiny_models import VOCABULARY, random_documents, tiny_model
 
-from harness.attention import SEGMENTS, packed_attention, segment_attention, supports_packing
-from harness.batching import micro_batches
-from harness.loss import hidden_states
+from harness.data.batching import micro_batches
+from harness.models.attention import SEGMENTS, packed_attention, segment_attention, supports_packing
+from harness.train.loss import hidden_states
 
 
 def reference_attention(query, key, value, segments, window=None, scaling=None):

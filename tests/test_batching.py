@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.batching import IGNORE_INDEX, Batch, Document, micro_batches
+from harness.data.batching import IGNORE_INDEX, Batch, Document, micro_batches
 
 
 def document(index: int, length: int, prompt: int = 1) -> Document:

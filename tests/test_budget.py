@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import tiny_model
 
-from harness.budget import Cost, ModelSize, Plan, flops, plan, squared_lengths
-from harness.identity import run_id
-from harness.pipeline import execute
-from harness.plan import folder_of
-from harness.schedule import batch_at, documents_seen, unique_examples
+from harness.config.budget import Cost, ModelSize, Plan, flops, plan, squared_lengths
+from harness.pipeline.plan import folder_of
+from harness.pipeline.runner import execute
+from harness.record.identity import run_id
+from harness.train.schedule import batch_at, documents_seen, unique_examples
 
 SCHEDULES = st.tuples(st.integers(1, 40), st.integers(1, 6), st.integers(1, 30), st.integers(1, 4))
 

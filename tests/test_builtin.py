@@ -11,9 +11,9 @@ from random import Random
 
 import pytest
 
-from harness.builtin import SPLITS, family_names, generate, split_of, words
-from harness.builtin.core import FAMILIES, LEVELS
-from harness.builtin.phrasing import render
+from harness.data.builtin import SPLITS, family_names, generate, split_of, words
+from harness.data.builtin.core import FAMILIES, LEVELS
+from harness.data.builtin.phrasing import render
 
 ALL_FAMILIES = [*family_names("train"), *family_names("unseen")]
 
@@ -239,8 +239,8 @@ def test_an_empty_set_is_empty():
 
 FINGERPRINT = """
 import hashlib, sys
-from harness.builtin import generate
-from harness.builtin.corpus import sentences
+from harness.data.builtin import generate
+from harness.data.builtin.corpus import sentences
 text = repr([generate(split, 90, seed=7) for split in ("train", "heldout", "unseen")])
 corpus = sentences(7)
 text += "".join(next(corpus) for _ in range(300))

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.builtin import check, family_names, generate
-from harness.builtin.core import FAMILIES
+from harness.data.builtin import check, family_names, generate
+from harness.data.builtin.core import FAMILIES
 
 ALL_FAMILIES = [*family_names("train"), *family_names("unseen")]
 

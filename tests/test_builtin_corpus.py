@@ -6,9 +6,9 @@ import re
 from itertools import islice
 from random import Random
 
-from harness.builtin import family_names, generate, split_of
-from harness.builtin.core import FAMILIES, LEVELS
-from harness.builtin.corpus import keyed_sentences, sentences
+from harness.data.builtin import family_names, generate, split_of
+from harness.data.builtin.core import FAMILIES, LEVELS
+from harness.data.builtin.corpus import keyed_sentences, sentences
 
 
 def test_corpus_states_only_problems_of_the_train_split():

@@ -15,7 +15,7 @@ from tokenizers_by_hand import byte_tokenizer
 
 from harness.config import CleaningConfig, DatasetConfig
 from harness.data import load_dataset
-from harness.documents import tokenise
+from harness.data.documents import tokenise
 
 ROOT = Path(__file__).parents[1]
 ROWS = [{"instruction": f"Say {n}", "output": "yes " * (1 + n % 7)} for n in range(40)]
@@ -95,7 +95,7 @@ def test_processes_that_start_together_tokenise_once(data):
     """Three processes, one tokenisation: two of them wait for the first and read what it wrote."""
     code = (
         "import sys; from transformers import AutoTokenizer; from harness.config import DatasetConfig\n"
-        "from harness.documents import tokenise\n"
+        "from harness.data.documents import tokenise\n"
         "tokenizer = AutoTokenizer.from_pretrained('harness/assets/tiny_tokenizer')\n"
         "found = tokenise(DatasetConfig(name='local', path=sys.argv[1], heldout=5), tokenizer)\n"
         "print(found.origin); print(sum(map(len, found.train)))"

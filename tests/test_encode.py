@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tokenizers_by_hand import CHATML_TEMPLATE, byte_tokenizer
 
-from harness.batching import IGNORE_INDEX, micro_batches
 from harness.data import Example
-from harness.encode import EncodingRules, encode_examples
+from harness.data.batching import IGNORE_INDEX, micro_batches
+from harness.data.tokenize import EncodingRules, encode_examples
 
 BYTES = byte_tokenizer()
 TALK = Example("ab", "", "cd", "row 1", system="S", more=(("e", "fg"), ("h", "i")))

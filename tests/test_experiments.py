@@ -24,11 +24,11 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 
 from analysis.figures import FIGURES
-from analysis.layouts import LAYOUTS
+from analysis.tables.layouts import LAYOUTS
 from harness.cli import conf_dir, enable_plugins, with_builtin_tasks
 from harness.config import Config, defaults
-from harness.pipeline import execute
-from harness.plan import config_from, folder_of
+from harness.pipeline.plan import config_from, folder_of
+from harness.pipeline.runner import execute
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(path.parent.name for path in ROOT.glob("experiments/*/study.yaml"))

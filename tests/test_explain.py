@@ -9,15 +9,15 @@ import torch
 from test_pipeline import SMALL
 from tiny_models import random_documents
 
-from harness.attention import packed_attention
-from harness.batching import micro_batches
-from harness.explain import explain
-from harness.explain.estimate import activations, memory, size_of
-from harness.explain.papers import facts, recipe_for
-from harness.loss import hidden_states
-from harness.model import load_model
-from harness.skeleton import skeleton
-from harness.trainable import make_trainable
+from harness.data.batching import micro_batches
+from harness.models.adapters import make_trainable
+from harness.models.attention import packed_attention
+from harness.models.load import load_model
+from harness.models.meta import skeleton
+from harness.pipeline.explain import explain
+from harness.pipeline.explain.estimate import activations, memory, size_of
+from harness.pipeline.explain.papers import facts, recipe_for
+from harness.train.loss import hidden_states
 
 PAPERS = {
     "neftune_paper": ["noise=neftune", "model=llama2_7b"],

@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from harness.config import Config
 from harness.export import export
 from harness.export.card import model_card
-from harness.model import load_trained
-from harness.pipeline import execute
-from harness.plan import folder_of
+from harness.models.load import load_trained
+from harness.pipeline.plan import folder_of
+from harness.pipeline.runner import execute
 
 LORA = [*SMALL, "train.method=lora", "train.lora.rank=4", "train.lr=0.01"]
 

@@ -20,8 +20,8 @@ from test_sweep import sweep
 
 from analysis import load_runs
 from harness.config import Config
-from harness.pipeline import execute
-from harness.plan import RunFailed, folder_of, make_plan
+from harness.pipeline.plan import RunFailed, folder_of, make_plan
+from harness.pipeline.runner import execute
 from harness.record import METRICS, RunFolder
 
 # Stages long enough to be hit: 60 instructions, 30 steps.

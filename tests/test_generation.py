@@ -25,10 +25,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from harness.generation import Completion, GenerationSettings, generate, supports
-from harness.generation.hf import batches, left_pad
-from harness.generation.penalty import apply_repetition_penalty
-from harness.generation.settings import Request, plan_requests
+from harness.generate.backends import Completion, GenerationSettings, generate, supports
+from harness.generate.hf import batches, left_pad
+from harness.generate.penalty import apply_repetition_penalty
+from harness.generate.settings import Request, plan_requests
 
 VOCABULARY, PAD = 61, 2
 COMMON: dict[str, Any] = {

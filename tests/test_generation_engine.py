@@ -19,13 +19,13 @@ from transformers import (
     MistralForCausalLM,
 )
 
-import harness.generation.decoder as decoder_module
-import harness.generation.linear as linear_module
+import harness.generate.decoder as decoder_module
+import harness.models.packed_linear as linear_module
 from harness.config import ModelConfig
-from harness.generation import GenerationSettings, generate, supports
-from harness.generation.cache import SlotCache, bytes_per_token, rows_within
-from harness.generation.linear import FusedLinear, can_prepack
-from harness.model import load_model, load_tokenizer
+from harness.generate.backends import GenerationSettings, generate, supports
+from harness.generate.cache import SlotCache, bytes_per_token, rows_within
+from harness.models.load import load_model, load_tokenizer
+from harness.models.packed_linear import FusedLinear, can_prepack
 
 SIZES: dict[str, Any] = {
     "vocab_size": 40,

@@ -17,8 +17,8 @@ from test_generation import PAD, PROMPTS, tiny
 from transformers import AutoModelForCausalLM
 
 from harness.config import Config
-from harness.generation import GenerationSettings, generate
-from harness.plan import check_backend
+from harness.generate.backends import GenerationSettings, generate
+from harness.pipeline.plan import check_backend
 
 
 class SamplingParams:

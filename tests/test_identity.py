@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.identity import resolve_path, run_id, stage_fingerprint
+from harness.record.identity import resolve_path, run_id, stage_fingerprint
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ from judge_server import completion, serve
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from harness.config import JudgeConfig
-from harness.judge.alpaca_eval import CHUNK, AlpacaEvalJudge
 from harness.judge.annotations import order_is_switched
 from harness.judge.ask import ask
 from harness.judge.audit import judge_config
 from harness.judge.base import Comparison
-from harness.judge.local_lm import LocalLMJudge
-from harness.judge.reward import RewardJudge
-from harness.judge.similarity import SimilarityJudge, embed
+from harness.judge.judges.alpaca_eval import CHUNK, AlpacaEvalJudge
+from harness.judge.judges.local_lm import LocalLMJudge
+from harness.judge.judges.reward import RewardJudge
+from harness.judge.judges.similarity import SimilarityJudge, embed
 
 TOKENIZER = Path(__file__).parents[1] / "harness" / "assets" / "tiny_tokenizer"
 PROMPT = "{instruction} A: {output_1} B: {output_2} Which?"
@@ -149,7 +149,7 @@ def test_similarity_prefers_the_closer_answer(tmp_path: Path) -> None:
 def test_embeddings_do_not_depend_on_the_padding() -> None:
     from transformers import AutoModel
 
-    from harness.judge.local_model import load
+    from harness.judge.judges.local_model import load
 
     tokenizer, model = load(AutoModel, minilm())
     alone = embed(tokenizer, model, ["short"])

@@ -14,12 +14,12 @@ from harness.config import JudgeConfig
 from harness.judge.annotations import order_is_switched, read_model_outputs
 from harness.judge.ask import HOPELESS, ask
 from harness.judge.base import Comparison, Verdict
-from harness.judge.prompting import fill, label_probability, parse_label
+from harness.judge.judges.prompting import fill, label_probability, parse_label
 from harness.judge.store import VerdictStore
 from harness.metrics import win_rate
 
 pytest.importorskip("openai", reason="needs the extra `judge`")
-from harness.judge.openai import OpenAIJudge
+from harness.judge.judges.openai import OpenAIJudge
 
 
 def config(url: str, **changes: Any) -> JudgeConfig:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.config import Config, parse
 from harness.judge.base import Comparison
-from harness.judge.registry import check_judge, load_judge
+from harness.judge.judges.registry import check_judge, load_judge
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "add-a-judge.md"
 Compose = Callable[..., Config]

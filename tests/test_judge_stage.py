@@ -18,19 +18,19 @@ from judge_server import completion, serve
 from harness.config import Config, JudgeConfig
 from harness.context import Run
 from harness.data import load_eval_items
-from harness.generate import output_rows
-from harness.identity import run_id
+from harness.generate.stage import output_rows
 from harness.judge import stage
 from harness.judge.annotations import read_annotations
 from harness.judge.ask import ask, merge
 from harness.judge.base import Batch, Comparison, Identity, NoBudget, Verdict
-from harness.judge.reference import from_scores, word_f1
-from harness.judge.registry import check_judge
+from harness.judge.judges.reference import from_scores, word_f1
+from harness.judge.judges.registry import check_judge
 from harness.judge.store import VerdictStore
-from harness.pipeline import _summary
-from harness.plan import folder_of
+from harness.pipeline.plan import folder_of
+from harness.pipeline.runner import _summary
 from harness.record import write_json
-from harness.tracking import Tracker
+from harness.record.identity import run_id
+from harness.record.tracking import Tracker
 
 SMALL = ("eval_set.heldout=4", "eval_set.unseen=2")
 Compose = Callable[..., Config]
@@ -245,7 +245,7 @@ def test_a_killed_process_loses_nothing_that_it_saved(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from harness.judge.base import Comparison, Identity, Verdict
-from harness.judge.registry import check_judge
+from harness.judge.judges.registry import check_judge
 from harness.judge.store import VerdictStore
 with VerdictStore(Path({str(tmp_path / "v.sqlite")!r})) as store:
     for n in range(5):
@@ -262,7 +262,7 @@ def test_processes_share_a_store(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from harness.judge.base import Comparison, Identity, Verdict
-from harness.judge.registry import check_judge
+from harness.judge.judges.registry import check_judge
 from harness.judge.store import VerdictStore
 with VerdictStore(Path(sys.argv[1])) as store:
     for n in range(20):

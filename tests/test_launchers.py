@@ -14,7 +14,7 @@ import pytest
 from test_pipeline import ROOT, SMALL
 from test_sweep import judge_down_at_first, sweep
 
-from harness.gpus import take_gpus
+from harness.system.gpus import take_gpus
 
 SLURM = Path(__file__).parent / "fake_slurm"
 GRID = ["noise=symnoise", "alpha=1,5", "train.max_steps=2"]
@@ -120,7 +120,7 @@ def test_data_edited_while_a_job_waits_are_refused(tmp_path):
 
 _TAKE = """
 import sys
-from harness.gpus import take_gpus
+from harness.system.gpus import take_gpus
 print(",".join(take_gpus(int(sys.argv[1]), int(sys.argv[2]), lambda text: print(text, flush=True))), flush=True)
 sys.stdin.read()
 """

@@ -6,8 +6,8 @@ from tiny_models import tiny_model
 from torch import nn
 from torch.autograd import gradcheck
 
-from harness import linear as module
-from harness.linear import fast_linear, linear, onednn_is_faster, product
+from harness.models import onednn as module
+from harness.models.onednn import fast_linear, linear, onednn_is_faster, product
 
 needs_onednn = pytest.mark.skipif(not onednn_is_faster(), reason="on this processor torch's own products are used")
 

@@ -11,11 +11,11 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from harness import loss as loss_module
-from harness.attention import packed_attention
-from harness.batching import Batch, micro_batches
-from harness.loss import LogitTransform, ResponseLoss, document_losses, response_loss
-from harness.precision import bf16_supported
+from experiments.tiny_base.precision import bf16_supported
+from harness.data.batching import Batch, micro_batches
+from harness.models.attention import packed_attention
+from harness.train import loss as loss_module
+from harness.train.loss import LogitTransform, ResponseLoss, document_losses, response_loss
 
 PACKED = ["llama", "qwen2", "gemma", "gpt_neox", "opt", "mistral", "mixtral", "granite", "cohere"]
 
@@ -173,7 +173,7 @@ def test_no_more_logits_than_a_chunk_exist_at_a_time(monkeypatch: pytest.MonkeyP
         rows.append(len(hidden))
         return linear(hidden, *rest)
 
-    monkeypatch.setattr("harness.loss.linear", watched)
+    monkeypatch.setattr("harness.train.loss.linear", watched)
     hidden = torch.randn(1, 20, 8, requires_grad=True)
     targets = torch.randint(0, 97, (1, 20)).masked_fill(torch.arange(20) < 10, -100)
     response_loss(hidden, targets, nn.Linear(8, 97))[0].backward()

@@ -11,9 +11,9 @@ from torch import distributed, multiprocessing
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from harness.attention import packed_attention
-from harness.batching import micro_batches
-from harness.loss import ResponseLoss
+from harness.data.batching import micro_batches
+from harness.models.attention import packed_attention
+from harness.train.loss import ResponseLoss
 
 WORLD = 2
 

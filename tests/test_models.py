@@ -14,9 +14,9 @@ from transformers import AutoTokenizer
 
 from harness.cli import conf_dir
 from harness.config import ModelConfig
-from harness.model import load_model, load_tokenizer, save_model
-from harness.model_files import check_model, vocabulary_size
-from harness.skeleton import ASSETS, skeleton
+from harness.models.checks import check_model, vocabulary_size
+from harness.models.load import load_model, load_tokenizer, save_model
+from harness.models.meta import ASSETS, skeleton
 
 # Parameters (a tied head once) as the publishers' own weight files count them.
 PARAMETERS = {

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.multiprocessing.spawn import spawn
 
-from harness.attention import packed_attention
-from harness.batching import Batch, micro_batches
 from harness.config import NoiseConfig
-from harness.loss import ResponseLoss
+from harness.data.batching import Batch, micro_batches
+from harness.models.attention import packed_attention
 from harness.noise import PRESETS, EmbeddingNoise, Noise, input_embedding
-from harness.regularisers import Piece, method_of
+from harness.train.loss import ResponseLoss
+from harness.train.methods import Piece, method_of
 
 SYMNOISE = Noise(**PRESETS["symnoise"])
 ROWS, LENGTH, RANKS = 4, 6, 2

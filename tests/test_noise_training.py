@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.identity import run_id
-from harness.pipeline import execute
-from harness.plan import folder_of
+from harness.pipeline.plan import folder_of
+from harness.pipeline.runner import execute
+from harness.record.identity import run_id
 
 SMALL = [
     "model=tiny",
@@ -78,7 +78,7 @@ def test_a_length_without_its_layout_is_refused(length, layout, only, compose):
 
 
 def test_a_row_length_needs_a_model_that_packs(train, monkeypatch):
-    monkeypatch.setattr("harness.train.supports_packing", lambda _: False)
+    monkeypatch.setattr("harness.train.loop.supports_packing", lambda _: False)
     with pytest.raises(ValueError, match=r"noise.length=row: LlamaForCausalLM cannot attend within packed documents"):
         train("noise=neftune", "noise.length=row")
 

@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 from test_pipeline import ROOT, SMALL
 from tiny_models import random_documents
 
-from harness.batching import micro_batches
 from harness.config import Config
-from harness.parallel import deal, share_of
-from harness.pipeline import execute
-from harness.plan import RunFailed, folder_of
+from harness.data.batching import micro_batches
+from harness.pipeline.plan import RunFailed, folder_of
+from harness.pipeline.runner import execute
+from harness.train.parallel import deal, share_of
 
 TINY = [*SMALL, "model.architecture.layers=2", "train.micro_batch_tokens=300", "train.max_steps=4"]
 
@@ -187,7 +187,7 @@ def ranks_of(place: Path) -> list[psutil.Process]:
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
         if (
-            "harness.worker" in line
+            "harness.pipeline.worker" in line
             and any(str(place) in word for word in line)
             and "torch.distributed.run" not in line
         ):
@@ -243,7 +243,7 @@ def test_an_error_on_one_rank_is_reported_as_that_error(compose):
 
 
 def test_devices_are_no_part_of_a_runs_identity_except_for_a_mean_of_means(compose):
-    from harness.identity import run_id
+    from harness.record.identity import run_id
 
     names = [run_id(compose(*TINY, *more)) for more in ((), ("train.devices=2",), ("train.devices=auto",))]
     assert len(set(names)) == 1

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from harness.pipeline import execute
-from harness.plan import RunFailed, folder_of, make_plan, pending_stages
+from harness.pipeline.plan import RunFailed, folder_of, make_plan, pending_stages
+from harness.pipeline.runner import execute
 from harness.record import RunFolder
 
 ROOT = Path(__file__).parents[1]
@@ -106,7 +106,7 @@ def test_a_diverging_run_stops_and_is_not_tried_again(compose):
 def test_a_failing_stage_leaves_its_traceback_and_the_next_attempt_continues(compose, monkeypatch):
     config = compose(*SMALL)
     with monkeypatch.context() as patch:
-        patch.setattr("harness.generate.generate", lambda *_, **__: 1 / 0)
+        patch.setattr("harness.generate.stage.generate", lambda *_, **__: 1 / 0)
         with pytest.raises(RunFailed, match="ZeroDivisionError"):
             execute(config)
     folder = folder_of(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.config import Config
-from harness.plan import Job, Plan
+from harness.pipeline.plan import Job, Plan
 
 
 def test_a_long_plan_is_shortened_unless_the_whole_is_asked_for(compose: Callable[..., Config]) -> None:

@@ -16,10 +16,10 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from harness.config import Config
 from harness.data import load_eval_items
-from harness.generate import check_prompts
-from harness.identity import run_id
-from harness.plan import make_plan
-from harness.prepare import prepare
+from harness.generate.stage import check_prompts
+from harness.pipeline.plan import make_plan
+from harness.pipeline.prepare import prepare
+from harness.record.identity import run_id
 
 Compose = Callable[..., Config]
 ROWS = [
@@ -134,7 +134,7 @@ def test_a_judges_limits_are_held_against_the_whole_sweep(compose: Compose, tmp_
 def test_what_was_spent_counts(compose: Compose, tmp_path: Path) -> None:
     pytest.importorskip("openai")
     from harness.judge.base import Comparison, Verdict
-    from harness.judge.registry import load_judge
+    from harness.judge.judges.registry import load_judge
     from harness.judge.store import VerdictStore
 
     limits = ["judge=endpoint", "judge.model=m", "judge.base_url=http://127.0.0.1:9/v1", "judge.max_calls=10"]
@@ -158,7 +158,7 @@ def test_the_engine_is_refused_for_models_that_it_does_not_know(
     pytest.importorskip("peft")
     options = overrides if "model=pythia_70m" in overrides else [*SMALL, *overrides]
     config = compose(*options, "generate.backend=engine")
-    from harness.plan import check_backend
+    from harness.pipeline.plan import check_backend
 
     with pytest.raises(ValueError, match=message):
         check_backend(config)
@@ -199,8 +199,8 @@ def test_the_command_stops_before_it_trains(tmp_path: Path) -> None:
 
 
 def test_tiny_has_one_definition(compose: Compose) -> None:
-    from harness.model import load_model, load_tokenizer
-    from harness.skeleton import published_config
+    from harness.models.load import load_model, load_tokenizer
+    from harness.models.meta import published_config
 
     settings = compose(*SMALL).model
     model, bare = load_model(settings, seed=0), published_config(settings)

@@ -13,12 +13,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from harness.builtin import generate, pretrain, probe, split_of
-from harness.builtin.core import FAMILIES
-from harness.builtin.corpus import keyed_paragraphs, paragraphs
-from harness.model import weights_hash
-from harness.prompts import alpaca
-from harness.skeleton import ASSETS
+from experiments.tiny_base import completions as probe
+from experiments.tiny_base import pretrain
+from harness.data.builtin import generate, split_of
+from harness.data.builtin.core import FAMILIES
+from harness.data.builtin.corpus import keyed_paragraphs, paragraphs
+from harness.data.prompts import alpaca
+from harness.models.load import weights_hash
+from harness.models.meta import ASSETS
 
 TINY = pretrain.Settings(
     tokens=6 * 512, hidden_size=16, layers=1, heads=2, intermediate_size=16, batch_tokens=512, bf16=False

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.probe.differences import differences
-from harness.probe.directions import at_radius, direction, norms
-from harness.probe.hessian import Expansion, gradient_norms, top_eigenvalues, trace_samples
 from harness.probe.predictions import BINS, confidence_bins, document_row, expected_calibration_error
+from harness.probe.smoothness.differences import differences
+from harness.probe.smoothness.directions import at_radius, direction, norms
+from harness.probe.smoothness.hessian import Expansion, gradient_norms, top_eigenvalues, trace_samples
+from harness.probe.smoothness.surface import Answer
 from harness.probe.summary import calibration_figure, figures, flat, gap_figure, mean_figure
-from harness.probe.surface import Answer
 
 ROWS, TOKENS, WIDTH = 2, 3, 2
 SIZE = TOKENS * WIDTH

@@ -14,20 +14,20 @@ from test_pipeline import ROOT, SMALL
 from tiny_models import random_documents, tiny_model
 
 from harness.config import BenchmarksConfig
-from harness.loss import ResponseLoss
-from harness.model import load_model, load_tokenizer
+from harness.models.load import load_model, load_tokenizer
 from harness.noise import EmbeddingNoise, Noise
-from harness.pipeline import execute
-from harness.plan import folder_of, make_plan, pending_stages
+from harness.pipeline.plan import folder_of, make_plan, pending_stages
+from harness.pipeline.runner import execute
 from harness.probe.benchmarks import results_figures
-from harness.probe.directions import at_radius, direction, norms
 from harness.probe.examples import trained_on
-from harness.probe.hessian import Expansion
 from harness.probe.memorisation import corpus_bleu, memorisation_rows
 from harness.probe.predictions import prediction_rows
-from harness.probe.smoothness import passes, smoothness
-from harness.probe.surface import probing, surfaces, twice_differentiable
+from harness.probe.smoothness.directions import at_radius, direction, norms
+from harness.probe.smoothness.hessian import Expansion
+from harness.probe.smoothness.smoothness import passes, smoothness
+from harness.probe.smoothness.surface import probing, surfaces, twice_differentiable
 from harness.probe.tasks import fetch_benchmarks
+from harness.train.loss import ResponseLoss
 
 PROBE = [
     "probe.examples=4",

@@ -6,10 +6,10 @@ import pytest
 from test_tiny_tokenizer import TOKENIZER as TINY
 from tokenizers_by_hand import CHATML_TEMPLATE, INST_TEMPLATE, byte_tokenizer
 
-from harness.batching import IGNORE_INDEX
 from harness.data import EvalItem, Example
-from harness.encode import EncodingRules, encode_examples, encode_prompts
-from harness.prompts import check_prompt, render_prompt, segments
+from harness.data.batching import IGNORE_INDEX
+from harness.data.prompts import check_prompt, render_prompt, segments
+from harness.data.tokenize import EncodingRules, encode_examples, encode_prompts
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "

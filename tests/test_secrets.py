@@ -11,9 +11,9 @@ import pytest
 import torch
 from test_pipeline import ROOT, SMALL
 
-from harness.plan import make_plan
-from harness.provenance import _diff
-from harness.secrets import redact, refuse_secrets
+from harness.pipeline.plan import make_plan
+from harness.record.provenance import _diff
+from harness.record.secrets import redact, refuse_secrets
 
 KEYS = {
     "OPENAI_API_KEY": "sk-proj-0123456789abcdefABCDEF",
@@ -45,9 +45,9 @@ def test_no_key_reaches_a_file_the_screen_or_the_list_of_processes(tmp_path):
     (tmp_path / "rows.json").write_text("\n".join(rows))
     environment = {**os.environ, **KEYS, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     code = (
-        "import harness.model, harness.cli\n"
+        "import harness.models.load, harness.cli\n"
         "def leak(*_, **__): raise ValueError(str(dict(__import__('os').environ)))\n"
-        "harness.model.load_model = leak\n"
+        "harness.models.load.load_model = leak\n"
         "import sys; sys.argv = ['harness', *sys.argv[1:]]; harness.cli.main()"
     )
     command = [sys.executable, "-c", code, *SMALL, "dataset=alpaca", f"dataset.path={tmp_path / 'rows.json'}"]

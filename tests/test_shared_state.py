@@ -14,8 +14,8 @@ import torch
 from test_pipeline import ROOT, SMALL
 
 from harness.config import DatasetConfig, ModelConfig
-from harness.documents import load_documents
-from harness.model import load_model, weights_hash
+from harness.data.documents import load_documents
+from harness.models.load import load_model, weights_hash
 
 TINY_BASE = ModelConfig(name="tiny_base", path=str(ROOT / "harness/assets/tiny_base"))
 BUILTIN = DatasetConfig(name="builtin", size=8, heldout=2)

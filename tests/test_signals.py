@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from test_pipeline import SMALL
 
-from harness import pipeline
-from harness.pipeline import execute
-from harness.plan import folder_of, pending_stages
-from harness.signals import stoppable
+from harness.pipeline import runner as pipeline
+from harness.pipeline.plan import folder_of, pending_stages
+from harness.pipeline.runner import execute
+from harness.system.signals import stoppable
 
 
 def swallowed(how: signal.Signals) -> None:
@@ -43,7 +43,7 @@ def test_a_stage_in_which_a_signal_was_swallowed_does_not_count(compose, monkeyp
     original = pipeline.importlib.import_module
 
     def importing(name: str, *package: Any) -> Any:
-        if name == "harness.generate":
+        if name == "harness.generate.stage":
             swallowed(signal.SIGTERM)
         return original(name, *package)
 

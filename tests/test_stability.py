@@ -11,11 +11,11 @@ import pytest
 import torch
 from test_pipeline import SMALL
 
-from harness.memory import PeakMemory
+from harness.metrics.stability import robust_z, spikes, stability
 from harness.noise.stopwatch import Stopwatch
-from harness.pipeline import execute
-from harness.plan import folder_of
-from harness.stability import robust_z, spikes, stability
+from harness.pipeline.plan import folder_of
+from harness.pipeline.runner import execute
+from harness.system.memory import PeakMemory
 
 
 def rows(losses, norms):

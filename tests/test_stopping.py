@@ -7,9 +7,9 @@ import json
 import pytest
 from test_pipeline import SMALL
 
-from harness.model import load_model, load_tokenizer, save_model
-from harness.pipeline import execute
-from harness.plan import folder_of
+from harness.models.load import load_model, load_tokenizer, save_model
+from harness.pipeline.plan import folder_of
+from harness.pipeline.runner import execute
 
 ROWS = {"Name a colour.": "red", "Name a fruit.": "a ripe pear", "Count.": "one two three", "Greet.": "hello"}
 

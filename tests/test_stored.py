@@ -8,9 +8,9 @@ import shutil
 import pytest
 from test_pipeline import SMALL
 
-from harness.model import load_model, load_tokenizer, save_model
-from harness.pipeline import execute
-from harness.plan import folder_of, make_plan, pending_stages
+from harness.models.load import load_model, load_tokenizer, save_model
+from harness.pipeline.plan import folder_of, make_plan, pending_stages
+from harness.pipeline.runner import execute
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from harness.builtin import generate
-from harness.builtin.make_tokenizer import FOLDER, SPECIAL_TOKENS, main, train, training_texts
-from harness.prompts import alpaca
+from experiments.tiny_base.tokenizer import FOLDER, SPECIAL_TOKENS, main, train, training_texts
+from harness.data.builtin import generate
+from harness.data.prompts import alpaca
 
 TOKENIZER = AutoTokenizer.from_pretrained(FOLDER)
 

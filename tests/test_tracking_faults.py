@@ -14,10 +14,10 @@ import pytest
 from test_pipeline import SMALL
 from wandb_server import StoredRun, WandbServer, wandb_server
 
-from harness import tracking
 from harness.config import Config
-from harness.pipeline import execute
-from harness.plan import folder_of, pending_stages
+from harness.pipeline.plan import folder_of, pending_stages
+from harness.pipeline.runner import execute
+from harness.record import tracking
 
 API_KEY = "0" * 40
 ONLINE = [*SMALL, "tracking=online", "tracking.entity=team", "tracking.project=study", "noise=symnoise"]

@@ -12,11 +12,11 @@ from test_pipeline import SMALL
 from tiny_models import tiny_model
 
 from harness.config import LoRAConfig, TrainConfig
-from harness.optimizer import build_optimizer, check_optimizer
-from harness.pipeline import execute
-from harness.plan import folder_of, make_plan
+from harness.models.adapters import check_quantisation, for_inference, make_trainable
+from harness.pipeline.plan import folder_of, make_plan
+from harness.pipeline.runner import execute
 from harness.probe.weights import weight_distance
-from harness.trainable import check_quantisation, for_inference, make_trainable
+from harness.train.optimizer import build_optimizer, check_optimizer
 
 
 def train_config(**changes) -> TrainConfig:
@@ -180,7 +180,7 @@ def test_a_plan_refuses_them_before_the_first_run(override, message, compose):
 def test_a_frozen_part_is_bitwise_the_base_models_after_a_run(compose):
     config = compose(*SMALL, "train.freeze=[embeddings,'model.layers.0.mlp.*']")
     execute(config)
-    from harness.model import load_model
+    from harness.models.load import load_model
 
     before = load_model(config.model, config.seed).state_dict()
     after = load_file(folder_of(config) / "model" / "model.safetensors")
@@ -221,7 +221,7 @@ def test_an_interrupted_run_resumes_from_what_is_trained(way, compose, tmp_path,
     execute(undisturbed)
     config = compose(*SMALL, *way, "noise=symnoise", "stages=[train]", f"output_dir={tmp_path / 'disturbed'}")
     with monkeypatch.context() as patch:
-        patch.setattr("harness.train.save_model", lambda *_, **__: 1 / 0)
+        patch.setattr("harness.train.loop.save_model", lambda *_, **__: 1 / 0)
         with pytest.raises(ValueError, match="ZeroDivisionError"):
             execute(config)
     (file,) = (folder_of(config) / "checkpoints" / "step-00000004").glob("model*.safetensors")
@@ -255,7 +255,7 @@ def test_adapters_beside_sixteen_bits_go_through_every_stage(compose):
 
 def _qlora_read_back(config, folder, four_bits):
     """Logits of a trained adapter on its base: in memory before it is saved, and read back."""
-    from harness.model import load_model, load_tokenizer, load_trained, save_model
+    from harness.models.load import load_model, load_tokenizer, load_trained, save_model
 
     settings = train_config(method="qlora", lora=LoRAConfig(rank=4))
     model = make_trainable(load_model(config, 0, four_bits=four_bits), settings)
@@ -275,17 +275,17 @@ def _qlora_read_back(config, folder, four_bits):
 
 def test_embedding_norms_and_head_of_a_qlora_base_are_read_back_as_they_were_trained(compose, tmp_path, monkeypatch):
     # A base of 16 bits that says that it is one of 4: what the adapters stand beside is cast by the same code.
-    import harness.model
+    import harness.models.load
 
     pytest.importorskip("peft")
-    load = harness.model.load_model
+    load = harness.models.load.load_model
 
     def load_as_quantised(*arguments, four_bits=None):
         model = load(*arguments)
         model.is_quantized = model.is_loaded_in_4bit = four_bits is not None
         return model
 
-    monkeypatch.setattr(harness.model, "load_model", load_as_quantised)
+    monkeypatch.setattr(harness.models.load, "load_model", load_as_quantised)
     config = compose(*SMALL, "model.dtype=bfloat16").model
     memory, read = _qlora_read_back(config, tmp_path / "model", LoRAConfig())
     assert torch.equal(memory, read)

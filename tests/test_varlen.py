@@ -14,9 +14,9 @@ import pytest
 import torch
 from test_attention import random_heads, reference_attention
 
-from harness import varlen
-from harness.attention import segment_attention
-from harness.varlen import choose_kernel, varlen_attention
+from harness.models import varlen
+from harness.models.attention import segment_attention
+from harness.models.varlen import choose_kernel, varlen_attention
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 SEGMENTS = [((5, 1, 4),), ((3, 7), (10,))]
@@ -107,7 +107,7 @@ def test_torch_varlen_is_told_of_every_document(monkeypatch, segments, window) -
 
 
 def _check_through_the_model_interface(monkeypatch, kernel, segments, window) -> None:
-    monkeypatch.setattr("harness.attention.choose_kernel", lambda *_: kernel)
+    monkeypatch.setattr("harness.models.attention.choose_kernel", lambda *_: kernel)
     heads = random_heads(len(segments), 10)
     ours, _ = segment_attention(
         torch.nn.Identity(), *heads, None, scaling=0.3, sliding_window=window, segment_lengths=segments

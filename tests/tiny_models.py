@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from harness.batching import IGNORE_INDEX, Document
+from harness.data.batching import IGNORE_INDEX, Document
 
 VOCABULARY = 97
 

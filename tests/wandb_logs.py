@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from analysis.offline import find_logs, read_log
+from analysis.sources.wandb_offline import find_logs, read_log
 
 
 def log_run(folder: Path, root: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from analysis.figures.drawing import Drawing
 from analysis.figures.registry import FIGURES, draw
 from analysis.figures.style import WIDTH
-from analysis.runs import Runs
+from analysis.sources.runs import Runs
 
 _GLYPH = re.compile(r"Glyph (\d+) .*missing from font")
 SUFFIXES = (".svg", ".pdf", ".png")

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis import stats
-from analysis.columns import WIN_RATE, metric
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Cell, Study, counted
 from analysis.figures.style import INK, PAPER, Look, canvas, columns_of
+from analysis.render.visible import lines_of
 from analysis.stats import Estimate
-from analysis.visible import lines_of
+from analysis.study.metrics import WIN_RATE, metric
 
 _METRICS = (WIN_RATE, "heldout/loss")
 # Where the largest difference is this many times the median one, the axis is logarithmic.

@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from analysis.columns import LENGTH, WIN_RATE
 from analysis.figures.drawing import Drawing
 from analysis.figures.papers import beside_lengths, papers_of
 from analysis.figures.study import Cell, Study, axis_label, counted, intervals
 from analysis.figures.style import INK, Look, canvas, columns_of, figure_of, handle, legend, same_height
-from analysis.settings import BASELINE
-from analysis.visible import lines_of
+from analysis.render.visible import lines_of
+from analysis.study.comparable import BASELINE
+from analysis.study.metrics import LENGTH, WIN_RATE
 
 _BINS = 30
 _MOST_OUTLINES = 4

@@ -9,11 +9,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.columns import LENGTH, WIN_RATE, metric
 from analysis.figures.study import Study
 from analysis.figures.style import INK, PAPER, Look
-from analysis.published import of_tables
-from analysis.settings import BASELINE, plain_name
+from analysis.study.comparable import BASELINE, plain_name
+from analysis.study.metrics import LENGTH, WIN_RATE, metric
+from analysis.study.published import of_tables
 
 # The one published table with win rate and length by alpha.
 _TABLE = "neftune_table6"

@@ -8,15 +8,15 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.columns import WIN_RATE, metric
 from analysis.figures.style import WIDTH, Look, looks
-from analysis.layout import Layout
-from analysis.measures import Measures
-from analysis.published import of_tables
-from analysis.rows import rows_of
-from analysis.runs import Runs
-from analysis.settings import BASELINE, Part, settings_of, split
+from analysis.sources.runs import Runs
 from analysis.stats import Estimate
+from analysis.study.comparable import BASELINE, Part, settings_of, split
+from analysis.study.measures import Measures
+from analysis.study.metrics import WIN_RATE, metric
+from analysis.study.published import of_tables
+from analysis.study.rows import rows_of
+from analysis.tables.layout import Layout
 
 _LAYOUT = Layout("figures", "")
 _LONG = 18  # characters beside which a unit is too much for one line

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.settings import BASELINE, plain_name
-from analysis.visible import lines_of
+from analysis.render.visible import lines_of
+from analysis.study.comparable import BASELINE, plain_name
 
 INK, GRID, PAPER = "#1a1b1c", "#d9dadb", "#ffffff"
 WIDTH = 6.75  # inches, the text width of a two-column page; one of its columns has 3.3

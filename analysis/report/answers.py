@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.selection import content_settings
-from analysis.source import RunRecord
+from analysis.sources.record import RunRecord
+from analysis.sources.select import content_settings
 from harness.metrics.preferences import win_fractions
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.compare import judge_of
-from analysis.runs import IDENTITY, Runs
-from analysis.selection import content_settings
-from analysis.settings import settings_of
-from analysis.source import RunRecord
-from analysis.tables import sort_label
+from analysis.commands.compare import judge_of
+from analysis.render.table import sort_label
+from analysis.sources.record import RunRecord
+from analysis.sources.runs import IDENTITY, Runs
+from analysis.sources.select import content_settings
+from analysis.study.comparable import settings_of
 
 _MOST_COMMANDS = 10
 

@@ -14,18 +14,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from analysis.render.visible import visible
 from analysis.report import overview
 from analysis.report.answers import Answers, pack_answers, packed
 from analysis.report.runlist import ordered, run_list
 from analysis.report.sections import figure_parts, table_sections
 from analysis.report.text import embedded_json
-from analysis.runs import Runs, load_runs
-from analysis.selection import Source, named
-from analysis.source import RunRecord
-from analysis.visible import visible
+from analysis.sources.record import RunRecord
+from analysis.sources.runs import Runs, load_runs
+from analysis.sources.select import Source, named
 from harness.record import write_text
 
-_ASSETS = Path(__file__).parents[1] / "assets"
+_ASSETS = Path(__file__).parent / "assets"
 # In this order: each uses what the ones before it define.
 _SCRIPTS = ("text.js", "data.js", "runs.js", "answers.js", "state.js", "exports.js", "main.js")
 MAX_MB = 25.0

@@ -7,14 +7,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.columns import TOGETHER, metric
-from analysis.compare import judge_of
-from analysis.runs import Runs
-from analysis.selection import content_settings
-from analysis.settings import SECTIONS, UNSET, settings_of
-from analysis.source import RunRecord
-from analysis.tables import sort_labels
-from analysis.visible import visible
+from analysis.commands.compare import judge_of
+from analysis.render.table import sort_labels
+from analysis.render.visible import visible
+from analysis.sources.record import RunRecord
+from analysis.sources.runs import Runs
+from analysis.sources.select import content_settings
+from analysis.study.comparable import SECTIONS, UNSET, settings_of
+from analysis.study.metrics import TOGETHER, metric
 
 # Shown without asking, where a run has them; every other number is one click away.
 _METRICS = (*TOGETHER, "judge/accuracy", "heldout/loss", "train/loss", "train/seconds")

@@ -10,16 +10,16 @@ from itertools import count
 
 from markupsafe import Markup
 
-from analysis.build import build
 from analysis.figures import NotDrawn, draw
-from analysis.insight import NOTHING
-from analysis.layouts import LAYOUTS
-from analysis.made import MADE
-from analysis.render import render
+from analysis.render.formats import render
+from analysis.render.table import Table, stacked
+from analysis.render.visible import visible
 from analysis.report.svg import inline
-from analysis.runs import Runs
-from analysis.tables import Table, stacked
-from analysis.visible import visible
+from analysis.sources.runs import Runs
+from analysis.tables.build import build
+from analysis.tables.computed.alpha_and_length import NOTHING
+from analysis.tables.computed.registry import MADE
+from analysis.tables.layouts import LAYOUTS
 
 _TABLES = (
     *("ablation", "differences", "claims", "flatness", "length_gain", "compute_matched", "noise_types"),

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness.config.base import Count, CountOrZero, Name, Section
-from harness.prompts import Prompt
+
+Prompt = Literal["alpaca", "vicuna_v1.1", "chatml", "chat_template", "none"]
 
 
 class CleaningConfig(Section):

@@ -6,31 +6,31 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from harness.budget import Cost
 from harness.config.base import Count, Name, NonNegative, Positive, Section
+from harness.config.budget import Cost
 
 
 class R3FConfig(Section):
-    """`harness.regularisers.r3f`."""
+    """`harness.train.methods.r3f`."""
 
     weight: NonNegative = Field(description="lambda, of the symmetrised KL between clean and noised predictions")
 
 
 class RDropConfig(Section):
-    """`harness.regularisers.rdrop`."""
+    """`harness.train.methods.rdrop`."""
 
     weight: NonNegative = Field(description="the paper's alpha, of the mean of both KL between two draws")
 
 
 class FreeLBConfig(Section):
-    """`harness.regularisers.freelb`."""
+    """`harness.train.methods.freelb`."""
 
     steps: Count = Field(description="K, forward and backward passes of each document")
     step_size: NonNegative = Field(description="of one ascent step, as a share of alpha")
 
 
 class VATConfig(Section):
-    """`harness.regularisers.vat`."""
+    """`harness.train.methods.vat`."""
 
     weight: NonNegative = Field(description="of the KL to the adversarial predictions")
     steps: Count = Field(description="power iterations")
@@ -38,7 +38,7 @@ class VATConfig(Section):
 
 
 class SMARTConfig(Section):
-    """`harness.regularisers.smart`."""
+    """`harness.train.methods.smart`."""
 
     weight: NonNegative = Field(description="lambda_s, of the symmetrised KL to the adversarial predictions")
     steps: Count = Field(description="T, ascent steps")
@@ -47,7 +47,7 @@ class SMARTConfig(Section):
 
 
 class SAMConfig(Section):
-    """`harness.regularisers.sam`."""
+    """`harness.train.methods.sam`."""
 
     rho: NonNegative = Field(description="norm of the step up, in weights")
 

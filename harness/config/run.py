@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from harness.budget import Budget, check_divisible
 from harness.config.base import Count, Name, Section
+from harness.config.budget import Budget, check_divisible
 from harness.config.data import DatasetConfig, EvalSetConfig
 from harness.config.generate import GenerateConfig
 from harness.config.judge import JudgeConfig

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from harness.budget import Budget
 from harness.config.base import Count, CountOrZero, Fraction, Name, NonNegative, Positive, Section
+from harness.config.budget import Budget
 
 PairMode = Literal["concat", "sequential"]
 

@@ -109,7 +109,7 @@ def load_eval_items(config: EvalSetConfig) -> list[EvalItem]:
 
 
 def _builtin_examples(config: DatasetConfig) -> list[Example]:
-    from harness import builtin
+    from harness.data import builtin
 
     size = (config.size or 4096) + config.heldout
     items = builtin.generate("train", size, config.seed)
@@ -118,7 +118,7 @@ def _builtin_examples(config: DatasetConfig) -> list[Example]:
 
 def _builtin_texts(config: DatasetConfig) -> list[Example]:
     """Plain text about what the builtin tasks are about, no instruction; every text once."""
-    from harness.builtin.corpus import paragraphs
+    from harness.data.builtin.corpus import paragraphs
 
     size, texts = (config.size or 4096) + config.heldout, dict[str, None]()
     for text in paragraphs(config.seed):
@@ -132,7 +132,7 @@ _GENERATED = {"builtin": _builtin_examples, "builtin_text": _builtin_texts}
 
 
 def _builtin_items(config: EvalSetConfig) -> list[EvalItem]:
-    from harness import builtin
+    from harness.data import builtin
 
     sizes: dict[builtin.Split, int] = {"heldout": config.heldout, "unseen": config.unseen}
     return [

@@ -145,7 +145,7 @@ def run(arguments: argparse.Namespace) -> None:
     name = ", ".join(dict.fromkeys(row["annotator"] for row in rows))
     judge, store = None, Path("verdicts.sqlite")
     if config is not None:
-        from harness.judge.registry import load_judge
+        from harness.judge.judges.registry import load_judge
 
         judge, store = load_judge(config, False, Path(".")), Path(config.store or store).expanduser()
         name = f"{judge.identity.id}, against the verdicts of {name}"

@@ -89,7 +89,7 @@ Batch = list[tuple[int, Verdict]]
 
 
 class Judge(Protocol):
-    """One file each in this folder; `harness.judge.registry.load_judge` makes one from its settings."""
+    """One file each in this folder; `harness.judge.judges.registry.load_judge` makes one from its settings."""
 
     identity: Identity
     orders: tuple[bool, ...] | None

@@ -9,9 +9,9 @@ import yaml
 
 from harness.config import Config, parse
 from harness.data import EvalItem
-from harness.identity import run_id, stage_fingerprint
 from harness.judge.annotations import Row, pair_outputs, read_model_outputs
 from harness.record import RunFolder
+from harness.record.identity import run_id, stage_fingerprint
 
 REFERENCE = "reference"
 NONE_SAME_SEED = "none_same_seed"

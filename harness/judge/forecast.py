@@ -9,7 +9,7 @@ from harness.config import Config, JudgeConfig
 from harness.data import load_eval_items
 from harness.judge.ask import questions
 from harness.judge.base import Comparison, Judge
-from harness.judge.registry import load_judge
+from harness.judge.judges.registry import load_judge
 from harness.judge.store import VerdictStore, store_path
 
 

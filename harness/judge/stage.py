@@ -11,8 +11,8 @@ from harness.judge.annotations import Row, read_annotations, read_model_outputs,
 from harness.judge.ask import ask
 from harness.judge.base import Comparison, Judge, Verdict
 from harness.judge.baseline import baseline_rows
-from harness.judge.figures import accuracy_figures, check_length_control, judge_figures, text_figures
-from harness.judge.registry import load_judge
+from harness.judge.judges.registry import load_judge
+from harness.judge.results import accuracy_figures, check_length_control, judge_figures, text_figures
 from harness.judge.store import store_path
 from harness.record import RunFolder, read_json
 

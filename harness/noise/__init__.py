@@ -12,8 +12,8 @@ Imports torch alone; `harness.noise.callback` is the one file that needs transfo
 """
 
 from harness.noise.definition import PRESETS, Noise
+from harness.noise.embedding import input_embedding
 from harness.noise.inject import EmbeddingNoise
-from harness.noise.model import input_embedding
 from harness.noise.perturb import perturb
 from harness.noise.randomness import noise_generators
 from harness.noise.schedule import schedule_factor

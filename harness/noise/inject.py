@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.noise.batch import double_rows, named_arguments, tokens_of_call
 from harness.noise.definition import Noise
-from harness.noise.model import input_embedding, is_training
+from harness.noise.embedding import input_embedding, is_training
 from harness.noise.perturb import apply_noise
 from harness.noise.place import Place, rank_of_process
 from harness.noise.randomness import Identity, noise_generators

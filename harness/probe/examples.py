@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.batching import Document
-from harness.budget import plan
 from harness.config import Config
+from harness.config.budget import plan
 from harness.data import Example
-from harness.documents import encoding_rules, load_documents
-from harness.encode import encode_examples
-from harness.model import load_tokenizer
-from harness.schedule import batch_at, total_steps
+from harness.data.batching import Document
+from harness.data.documents import encoding_rules, load_documents
+from harness.data.tokenize import encode_examples
+from harness.models.load import load_tokenizer
+from harness.train.schedule import batch_at, total_steps
 
 UNSEEN = 32
 
@@ -59,7 +59,7 @@ def _unseen(config: Config) -> Sequence[Example]:
     """Builtin tasks of families that no training set holds; none where the training data are other than builtin."""
     if config.dataset.name != "builtin":
         return []
-    from harness import builtin
+    from harness.data import builtin
 
     items = builtin.generate("unseen", UNSEEN, config.dataset.seed)
     return [Example(item.instruction, item.input, item.output, f"builtin {item.id}") for item in items]

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.batching import Document
-from harness.generation import GenerationSettings, generate
+from harness.data.batching import Document
+from harness.generate.backends import GenerationSettings, generate
 from harness.metrics import bleu, rouge_l
 
 Row = dict[str, Any]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from harness.batching import Document
-from harness.probe.surface import Answer, probing, surfaces
+from harness.data.batching import Document
+from harness.probe.smoothness.surface import Answer, probing, surfaces
 
 Row = dict[str, Any]
 

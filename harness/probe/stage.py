@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from harness.context import Run, StageResult
-from harness.model import load_model
+from harness.models.load import load_model
 from harness.probe.examples import Probed, probed_examples
 from harness.probe.memorisation import corpus_bleu, memorisation_rows
 from harness.probe.predictions import prediction_rows
-from harness.probe.smoothness import passes, smoothness
+from harness.probe.smoothness.smoothness import passes, smoothness
 from harness.probe.summary import Figure, figures, flat, gap_figure, mean_figure
 from harness.probe.weights import weight_distance
 from harness.record import write_json

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from harness.config import BenchmarksConfig
-from harness.identity import resolve_path
+from harness.record.identity import resolve_path
 
 
 def check_benchmarks(settings: BenchmarksConfig) -> None:

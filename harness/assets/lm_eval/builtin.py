@@ -6,8 +6,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from harness import builtin
-from harness.prompts import alpaca
+from harness.data import builtin
+from harness.data.prompts import alpaca
 
 
 def unseen(families: list[str], size: int, **_metadata: Any) -> dict[str, Dataset]:

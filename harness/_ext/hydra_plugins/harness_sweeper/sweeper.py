@@ -37,8 +37,8 @@ class HarnessSweeper(BasicSweeper):
             ValueError: a job's settings or files are bad; nothing was started.
             RunFailed: the sweep ended and at least one run failed.
         """
-        from harness.plan import config_from, make_plan
-        from harness.prepare import prepare
+        from harness.pipeline.plan import config_from, make_plan
+        from harness.pipeline.prepare import prepare
 
         assert self.hydra_context is not None
         jobs = self._expand(arguments)
@@ -62,8 +62,8 @@ class HarnessSweeper(BasicSweeper):
         Raises:
             RunFailed: the launcher itself broke off (a process or node was killed).
         """
-        from harness.plan import RunFailed, folder_of, pending_stages
-        from harness.progress import LINES
+        from harness.pipeline.plan import RunFailed, folder_of, pending_stages
+        from harness.system.progress import LINES
 
         assert self.launcher is not None
         if type(self.launcher).__name__ != "BasicLauncher":
@@ -105,8 +105,8 @@ def _bookkeeping(job: Any, position: str, group: str) -> list[str]:
 
 
 def _raise_if_failed(run_ids: list[str], results: Sequence[JobReturn], output_dir: str) -> None:
-    from harness.plan import RunFailed
-    from harness.secrets import redact
+    from harness.pipeline.plan import RunFailed
+    from harness.record.secrets import redact
 
     failures = [
         f"{run_id}: {type(result._return_value).__name__}: {result._return_value} (see {output_dir}/{run_id}/log.txt)"

@@ -1,0 +1,1 @@
+"""`python -m analysis COMMAND`: one file for each command, with its arguments."""

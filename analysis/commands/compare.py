@@ -1,0 +1,162 @@
+"""Two runs side by side: settings, code and machine that differ, final numbers, verdicts on the same instructions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.render.table import Column, Table, Value
+from analysis.sources.folders import read_folders, run_folders
+from analysis.sources.record import RunRecord
+from analysis.sources.runs import Runs
+from analysis.sources.select import content_settings, flatten, read_records
+from analysis.stats import Estimate
+from analysis.study.comparable import UNSET
+from analysis.study.measures import Measures
+from analysis.study.metrics import WIN_RATE, metric
+from analysis.suggest import similar
+from harness.record import read_json
+
+# Where a run was recorded and as what number of a sweep: different for any two runs.
+_RECORDING = ("harness.", "tracking.", "output_dir")
+# Metrics that come from verdicts.
+_JUDGED = "judge/"
+_NAN = float("nan")
+# Parts of provenance.json that can change a result; the command and the time of the start differ anyway.
+_PROVENANCE = ("git", "python", "versions", "hardware")
+
+
+def compare(first: str, second: str, source: str = "runs") -> list[Table]:
+    """Tables of what two runs have different and of what came out; where both have a folder, of their code, too.
+
+    A run is named by its folder, by its id in `source`, or by any part of an id that only one run there has.
+
+    Raises:
+        ValueError: no run, or more than one, goes by a name.
+    """
+    pair = [find_run(name, source) for name in (first, second)]
+    if pair[0].origin == pair[1].origin:
+        raise ValueError(f"{first} and {second} are the same run: {pair[0].origin}")
+    return [_settings_table(*pair), *_provenance_table(*pair), _results_table(*pair)]
+
+
+def find_run(name: str, source: str) -> RunRecord:
+    """The one run that goes by a name.
+
+    Raises:
+        ValueError: none does, or several do.
+    """
+    if Path(name).is_dir() and run_folders(Path(name)) == [Path(name)]:
+        alone = read_folders(Path(name))
+        if not alone or alone[0].status == "foreign":
+            raise ValueError(f"run {name!r}: its config.yaml is not one of this harness")
+        return alone[0]
+    records = read_records(source)
+    found = [run for run in records if run.run_id == name] or [run for run in records if name in run.run_id]
+    if len(found) != 1:
+        near = similar(name, [run.run_id for run in records])
+        some = ", ".join([run.run_id for run in found[:5]] or near or [run.run_id for run in records[:5]])
+        said = (
+            f"{len(found)} runs in {source} go by it: {some}"
+            if found
+            else f"no run in {source} goes by it; there is {some}"
+        )
+        raise ValueError(f"run {name!r}: {said}{', ...' if max(len(found), len(records)) > 5 else ''}")
+    return found[0]
+
+
+def _settings_table(first: RunRecord, second: RunRecord) -> Table:
+    ours, theirs = flatten(first.config), flatten(second.config)
+    heads = [replace(head, is_text=True) for head in _heads(first, second)]
+    table = Table("settings", "Settings that differ", ["setting"], heads)
+    for key in (key for key in sorted({*ours, *theirs}) if not key.startswith(_RECORDING)):
+        values = [str(flat.get(key, UNSET)) for flat in (ours, theirs)]
+        if values[0] != values[1]:
+            table.rows.append(([key], [*values]))
+    if not table.rows:
+        table.notes.append("none: the two runs have the same settings")
+    return table
+
+
+def _provenance_table(first: RunRecord, second: RunRecord) -> list[Table]:
+    """Commit, uncommitted changes, versions and hardware that differ; none where a run has no such file."""
+    paths = [Path(run.origin) / "provenance.json" for run in (first, second)]
+    if not all(path.is_file() for path in paths):
+        return []
+    ours, theirs = (flatten({key: read_json(path).get(key) for key in _PROVENANCE}) for path in paths)
+    heads = [replace(head, is_text=True) for head in _heads(first, second)]
+    table = Table("provenance", "Code and machine that differ", ["what"], heads)
+    for key in sorted({*ours, *theirs}):
+        values = [flat.get(key, UNSET) for flat in (ours, theirs)]
+        if values[0] != values[1]:
+            shown = [f"{len(value)} characters" if key == "git.diff" else str(value) for value in values]
+            table.rows.append(([key], [*shown]))
+    return [table] if table.rows else []
+
+
+def _results_table(first: RunRecord, second: RunRecord) -> Table:
+    """Every final number of either run; the difference is second - first, relative to first.
+
+    Verdicts of different judges have none.
+    """
+    columns = [*_heads(first, second), Column("difference"), Column("relative", "%", 1, signed=True)]
+    table = Table("results", "Results", ["metric"], columns)
+    table.rows.append((["status"], [first.status, second.status, "", ""]))
+    comparable = judge_of(first) == judge_of(second)
+    for name in sorted({*first.final, *second.final}):
+        values = [run.final.get(name) for run in (first, second)]
+        changes: list[Value] = ["", ""]
+        if comparable or not name.startswith(_JUDGED):
+            changes = _changes(name, *values)
+        table.rows.append(([name], [*(_number(name, value) for value in values), *changes]))
+    table.notes += _verdict_notes(first, second)
+    return table
+
+
+def _heads(first: RunRecord, second: RunRecord) -> list[Column]:
+    same = first.run_id == second.run_id
+    return [Column(run.origin if same else run.run_id) for run in (first, second)]
+
+
+def _number(name: str, value: float | None) -> Value:
+    return _NAN if value is None else Column("", decimals=metric(name).decimals).number(value)
+
+
+def _changes(name: str, ours: float | None, theirs: float | None) -> list[Value]:
+    if ours is None or theirs is None:
+        return ["", ""]
+    relative: Value = 100 * (theirs / ours - 1) if ours > 0 else ""
+    return [Column("", decimals=metric(name).decimals).number(theirs - ours, signed=True), relative]
+
+
+def _verdict_notes(first: RunRecord, second: RunRecord) -> list[str]:
+    """Paired over the instructions that both runs answered, under the same judge."""
+    judges = [judge_of(run) for run in (first, second)]
+    if judges[0] != judges[1]:
+        names = " and ".join(sorted(str(judge.get("judge.name")) for judge in judges))
+        return [f"different judges ({names}): their win rates do not compare"]
+    if first.run_id == second.run_id:
+        return []
+    measures = Measures(Runs([first, second]))
+    wins = measures.wins([first.run_id, second.run_id])
+    if wins.empty:
+        return ["no instruction has a verdict in both: their win rates do not compare"]
+    change = np.sign(wins[second.run_id] - wins[first.run_id])
+    found = measures.difference(WIN_RATE, [second.run_id], [first.run_id])
+    assert isinstance(found, Estimate)
+    better, worse, equal = (int((change == sign).sum()) for sign in (1, -1, 0))
+    said = f"{found.mean:+.1f} points"
+    if not np.isnan(found.low):
+        said += f", 95% interval [{found.low:+.1f}, {found.high:+.1f}] over instructions"
+    return [
+        f"on {len(wins)} common instructions {second.run_id} is"
+        f" better on {better}, worse on {worse}, equal on {equal}: {said}"
+    ]
+
+
+def judge_of(run: RunRecord) -> dict[str, Any]:
+    """The settings of a run's judge that decide its verdicts."""
+    return {key: value for key, value in content_settings(run.config).items() if key.startswith("judge.")}

@@ -1,0 +1,133 @@
+"""How far a sweep is: every run with its state, its stage, its last sign of life, and why it has no result."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from textwrap import shorten
+from typing import Any
+
+from analysis.render.table import Column, Table, Value
+from analysis.sources.record import RunRecord
+from analysis.sources.runs import load_runs
+from analysis.sources.select import Source, named
+from harness.record import RunFolder
+
+# More finished runs than that would push the others off the screen.
+_MOST_FINISHED = 20
+_REASON = 160  # characters; log.txt has the rest
+_AT_END = ("finished", "duplicate")
+_ORDER = ("running", "incomplete", "failed", "diverged", "duplicate", "foreign", "finished")
+
+
+def status(source: Source = "runs", now: float | None = None, every: bool = True, **options: Any) -> Table:
+    """A row per run, the unfinished first; the title counts them. Options: see `load_runs`.
+
+    every: list finished runs even if they are many.
+
+    Raises:
+        ValueError: there is no run in `source`.
+    """
+    runs = load_runs(source, **options)
+    records = [*runs.records, *runs.left_out]
+    counts = Counter(run.status for run in records)
+    said = ", ".join(f"{counts[name]} {name}" for name in _ORDER if counts[name])
+    columns = [Column(name, is_text=True) for name in ("status", "progress", "last sign of life", "reason")]
+    table = Table("status", f"{len(records)} runs in {named(source)}: {said}", ["run"], columns)
+    listed = records if every or counts["finished"] <= _MOST_FINISHED else runs.left_out
+    for run in sorted(listed, key=lambda run: (_ORDER.index(run.status), run.run_id)):
+        table.rows.append(([run.run_id], _cells(run, time.time() if now is None else now)))
+    if len(listed) < len(records):
+        table.notes.append(f"{counts['finished']} finished runs are not listed; --all lists them")
+    folders = [run for run in records if (Path(run.origin) / "config.yaml").is_file()]
+    groups = {str(run.group): run for run in sorted(folders, key=_started_at)}
+    table.notes += [note for group, newest in groups.items() if (note := _queue_note(group, newest, folders))]
+    return table
+
+
+def is_running(table: Table) -> bool:
+    """Whether any run of a status table still runs."""
+    return any(values[0] == "running" for _, values in table.rows)
+
+
+def _started_at(run: RunRecord) -> float:
+    return (Path(run.origin) / "config.yaml").stat().st_mtime
+
+
+def _queue_note(group: str, newest: RunRecord, folders: Sequence[RunRecord]) -> str:
+    """How many runs of a sweep wait behind the newest one, and for how long; a run carries its place in the queue.
+
+    Times are those of the sweep's finished runs, as many at once as are running now.
+    """
+    place, _, total = str((newest.config.get("harness") or {}).get("position") or "").partition("/")
+    waiting = int(total) - int(place) if total else 0
+    if not waiting:
+        return ""
+    members = [run for run in folders if str(run.group) == group]
+    said = f"{group}: {waiting} of {total} not started"
+    spent = [sum(stage["seconds"] for stage in RunFolder(Path(run.origin)).stages().values()) for run in members]
+    spent = [seconds for run, seconds in zip(members, spent, strict=True) if run.status == "finished"]
+    running = sum(run.status == "running" for run in members)
+    if not spent or not running:
+        return said
+    return f"{said}; about {span(waiting * fmean(spent) / running)} at the pace of its finished runs"
+
+
+def _cells(run: RunRecord, now: float) -> list[Value]:
+    folder = Path(run.origin)
+    if not (folder / "config.yaml").is_file():
+        step = "" if run.step is None or run.status in _AT_END else f"step {_steps(run, {'step': run.step})}"
+        return [
+            run.status,
+            step,
+            age(now - run.finished_at) if run.finished_at else "",
+            shorten(run.reason, _REASON, placeholder=" ..."),
+        ]
+    seen = max((path.stat().st_mtime for path in folder.iterdir() if path.is_file()), default=now)
+    return [
+        run.status,
+        _progress(run, RunFolder(folder)),
+        age(now - seen),
+        shorten(run.reason, _REASON, placeholder=" ..."),
+    ]
+
+
+def _progress(run: RunRecord, folder: RunFolder) -> str:
+    """Stages done of those asked for, the one it is at, and its training step."""
+    wanted: Sequence[str] = run.config.get("stages") or []
+    done = [stage for stage in wanted if stage in folder.stages()]
+    text = f"{len(done)} of {len(wanted)} stages"
+    left = [stage for stage in wanted if stage not in done]
+    if run.status in (*_AT_END, "diverged") or not left:
+        return text
+    rows = folder.metrics() if left[0] == "train" else []
+    return f"{text}, {left[0]}{f': step {_steps(run, rows[-1])}' if rows else ''}"
+
+
+def _steps(run: RunRecord, row: dict[str, float]) -> str:
+    """The last logged step, with the share of the training where the config tells its length."""
+    train, dataset = run.config.get("train") or {}, run.config.get("dataset") or {}
+    step, steps = int(row["step"]), train.get("max_steps")
+    if steps:
+        return f"{step} of {steps}"
+    documents = row.get("train/documents")
+    if documents and dataset.get("size") and train.get("epochs"):
+        return f"{step} ({100 * documents / (dataset['size'] * train['epochs']):.0f}%)"
+    return f"{step}"
+
+
+def age(seconds: float) -> str:
+    """How long ago something was."""
+    return f"{span(seconds)} ago"
+
+
+def span(seconds: float) -> str:
+    """A time span in its two largest units."""
+    whole = max(0, int(seconds))
+    for size, unit, smaller_size, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller_size} {smaller}"
+    return f"{whole} s"

@@ -1,0 +1,110 @@
+"""Tables and figures for a notebook: made by name, shown as HTML where that is possible and as text elsewhere."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from analysis.render.formats import render
+from analysis.render.table import Table
+from analysis.sources.runs import Runs
+from analysis.study.measures import Measures
+from analysis.study.metrics import WIN_RATE
+from analysis.tables.build import build
+from analysis.tables.layouts import custom_layout, layout_named
+
+MOST = 4  # of a study of many other settings: sets of runs that are shown unless asked for more
+
+
+class Shown(list[Table]):
+    """Tables that a notebook displays as HTML, the largest of many."""
+
+    def _repr_html_(self) -> str:
+        return render(_largest(self), "html")
+
+    def __str__(self) -> str:
+        return render(self, "text")
+
+    __repr__ = __str__
+
+
+def _largest(tables: Sequence[Table]) -> list[Table]:
+    """The tables with the most rows; a note below the last counts the others."""
+    shown = sorted(tables, key=lambda each: -len(each.rows))[:MOST]
+    if rest := len(tables) - len(shown):
+        note = f"{rest} more tables, one for each other set of runs, are not shown here; print() shows all"
+        shown[-1] = replace(shown[-1], notes=[*shown[-1].notes, note])
+    return shown
+
+
+def table(runs: Runs, name: str = "ablation") -> Shown:
+    """The table of that name (see `python -m analysis table list`), once for each set of runs that may be compared.
+
+    Raises:
+        ValueError: there is no such table, or no finished run.
+    """
+    return Shown(build(runs, layout_named(name)))
+
+
+def custom(
+    runs: Runs,
+    rows: Iterable[str] = ("noise", "alpha"),
+    columns: str | None = None,
+    metrics: Iterable[str] = (),
+    differences: Iterable[str] = (),
+) -> Shown:
+    """A table by names: settings for the rows, one to spread over columns, metrics or patterns (probe/*).
+
+    differences: those of the metrics that are compared with no noise, paired by seed. A metric that no run has is named
+    below the table, so that a notebook runs on any source.
+
+    Raises:
+        ValueError: a setting does not exist, or there is no finished run.
+    """
+    measures = Measures(runs)
+    asked = list(metrics) or [WIN_RATE]
+    known = [name for name in asked if measures.has(name)]
+    missing = [name for name in asked if name not in known]
+    if not known and not runs.runs.empty:
+        return Shown(
+            [Table("custom", "Not measured for these runs", ["metric"], [], [([name], []) for name in missing])]
+        )
+    compared = [name for name in differences if name in known]
+    tables = build(runs, custom_layout(",".join(rows), columns, ",".join(known), ",".join(compared) or None))
+    if missing:
+        tables[-1].notes.append(f"not measured for these runs: {', '.join(missing)}")
+    return Shown(tables)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Figures that a notebook displays, each an SVG with its caption; captions alone where there is no HTML."""
+
+    parts: list[tuple[str, str]]
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            f"<figure>{svg}<figcaption>{html.escape(caption)}</figcaption></figure>" for svg, caption in self.parts
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(caption for _, caption in self.parts)
+
+    __repr__ = __str__
+
+
+def draw_figures(runs: Runs, *names: str, most: int | None = MOST) -> Pictures:
+    """Figures by name (see `python -m analysis figures --only list`) of the largest sets of runs; needs matplotlib.
+
+    Raises:
+        ValueError: there is no such figure, or no finished run.
+    """
+    from analysis.figures import Drawing, draw
+
+    found = list(draw(runs, names, most))
+    drawn = [(each.svg(), each.caption) for each in found if isinstance(each, Drawing)]
+    missing = Counter((each.kind, each.reason) for each in found if not isinstance(each, Drawing))
+    said = [f"{kind}: not drawn for {count} of the sets of runs: {reason}" for (kind, reason), count in missing.items()]
+    return Pictures([*drawn, *(("", line) for line in said)])

@@ -1,0 +1,1 @@
+"""A table's data model, and its text, Markdown, CSV, LaTeX and HTML."""

@@ -1,0 +1,126 @@
+"""Tables as text for a terminal, Markdown, CSV, LaTeX (booktabs) and HTML."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from analysis.render.blocks import Block, blocks, body, notes
+from analysis.render.latex import latex
+from analysis.render.table import Column, Table, Value, number_of, stacked
+from analysis.stats import Estimate
+
+# Characters of a line in a terminal, and between two columns.
+_WIDEST, _GAP = 160, 2
+# Columns that a page of HTML has room for: a wider table has its groups below each other.
+_MOST_COLUMNS = 14
+
+
+def render(tables: Sequence[Table], form: str) -> str:
+    """All tables in one format.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    if form == "csv":
+        return comma_separated(tables)
+    if form not in FORMATS:
+        raise ValueError(f"format={form!r}: expected csv, {', '.join(FORMATS)}")
+    return "\n".join(FORMATS[form](table) for table in tables)
+
+
+def text(table: Table) -> str:
+    """Aligned columns for a terminal: wide headers take several lines, wide tables several blocks."""
+    parts = "\n\n".join(_aligned(block) for block in blocks(stacked(table), _WIDEST, _GAP))
+    whole = "\n".join([table.title, parts, *notes(table)])
+    return "\n".join(line.rstrip() for line in whole.splitlines()) + "\n"
+
+
+def markdown(table: Table) -> str:
+    """A pipe table under its title."""
+    table = stacked(table)
+    heads = [*table.labels, *(_full_header(column) for column in table.columns)]
+    aligned = ["---"] * len(table.labels) + ["---" if column.is_text else "---:" for column in table.columns]
+    rows = [heads, aligned, *body(table)]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([f"**{table.title}**", "", *lines, "", *(f"{note}  " for note in notes(table))]) + "\n"
+
+
+def comma_separated(tables: Sequence[Table]) -> str:
+    """Full precision, one line per row of any of the tables; an estimate also has low, high, runs, instructions."""
+    rows = [row for table in map(stacked, tables) for row in _records(table)]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _records(table: Table) -> Iterator[dict[str, str]]:
+    heads = [replace(column, better="neither").title for column in table.columns]
+    for labels, values in table.rows:
+        row = {"table": table.title, **dict(zip(table.labels, labels, strict=True))}
+        for head, value in zip(heads, values, strict=True):
+            row |= {f"{head}{suffix}": text for suffix, text in _plain(value).items()}
+        yield row
+
+
+def web(table: Table) -> str:
+    """An HTML table, every text escaped; a wide one has its groups below each other."""
+    table = stacked(table) if len(table.columns) > _MOST_COLUMNS else table
+    heads = [*table.labels, *(_full_header(column) for column in table.columns)]
+    lines = ["<table>", f"<caption>{html.escape(table.title)}</caption>", "<thead><tr>"]
+    lines += [f'<th scope="col">{html.escape(head)}</th>' for head in heads]
+    lines.append("</tr></thead><tbody>")
+    for row in body(table):
+        lines.append("<tr>" + "".join(f"<td>{_unbroken(html.escape(cell))}</td>" for cell in row) + "</tr>")
+    lines.append("</tbody></table>")
+    lines += [f'<p class="note">{html.escape(note)}</p>' for note in notes(table)]
+    return "\n".join(lines) + "\n"
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "text": text,
+    "markdown": markdown,
+    "latex": latex,
+    "html": web,
+}
+
+
+def _unbroken(cell: str) -> str:
+    """A number and its interval on one line."""
+    return cell.replace(" ± ", "\u00a0±\u00a0").replace(", ", ",\u00a0") if "±" in cell or "[" in cell else cell
+
+
+def _full_header(column: Column) -> str:
+    return f"{column.group}: {column.title}" if column.group else column.title
+
+
+def _aligned(block: Block) -> str:
+    rows, widths = [*block.heads, *block.body], block.widths
+    lines = [
+        "  ".join(
+            cell.ljust(width) if is_left else cell.rjust(width)
+            for cell, width, is_left in zip(row, widths, block.left, strict=True)
+        )
+        for row in rows
+    ]
+    return "\n".join([*lines[: len(block.heads)], "-" * len(lines[0]), *lines[len(block.heads) :]])
+
+
+def _plain(value: Value) -> dict[str, str]:
+    """A cell of CSV: full precision, empty where there is no number."""
+    if isinstance(value, Estimate):
+        numbers = {"": value.mean, " low": value.low, " high": value.high}
+        counts = {" runs": str(value.runs), " instructions": str(value.instructions or "")}
+        return {key: _digits(number) for key, number in numbers.items()} | counts
+    number = number_of(value)
+    return {"": value if isinstance(value, str) else "" if number is None else _digits(number)}
+
+
+def _digits(number: float) -> str:
+    return "" if math.isnan(number) else f"{number:.10g}"

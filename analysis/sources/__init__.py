@@ -1,0 +1,1 @@
+"""Runs from folders, W&B logs and the W&B API, as frames."""

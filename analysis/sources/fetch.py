@@ -1,0 +1,69 @@
+"""Bring what runs have elsewhere to this machine: several at a time, saying how far it is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from analysis.sources.record import Details, Part
+
+_AT_ONCE = 8
+# Nothing arriving for so long means that nothing will: W&B's client itself waits for ever.
+_PATIENCE_S = 120.0
+# A wait that is shorter needs no explanation.
+_SILENT_S = 2.0
+
+
+def fetch(details: Sequence[Details], part: Part) -> None:
+    """Have a part of every run here, so that reading it waits for nothing.
+
+    Raises:
+        ValueError: one of them cannot be had.
+    """
+    absent = [each for each in details if not each.is_here(part)]
+    todo: SimpleQueue[Details] = SimpleQueue()
+    done: SimpleQueue[Future[None]] = SimpleQueue()
+    for each in absent:
+        todo.put(each)
+    for _ in range(min(_AT_ONCE, len(absent))):
+        # Daemons, unlike an executor's threads: one that a server keeps waiting must not keep the program from ending.
+        Thread(target=_work, args=(todo, done, part), daemon=True).start()
+    try:
+        _wait(done, part, len(absent))
+    finally:
+        while not todo.empty():
+            todo.get()
+
+
+def _work(todo: SimpleQueue[Details], done: SimpleQueue[Future[None]], part: Part) -> None:
+    while not todo.empty():
+        try:
+            details = todo.get_nowait()
+        except Empty:
+            return
+        future: Future[None] = Future()
+        try:
+            details.fetch(part)
+            future.set_result(None)
+        except (ValueError, OSError) as error:
+            future.set_exception(error)
+        finally:
+            future.cancel()  # does nothing to one that has its result
+            done.put(future)
+
+
+def _wait(done: SimpleQueue[Future[None]], part: Part, total: int) -> None:
+    started, is_shown = time.monotonic(), False
+    for number in range(1, total + 1):
+        try:
+            done.get(timeout=_PATIENCE_S).result()
+        except Empty:
+            raise ValueError(f"{part} of {total} runs: W&B sent nothing for {_PATIENCE_S:.0f} s") from None
+        is_shown = sys.stderr.isatty() and (is_shown or time.monotonic() - started > _SILENT_S)
+        if is_shown:
+            end = "\n" if number == total else ""
+            print(f"\rfetching {part} of {total} runs: {number}", end=end, file=sys.stderr, flush=True)

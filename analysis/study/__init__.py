@@ -1,0 +1,1 @@
+"""Which runs may be compared, their cells, their numbers, and the published ones."""

@@ -1,0 +1,177 @@
+"""Numbers of one cell: estimates over its runs, and differences to the baseline's runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis import stats
+from analysis.sources.runs import Runs
+from analysis.stats import Array, Estimate
+from analysis.study.derived import DERIVED, PERCENT_OF
+from analysis.study.metrics import CONTROLLED, LENGTH, WIN_RATE
+from analysis.suggest import hint
+
+_NAN = float("nan")
+
+
+class Measures:
+    """Metrics of runs by name, recorded or derived, as arrays over seeds and instructions."""
+
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
+        self._by_run: dict[str, dict[str, pd.DataFrame]] = {}
+        self._members: dict[str, list[str]] = {}
+
+    def together(self, run_ids: Sequence[str]) -> str:
+        """The id of a run that stands for the mean of these: one seed's runs on several data sets."""
+        name = " + ".join(run_ids)
+        self._members[name] = list(run_ids)
+        return name
+
+    def _expanded(self, run_ids: Sequence[str]) -> list[str]:
+        return [member for run_id in run_ids for member in self._members.get(run_id, [run_id])]
+
+    @cached_property
+    def recorded(self) -> pd.DataFrame:
+        return self.runs.runs.set_index("run_id")
+
+    def known(self, run_ids: Sequence[str]) -> list[str]:
+        """Metrics that at least one of these runs recorded."""
+        numbers = self.recorded.loc[self._expanded(run_ids)].select_dtypes("number").dropna(axis=1, how="all")
+        return [str(name) for name in numbers if "/" in str(name)]
+
+    def check(self, names: Sequence[str]) -> None:
+        """Metrics that were asked for exist.
+
+        Raises:
+            ValueError: no run has one, or none that a pattern fits.
+        """
+        recorded = self.known([str(run_id) for run_id in self.recorded.index])
+        papers = [name for name, source in PERCENT_OF.items() if source in recorded]
+        known = [*recorded, *(set(DERIVED) - {*recorded}), CONTROLLED, *papers]
+        for name in names:
+            if not any(fnmatchcase(each, name) for each in known):
+                meant = hint(name, known) or "; summary.json of a run names what it has"
+                raise ValueError(f"metric {name}: no finished run has it{meant}")
+
+    def has(self, name: str) -> bool:
+        """Some run has the metric, or one that a pattern fits."""
+        try:
+            self.check([name])
+        except ValueError:
+            return False
+        return True
+
+    def of_runs(self, name: str, run_ids: Sequence[str]) -> Array:
+        """One number per run (S,), NaN where a run has none or one that is not finite."""
+        if name in PERCENT_OF:
+            return 100 * self.of_runs(PERCENT_OF[name], run_ids)
+        if any(run_id in self._members for run_id in run_ids):
+            return np.array([self.of_runs(name, self._expanded([run_id])).mean() for run_id in run_ids])
+        if name in self.recorded:
+            values_S = self.recorded[name].reindex(list(run_ids)).to_numpy(float)
+        else:
+            values_S = np.full(len(run_ids), _NAN)
+        pairs = zip(values_S, run_ids, strict=True)
+        found_S = np.array([self._derive(name, run_id) if np.isnan(value) else value for value, run_id in pairs])
+        return np.where(np.isfinite(found_S), found_S, _NAN)
+
+    def wins(self, run_ids: Sequence[str], half: bool = False) -> pd.DataFrame:
+        """Wins in percent, instructions down, these runs across; instructions without a verdict in one are out.
+
+        half: only the instructions that no alpha is chosen on.
+        """
+        single = self.runs.wins.reindex(columns=list(dict.fromkeys(self._expanded(run_ids)))).dropna()
+        if any(run_id in self._members for run_id in run_ids):
+            means = {run_id: single[self._expanded([run_id])].mean(axis=1) for run_id in run_ids}
+            single = pd.DataFrame(means, index=single.index)
+        wins = 100 * single[list(run_ids)]
+        return wins[~_choosing(wins)] if half else wins
+
+    def unjudged(self, run_ids: Sequence[str]) -> int:
+        """Instructions that have a verdict in some of these runs but not in all."""
+        known = self.runs.wins.reindex(columns=self._expanded(run_ids)).notna()
+        return int((known.any(axis=1) & ~known.all(axis=1)).sum())
+
+    def estimate(self, name: str, run_ids: Sequence[str], half: bool = False) -> Estimate | float:
+        """Mean over the runs; NaN if one of them lacks the metric.
+
+        The interval of a win rate counts seeds and instructions, any other seeds alone. The mean is that of the
+        recorded numbers, whatever verdicts are missing. half: win rate and length of the instructions that no alpha
+        is chosen on.
+        """
+        if half and name == LENGTH:
+            return stats.mean_over_seeds(self._lengths_of_half(run_ids))
+        values_S = self.of_runs(name, run_ids)
+        if np.isnan(values_S).any():
+            return _NAN
+        wins_SI = self.wins(run_ids, half).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
+        if not wins_SI.size:
+            return stats.mean_over_seeds(values_S)
+        found = stats.mean_over_seeds_and_instructions(wins_SI)
+        return found if half else stats.moved_to(found, float(values_S.mean()))
+
+    def difference(self, name: str, ours: Sequence[str], theirs: Sequence[str], half: bool = False) -> Estimate | float:
+        """Mean of ours - theirs, paired: entry i of both is the same seed; for win rates by instruction, too."""
+        wins = self.wins([*ours, *theirs], half).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
+        if wins.size:
+            return stats.mean_over_seeds_and_instructions(wins[: len(ours)] - wins[len(ours) :])
+        values_S = self.of_runs(name, ours) - self.of_runs(name, theirs)
+        return _NAN if np.isnan(values_S).any() else stats.mean_over_seeds(values_S)
+
+    def relative(self, name: str, ours: Sequence[str], theirs: Sequence[str], half: bool = False) -> Estimate | float:
+        """Change in percent of the baseline's number, paired as in `difference`."""
+        wins = self.wins([*ours, *theirs], half).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
+        if wins.size:
+            return stats.relative_change(wins[: len(ours)], wins[len(ours) :])
+        ours_S, theirs_S = self.of_runs(name, ours), self.of_runs(name, theirs)
+        return _NAN if np.isnan(ours_S + theirs_S).any() else stats.ratio_over_seeds(ours_S, theirs_S)
+
+    def bootstrapped(self, ours: Sequence[str], theirs: Sequence[str], half: bool = False) -> Estimate | float:
+        """The difference in win rate, paired as in `difference`, with a hierarchical bootstrap interval."""
+        wins = self.wins([*ours, *theirs], half).to_numpy().T
+        return stats.hierarchical_bootstrap(wins[: len(ours)] - wins[len(ours) :]) if wins.size else _NAN
+
+    def choose_alpha(self, runs_of_alpha: dict[float, list[str]]) -> stats.AlphaChoice | None:
+        """Alpha by one half of the instructions, win rate by the other; None without verdicts on both halves."""
+        everything = [run_id for run_ids in runs_of_alpha.values() for run_id in run_ids]
+        wins = self.wins(everything)
+        choosing_I = _choosing(wins)
+        if wins.empty or choosing_I.all() or not choosing_I.any():
+            return None
+        return stats.choose_alpha(
+            {alpha: wins[run_ids].to_numpy().T for alpha, run_ids in runs_of_alpha.items()}, choosing_I
+        )
+
+    def _lengths_of_half(self, run_ids: Sequence[str]) -> Array:
+        """Mean characters per run (S,) of the answers to the instructions that no alpha is chosen on."""
+        if any(run_id in self._members for run_id in run_ids):
+            return np.array([self._lengths_of_half(self._expanded([run_id])).mean() for run_id in run_ids])
+        frames = [self._rows_of("preferences")[run_id] for run_id in run_ids]
+        halves = [~stats.choosing_half(frame["instruction"].tolist()) for frame in frames]
+        return np.array([frame["length"][half].mean() for frame, half in zip(frames, halves, strict=True)])
+
+    def _derive(self, name: str, run_id: str) -> float:
+        if name not in DERIVED:
+            return _NAN
+        frame, measure = DERIVED[name]
+        rows = self._rows_of(frame).get(run_id)
+        return _NAN if rows is None else measure(rows)
+
+    def _rows_of(self, frame: str) -> dict[str, pd.DataFrame]:
+        """A frame of the runs, taken apart by run once."""
+        if frame not in self._by_run:
+            groups = getattr(self.runs, frame).groupby("run_id")
+            self._by_run[frame] = {str(run_id): rows for run_id, rows in groups}
+        return self._by_run[frame]
+
+
+def _choosing(wins: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows of `Measures.wins` belong to the half of the instructions that alpha is chosen on."""
+    return stats.choosing_half([str(key[0]) for key in wins.index])

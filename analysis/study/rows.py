@@ -1,0 +1,171 @@
+"""The rows of a table: which runs stand behind each cell, and which rows only a paper has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from analysis.render.table import sort_label, sort_labels
+from analysis.stats import AlphaChoice
+from analysis.study.comparable import Part
+from analysis.study.measures import Measures
+from analysis.tables.layout import Layout
+
+# Labels in the place of an alpha: chosen on one half of the instructions and reported on the other; and the papers'
+# way, the best on the very instructions that are reported.
+CHOSEN, BEST = "chosen", "best on test"
+# A group of columns beside those of the data sets: the mean over the paper's.
+MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one row and group: finished ones by seed, the others counted.
+
+    choice: how the alpha of these runs was chosen, for a row that chose it. is_best: chosen on the instructions that
+    it is reported on, so that no test of it is valid.
+    """
+
+    by_seed: dict[str, str] = field(default_factory=dict)
+    diverged: int = 0
+    failed: int = 0
+    choice: AlphaChoice | None = None
+    is_best: bool = False
+
+    @property
+    def half(self) -> bool:
+        """Numbers come from the half of the instructions that did not choose alpha."""
+        return self.choice is not None and not self.is_best
+
+    @property
+    def run_ids(self) -> list[str]:
+        return list(self.by_seed.values())
+
+
+EMPTY = Cell()
+
+
+@dataclass(frozen=True)
+class Row:
+    """Labels by setting, and a cell for each group of columns that has runs."""
+
+    labels: dict[str, str]
+    cells: dict[str, Cell]
+
+    def cell(self, group: str) -> Cell:
+        return self.cells.get(group, EMPTY)
+
+    def matches(self, labels: dict[str, str]) -> bool:
+        """Every setting that both name is equal."""
+        return all(self.labels[key] == label for key, label in labels.items() if key in self.labels)
+
+
+def rows_of(layout: Layout, part: Part, published: pd.DataFrame, measures: Measures) -> list[Row]:
+    """Our rows, rows whose alpha was chosen, rows that only the papers have, sorted by label."""
+    rows = list(_our_rows(layout, part.settings))
+    if layout.choose_alpha and "alpha" in layout.rows:
+        rows += list(_chosen_rows(layout.rows, rows, measures))
+    if names := averaged_groups(layout, published):
+        rows = [_with_mean(row, names, measures) for row in rows]
+    for labels in published_labels(layout, published, rows):
+        if not any(row.matches(labels) for row in rows):
+            rows.append(Row(_completed(labels, layout.rows, rows), {}))
+    return sorted(rows, key=lambda row: sort_labels(list(row.labels.values())))
+
+
+def _completed(labels: dict[str, str], keys: Sequence[str], rows: Sequence[Row]) -> dict[str, str]:
+    """All labels of a row that only a paper has; what the paper does not name is as in our rows of the same noise."""
+    alike = [row.labels for row in rows if row.labels.get("noise") == labels.get("noise")]
+    found = {key: {each[key] for each in alike if each[key]} for key in keys}
+    ours = {key: values.pop() for key, values in found.items() if key.startswith("noise.") and len(values) == 1}
+    return {key: labels.get(key, ours.get(key, "")) for key in keys}
+
+
+def groups_of(layout: Layout, part: Part, published: pd.DataFrame) -> list[str]:
+    """Values of the spread setting, in the order of the papers, then ours; one nameless group without a spread."""
+    if layout.spread is None:
+        return [""]
+    theirs = published[layout.spread].tolist() if layout.spread in published else []
+    return list(dict.fromkeys([*theirs, *sorted(part.settings[layout.spread].unique(), key=sort_label)]))
+
+
+def averaged_groups(layout: Layout, published: pd.DataFrame) -> list[str]:
+    """The groups that the paper's mean is over; none where it gives no mean."""
+    groups = list(dict.fromkeys(published[layout.spread])) if layout.spread in published else []
+    return [group for group in groups if group != MEAN] if MEAN in groups else []
+
+
+def published_labels(layout: Layout, published: pd.DataFrame, rows: Sequence[Row]) -> list[dict[str, str]]:
+    """For each published number the labels of the row that it belongs beside.
+
+    Where a paper gives no alpha for a noise, it is the best on its test set: our row of the same kind, or the only one.
+    """
+    keys = [key for key in layout.rows if key in published]
+    found = [{key: str(record[key]) for key in keys} for record in published.to_dict("records")]
+    for labels in found:
+        if labels.get("alpha") == "" and labels.get("noise") not in ("none", ""):
+            others = {key: label for key, label in labels.items() if key != "alpha"}
+            ours = [row.labels["alpha"] for row in rows if row.matches(others)]
+            labels["alpha"] = ours[0] if len(ours) == 1 else BEST
+    return found
+
+
+def _our_rows(layout: Layout, settings: pd.DataFrame) -> Iterator[Row]:
+    keys = list(layout.rows)
+    for values, members in settings.groupby(keys):
+        groups = members.groupby(layout.spread) if layout.spread else [("", members)]
+        cells = {str(group): _cell(runs) for group, runs in groups}
+        yield Row(dict(zip(keys, map(str, values), strict=True)), cells)
+
+
+def _cell(runs: pd.DataFrame) -> Cell:
+    finished = runs[runs["status"] == "finished"]
+    by_seed = dict(sorted(zip(finished["seed"].map(str), finished.index.map(str), strict=True)))
+    assert len(by_seed) == len(finished), "one run per seed: duplicates were left out, other differences split"
+    counts = runs["status"].value_counts()
+    return Cell(by_seed, int(counts.get("diverged", 0)), int(counts.get("failed", 0)))
+
+
+def _chosen_rows(keys: Sequence[str], rows: Iterable[Row], measures: Measures) -> Iterator[Row]:
+    families: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        families.setdefault(tuple(label for key, label in row.labels.items() if key != "alpha"), []).append(row)
+    for family in families.values():
+        if len(family) > 1:
+            groups = sorted({group for row in family for group in row.cells})
+            cells = {group: _chosen_cells(family, group, measures) for group in groups}
+            for place, label in enumerate((CHOSEN, BEST)):
+                labels = {key: label if key == "alpha" else family[0].labels[key] for key in keys}
+                yield Row(labels, {group: both[place] for group, both in cells.items()})
+
+
+def _chosen_cells(family: Sequence[Row], group: str, measures: Measures) -> tuple[Cell, Cell]:
+    """Cells of the alpha that does best on the choosing half, and of the best on all; empty without verdicts.
+
+    Alphas are compared on the seeds that all of them have: a seed that only some have would favour or harm those.
+    """
+    known = {float(row.labels["alpha"]): row.cell(group) for row in family if row.cell(group).by_seed}
+    candidates = {alpha: cell for alpha, cell in known.items() if not measures.wins(cell.run_ids).empty}
+    common = set.intersection(*(set(cell.by_seed) for cell in candidates.values())) if candidates else set()
+    if not common:
+        return EMPTY, EMPTY
+    compared = {alpha: [cell.by_seed[seed] for seed in sorted(common)] for alpha, cell in candidates.items()}
+    choice = measures.choose_alpha(compared)
+    if choice is None:
+        return EMPTY, EMPTY
+    honest, best = candidates[choice.alpha], candidates[choice.on_test]
+    return replace(honest, choice=choice), replace(best, choice=choice, is_best=True)
+
+
+def _with_mean(row: Row, names: Sequence[str], measures: Measures) -> Row:
+    """The row with a cell for the mean over the named groups, if it has runs in all of them: by their common seeds."""
+    cells = [row.cell(name) for name in names]
+    seeds = [seed for seed in cells[0].by_seed if all(seed in cell.by_seed for cell in cells)]
+    if not seeds:
+        return row
+    by_seed = {seed: measures.together([cell.by_seed[seed] for cell in cells]) for seed in seeds}
+    diverged, failed = sum(cell.diverged for cell in cells), sum(cell.failed for cell in cells)
+    mean = replace(cells[0], by_seed=by_seed, diverged=diverged, failed=failed)
+    return replace(row, cells={**row.cells, MEAN: mean})

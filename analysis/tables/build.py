@@ -1,0 +1,156 @@
+"""From runs to tables: cells with intervals, differences to the baseline, published numbers beside ours.
+
+A table never averages over anything but seeds: runs that differ in a setting that it does not show (model, data,
+judge, recipe ...) go into tables of their own, with that setting in the title.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from analysis.render.table import Column, Table, Value, sort_labels
+from analysis.sources.runs import Runs
+from analysis.study.comparable import settings_of, split
+from analysis.study.measures import Measures
+from analysis.study.metrics import TOGETHER, WIN_RATE, metric, with_companions
+from analysis.study.rows import Cell, averaged_groups
+from analysis.tables.context import Compared, Filled, Frame, frame_of, published_values
+from analysis.tables.differences import difference, difference_columns, lone_rows_note, relative, tested
+from analysis.tables.layout import Layout
+from analysis.tables.notes import (
+    choice_note,
+    interval_note,
+    mean_note,
+    pairing_note,
+    power_notes,
+    published_note,
+    relative_note,
+    uncontrolled_note,
+    unjudged_note,
+    unrecorded_note,
+)
+
+# Percent: an interval that reaches further says that two seeds are too few.
+_LARGEST_CHANGE = 1000.0
+# Beside a probe's figure: bounds over the examples of one run, and another mean of them.
+_OF_ONE_RUN = ("/low", "/high", "/per_token", "/per_token_low", "/per_token_high")
+
+
+def build(runs: Runs, layout: Layout) -> list[Table]:
+    """The table, once for each combination of settings that it does not show.
+
+    Raises:
+        ValueError: there is no finished run, a setting of the layout does not exist, or a metric that was asked for.
+    """
+    counts = runs.excluded["status"].value_counts()
+    left_out = ", ".join(f"{count} {status}" for status, count in counts.items())
+    if runs.runs.empty:
+        raise ValueError(f"no finished run to put into a table; found: {left_out or 'none at all'}")
+    measures = Measures(runs)
+    if layout.by_name:
+        measures.check((*layout.metrics, *layout.optional))
+    parts = split(settings_of(runs), layout.shown)
+    with_runs = [part for part in parts if part.finished]
+    tables = [_table(frame_of(layout, part, measures)) for part in with_runs]
+    tables[-1].notes += [f"nothing finished with {part.title}" for part in parts if not part.finished]
+    if left_out:
+        tables[-1].notes.append(f"left out: {left_out}; `python -m analysis status` says why")
+    return tables
+
+
+def _table(frame: Frame) -> Table:
+    layout, shown = frame.layout, _metrics_of(frame)
+    compared = {
+        (name, group): [difference(frame, name, row, group) for row in frame.rows]
+        for group in frame.groups
+        for name in layout.differences
+        if name in shown
+    }
+    columns = [column for group in frame.groups for column in _group_columns(frame, group, compared)]
+    rows = [(list(row.labels.values()), [values[i] for _, values in columns]) for i, row in enumerate(frame.rows)]
+    part = frame.part
+    title = f"{layout.title} ({part.title})" if part.shared else layout.title
+    said = [
+        "" if part.title == part.in_full else f"all settings of set {part.number}: {part.in_full}",
+        interval_note(rows),
+        unjudged_note(frame.measures, frame.rows) if WIN_RATE in shown else "",
+        relative_note(layout, columns),
+        pairing_note(columns),
+        lone_rows_note(frame),
+        *power_notes(tested(frame, compared)),
+        choice_note(frame.rows),
+        mean_note(frame.rows, averaged_groups(layout, frame.published)),
+        uncontrolled_note(columns),
+        "" if set(shown) - set(with_companions(layout.metrics)) else unrecorded_note(layout),
+        published_note(layout, frame.published),
+    ]
+    notes = [*layout.notes, *(note for note in said if note)]
+    heads = [column for column, _ in columns]
+    return Table(layout.name, title, list(layout.rows), heads, rows, notes, layout.spread or "")
+
+
+def _group_columns(frame: Frame, group: str, compared: Compared) -> Iterator[Filled]:
+    layout, shown = frame.layout, _metrics_of(frame)
+    cells = [row.cell(group) for row in frame.rows]
+    yield Column("runs", group=group), [_runs_text(cell) for cell in cells]
+    if WIN_RATE in shown:
+        yield Column("instructions", group=group), [_instructions_text(frame.measures, cell) for cell in cells]
+    if layout.endings:
+        yield Column("diverged", decimals=0, group=group), [float(cell.diverged) for cell in cells]
+        yield Column("failed", decimals=0, group=group), [float(cell.failed) for cell in cells]
+    for name in shown:
+        yield _column(name, group), [_estimate(frame, name, cell) for cell in cells]
+        theirs = published_values(frame, name, group)
+        if any(value != "" for value in theirs):
+            yield replace(_column(name, group), header=f"{metric(name).header}, published", better="neither"), theirs
+    for name in (name for name in layout.differences if (name, group) in compared):
+        yield from difference_columns(frame, name, group, compared)
+    for name in (name for name in layout.relative if name in shown):
+        header = f"{metric(name).header}, relative change to {layout.baseline}"
+        known = replace(_column(name, group), header=header, unit="%", better="neither", bound="")
+        column = replace(known, decimals=1, signed=True, largest=_LARGEST_CHANGE)
+        changes = [relative(frame, name, row, group) for row in frame.rows]
+        if any(value != "" for value in changes):
+            yield column, changes
+
+
+def _metrics_of(frame: Frame) -> tuple[str, ...]:
+    """The layout's metrics; of the optional ones those that a run of this table recorded."""
+    run_ids = [run_id for row in frame.rows for cell in row.cells.values() for run_id in cell.run_ids]
+    known = frame.measures.known(run_ids)
+    known = sorted((name for name in known if not name.endswith(_OF_ONE_RUN)), key=_by_number)
+    found = [name for pattern in frame.layout.optional for name in known if fnmatchcase(name, pattern)]
+    return with_companions(tuple(dict.fromkeys([*frame.layout.metrics, *found])))
+
+
+def _by_number(name: str) -> tuple[tuple[int, float, str], ...]:
+    """Sorting key of a metric's name: probe/curvature/rademacher/15 before probe/curvature/rademacher/100."""
+    return sort_labels(name.split("/"))
+
+
+def _column(name: str, group: str) -> Column:
+    known = metric(name)
+    bound = "win rate and length" if name in TOGETHER else ""
+    return Column(known.header, known.unit, known.decimals, group=group, better=known.better, bound=bound)
+
+
+def _instructions_text(measures: Measures, cell: Cell) -> str:
+    """How many instructions an interval of the win rate counts: those with a verdict in every run of the cell."""
+    found = len(measures.wins(cell.run_ids, cell.half)) if cell.run_ids else 0
+    return str(found) if found else ""
+
+
+def _runs_text(cell: Cell) -> str:
+    """How many finished; those that could not are never passed over in silence."""
+    lost = ", ".join(
+        f"{count} {word}" for count, word in ((cell.diverged, "diverged"), (cell.failed, "failed")) if count
+    )
+    return f"{len(cell.by_seed)} ({lost})" if lost else f"{len(cell.by_seed)}"
+
+
+def _estimate(frame: Frame, name: str, cell: Cell) -> Value:
+    if not cell.by_seed:
+        return None
+    return frame.measures.estimate(name, cell.run_ids, cell.half)

@@ -1,0 +1,127 @@
+"""What the papers say in words, held against these runs: each claim as one paired comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis import stats
+from analysis.notebook import Shown
+from analysis.render.table import Column, Table, Value
+from analysis.sources.runs import Runs
+from analysis.stats import Estimate
+from analysis.study.comparable import plain_name
+from analysis.study.measures import Measures
+from analysis.study.metrics import LENGTH, WIN_RATE, metric, unit_of_difference
+from analysis.study.rows import Row
+from analysis.tables.computed.alpha_and_length import per_study
+
+_LEAST, _MOST = 5, 15  # the alphas that the papers report
+AGREE, CONTRADICT, OPEN, NOT_RUN = "agrees", "contradicts", "not shown", "not run"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`noise` changes `metric` against `base` by `sign` (1: it is larger), as `source` says."""
+
+    noise: str
+    sign: int
+    base: str
+    metric: str
+    source: str
+
+    def text(self, noise: str, base: str) -> str:
+        return f"{noise} {'>' if self.sign > 0 else '<'} {base}: {metric(self.metric).header}"
+
+
+_NEFTUNE, _SYMNOISE = "NEFTune 2310.05914", "SymNoise 2312.01523"
+CLAIMS = (
+    Claim("neftune", 1, "none", WIN_RATE, f"{_NEFTUNE} Fig. 2"),
+    Claim("symnoise", 1, "none", WIN_RATE, f"{_SYMNOISE} Table 1"),
+    Claim("symnoise", 1, "neftune", WIN_RATE, f"{_SYMNOISE} Table 1"),
+    Claim("neftune", 1, "gaussian", WIN_RATE, f"{_NEFTUNE} Table 6"),
+    Claim("neftune", 1, "freelb", WIN_RATE, f"{_NEFTUNE} Table 12"),
+    Claim("gaussian", -1, "gaussian_matched", WIN_RATE, "SymNoise 2605.23171"),
+    Claim("neftune", 1, "none", LENGTH, f"{_NEFTUNE} Table 6"),
+    Claim("neftune", 1, "none", "probe/train/loss", f"{_NEFTUNE} Fig. 4"),
+    Claim("neftune", -1, "none", "heldout/loss", f"{_NEFTUNE} Fig. 4"),
+    Claim("neftune", -1, "none", "probe/train/rouge_l", f"{_NEFTUNE} Fig. 5"),
+    Claim("symnoise", -1, "none", "probe/slope/rademacher/5", f"{_SYMNOISE}, its motive"),
+    Claim("symnoise", -1, "neftune", "probe/slope/rademacher/5", f"{_SYMNOISE}, its motive"),
+)
+
+
+@dataclass(frozen=True)
+class _Test:
+    claim: Claim
+    text: str
+    alpha: str
+    found: Estimate
+
+
+def claims(runs: Runs) -> Shown:
+    """A table per set of comparable runs: a row for each claim and alpha, and whether the runs agree with it.
+
+    At the alphas of the papers, 5 to 15; two noises are compared at the same one, by seed and for win rates by
+    instruction. "not shown" is no refutation: `detectable` is the true difference that would have been found in four of
+    five such experiments.
+
+    Raises:
+        ValueError: there is no finished run.
+    """
+    heads = [
+        *(Column(header, is_text=True) for header in ("source", "alpha", "runs")),
+        Column("difference", decimals=None, signed=True),
+        Column("unit", is_text=True),
+        Column("p (Holm)", smallest=0.001),
+        Column("detectable", decimals=None),
+        Column("status", is_text=True),
+    ]
+    notes = [
+        f"status: {AGREE} or {CONTRADICT} where p < {stats.LEVEL} after Holm's correction over the table; {OPEN} is no"
+        " refutation: a true difference under `detectable` would usually have been missed",
+        f"at the papers' alphas, {_LEAST} to {_MOST}; {NOT_RUN}: not with both noises and a common seed there",
+        "± half of a 95% t interval",
+    ]
+    return per_study(runs, Table("claims", "The papers' claims and these runs", ["claim"], heads, [], notes), _rows)
+
+
+def _rows(measures: Measures, rows: list[Row]) -> Iterator[tuple[list[str], list[Value]]]:
+    tests = [test for claim in CLAIMS for test in _tests(measures, rows, claim)]
+    tested = stats.with_shared_scatter([test.found for test in tests])
+    p_values = stats.holm(np.array([stats.p_value(found) for found in tested]))
+    level = stats.LEVEL / max(1, int(np.isfinite(p_values).sum()))
+    for test, found, p in zip(tests, tested, p_values, strict=True):
+        sizes: list[Value] = [test.found, unit_of_difference(test.claim.metric), float(p)]
+        sizes.append(stats.detectable(found, level=level))
+        yield [test.text], [test.claim.source, test.alpha, f"{test.found.runs}", *sizes, _status(test, p)]
+    known = {test.claim for test in tests}
+    for claim in (claim for claim in CLAIMS if tests and claim not in known):
+        yield [claim.text(claim.noise, claim.base)], [claim.source, "", "", "", "", "", "", NOT_RUN]
+
+
+def _status(test: _Test, p: float) -> str:
+    if not p < stats.LEVEL:
+        return OPEN
+    return AGREE if test.found.mean * test.claim.sign > 0 else CONTRADICT
+
+
+def _tests(measures: Measures, rows: list[Row], claim: Claim) -> Iterator[_Test]:
+    """The claim at each alpha of the papers that both noises have; no noise stands beside all of them."""
+    for ours in (row for row in rows if _is(row, claim.noise)):
+        for base in (row for row in rows if _is(row, claim.base)):
+            alpha = ours.labels["alpha"]
+            seeds = [seed for seed in ours.cell("").by_seed if seed in base.cell("").by_seed]
+            if base.labels["alpha"] not in ("", alpha) or not seeds or not _LEAST <= float(alpha) <= _MOST:
+                continue
+            pairs = [[row.cell("").by_seed[seed] for seed in seeds] for row in (ours, base)]
+            found = measures.difference(claim.metric, pairs[0], pairs[1])
+            if isinstance(found, Estimate) and not np.isnan(found.mean):
+                yield _Test(claim, claim.text(ours.labels["noise"], base.labels["noise"]), alpha, found)
+
+
+def _is(row: Row, noise: str) -> bool:
+    """The noise itself, or the one variant of it that these runs have: "neftune (length=true)"."""
+    return plain_name(row.labels["noise"]) == noise

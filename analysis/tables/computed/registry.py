@@ -1,0 +1,28 @@
+"""Tables that are computed and not laid out, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from analysis.notebook import Shown
+from analysis.sources.runs import Runs
+from analysis.tables.computed.alpha_and_length import flatness, length_gain
+from analysis.tables.computed.checklist import checklist
+from analysis.tables.computed.claims import claims
+
+
+@dataclass(frozen=True)
+class Made:
+    """A table by its title, and what makes it."""
+
+    title: str
+    make: Callable[[Runs], Shown]
+
+
+MADE = {
+    "claims": Made("The papers' claims and these runs", claims),
+    "checklist": Made("The papers' numbers and these runs", checklist),
+    "flatness": Made("How flat is it in alpha?", flatness),
+    "length_gain": Made("How much of the gain is length?", length_gain),
+}

@@ -1,0 +1,48 @@
+"""How a table is declared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analysis.study.comparable import BASELINE
+from analysis.study.metrics import WIN_RATE
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One table: which settings make its rows, which metrics its columns, what is compared.
+
+    rows: settings that make the rows: model, dataset, eval_set, noise, judge, or a key of config.yaml.
+    spread: a setting with a group of columns for each of its values.
+    metrics: names of metrics; optional: more of them, or patterns like probe/*, left out where no run has them.
+    differences, relative: metrics compared with the runs of noise=`baseline`, where the table shows them: absolute,
+        with p-values (Holm over the table), and in percent of the baseline. detectable: add the difference that would
+        have been found. bootstrap: add the hierarchical bootstrap's interval of a difference in win rate.
+    endings: count diverged and failed runs in columns of their own.
+    choose_alpha: one more row per noise, its alpha chosen on one half of the instructions and its win rate taken
+        on the other.
+    published: tables of published.csv whose numbers stand beside ours.
+    by_name: somebody asked for these metrics: one that no run has is a mistake.
+    """
+
+    name: str
+    title: str
+    rows: tuple[str, ...] = ("noise", "alpha")
+    spread: str | None = None
+    metrics: tuple[str, ...] = (WIN_RATE,)
+    optional: tuple[str, ...] = ()
+    differences: tuple[str, ...] = (WIN_RATE,)
+    relative: tuple[str, ...] = ()
+    baseline: str = BASELINE
+    detectable: bool = False
+    bootstrap: bool = False
+    endings: bool = False
+    choose_alpha: bool = False
+    published: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    by_name: bool = False
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Settings that the table tells apart."""
+        return (*self.rows, self.spread) if self.spread else self.rows

@@ -1,0 +1,200 @@
+"""What a table says below itself: what the intervals count, what could have been found, where numbers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis import stats
+from analysis.render.table import Column, Value
+from analysis.stats import Estimate
+from analysis.study.measures import Measures
+from analysis.study.metrics import CONTROLLED, metric, unit_of_difference
+from analysis.study.rows import BEST, CHOSEN, MEAN, Row
+from analysis.tables.layout import Layout
+
+# The header of the counts beside a difference.
+PAIRS = "pairs"
+# How many rows a note lists by name.
+_MOST_NAMED = 6
+
+
+def relative_note(layout: Layout, columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
+    """What the brackets of a relative change are, where there is one."""
+    if not layout.relative or not any("change to" in column.header for column, _ in columns):
+        return ""
+    return (
+        f"relative change to {layout.baseline} in percent of its value: [95% t interval on the logarithm of the ratio]"
+    )
+
+
+def unrecorded_note(layout: Layout) -> str:
+    """That no run of the table has any of its optional metrics, where it has some."""
+    return f"these runs have recorded none of {', '.join(layout.optional)}" if layout.optional else ""
+
+
+def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
+    """What the intervals are over; empty if there is none."""
+    found = [value for _, values in rows for value in values if isinstance(value, Estimate)]
+    known = [value for value in found if not np.isnan(value.low)]
+    if not known:
+        return ""
+    counted = sorted({value.instructions for value in known if value.instructions})
+    if not counted:
+        return "± half of a 95% t interval over seeds"
+    items = _span(str(counted[0]), str(counted[-1]))
+    runs = {value.runs for value in known}
+    if runs == {1}:
+        return f"± half of a 95% t interval over {items} instructions of one run: not over seeds"
+    single = "; where there is one run, over its instructions alone" if 1 in runs else ""
+    return f"± half of a 95% t interval over seeds, for win rates over seeds and {items} instructions{single}"
+
+
+def unjudged_note(measures: Measures, rows: Iterable[Row]) -> str:
+    """That intervals and differences count fewer instructions than the means, where a verdict is missing."""
+    missing = max((measures.unjudged(cell.run_ids) for row in rows for cell in row.cells.values()), default=0)
+    if not missing:
+        return ""
+    return (
+        f"instructions without a verdict in some runs of a row (up to {missing}) count in its mean, not in intervals "
+        "and differences, so that a difference need not be that of two means"
+    )
+
+
+def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str]:
+    """For each compared metric the difference that would have been found: what a null result means.
+
+    At the level of the strictest step of Holm's correction, because the p-values beside it are corrected.
+    """
+    notes, tests = [*_agreement_note(compared), *_scatter_note(compared)], comparisons(compared)
+    corrected = f" after Holm's correction for {tests} comparisons" if tests > 1 else ""
+    for name in dict.fromkeys(name for name, _ in compared):
+        values = [value for (other, _), column in compared.items() if other == name for value in column]
+        level = stats.LEVEL / max(1, tests)
+        found = [stats.detectable(value, level=level) for value in values if isinstance(value, Estimate)]
+        sizes = [size for size in found if not np.isnan(size)]
+        if sizes:
+            known = metric(name)
+            unit = unit_of_difference(name)
+            span = _span(*(Column("", decimals=known.decimals).number(size) for size in (min(sizes), max(sizes))))
+            notes.append(
+                f"a true difference in {known.header} is found with 80% power{corrected} from {span} {unit} on, "
+                "if runs scatter as these do"
+            )
+    return notes
+
+
+def _agreement_note(compared: Mapping[tuple[str, str], Sequence[Value]]) -> Iterator[str]:
+    values = [value for column in compared.values() for value in column if isinstance(value, Estimate)]
+    if any(value.error == 0 for value in values):
+        yield "a difference of a single value for all seeds and instructions has no interval: its scatter is unknown"
+
+
+def _scatter_note(compared: Mapping[tuple[str, str], Sequence[Value]]) -> Iterator[str]:
+    """What p and the detectable difference of a win rate count as the scatter of seeds."""
+    values = [value for column in compared.values() for value in column if isinstance(value, Estimate)]
+    tested = [value for value in values if value.instructions and not np.isnan(stats.p_value(value))]
+    if tested and all(value.runs == 1 for value in tested):
+        yield (
+            "p is about these two trained models on other instructions, not about the noise: two seeds of one noise "
+            "can differ as much"
+        )
+    elif len(tested) > 1:
+        yield "p of a win rate counts at least the seeds' scatter that the table's differences have on average"
+
+
+def pairing_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
+    """What the column of counts beside a difference is, where there is one."""
+    if not any(column.header.startswith(PAIRS) for column, _ in columns):
+        return ""
+    return (
+        f"{PAIRS}: runs (× instructions) that a difference rests on, where those are fewer than its row has; "
+        "without instructions it is over seeds alone"
+    )
+
+
+def uncompared_note(layout: Layout, lone: Sequence[tuple[Row, str]], is_all: bool) -> str:
+    """Why rows have no difference."""
+    if not lone:
+        return ""
+    some = "; ".join(_called(row, group) for row, group in lone[:_MOST_NAMED])
+    more = f" and {len(lone) - _MOST_NAMED} more" if len(lone) > _MOST_NAMED else ""
+    named = "no row is" if is_all else f"{some}{more}: not"
+    return f"{named} compared with {layout.baseline}: no finished runs of it with the same settings and seeds"
+
+
+def _called(row: Row, group: str) -> str:
+    return " ".join(label for label in (*row.labels.values(), group) if label != "")
+
+
+def mean_note(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """What the mean over groups is over, where we have one."""
+    if not any(MEAN in row.cells for row in rows):
+        return ""
+    return (
+        f"{MEAN}: over {', '.join(names)}, each with the same weight, by seed and instruction; of rows with runs in all"
+    )
+
+
+def comparisons(compared: Mapping[tuple[str, str], Sequence[Value]]) -> int:
+    """How many tests a table makes: the number that Holm corrects for."""
+    values = [value for column in compared.values() for value in column if isinstance(value, Estimate)]
+    return sum(not np.isnan(stats.p_value(value)) for value in values)
+
+
+def choice_note(rows: Sequence[Row]) -> str:
+    """The alphas that were chosen, and what choosing them on the reported instructions does."""
+    said = []
+    for row in rows:
+        for group, cell in row.cells.items():
+            if cell.choice and not cell.is_best and group != MEAN:
+                names = [label for label in (*row.labels.values(), group) if label not in (CHOSEN, "")]
+                said.append(f"{' '.join(names)}: {cell.choice.alpha:g} ({BEST}: {cell.choice.on_test:g})")
+    lost = _without_choice(rows)
+    if not said:
+        return lost
+    return (
+        f"{CHOSEN}: alpha with the highest win rate on one half of the instructions; win rate and length are those of "
+        "the other half, other columns those of all. "
+        f"{BEST}: the highest win rate on all instructions, which is also reported, as in the papers; "
+        f"biased upwards, so it has no p. {'; '.join(said)}{f'. {lost}' if lost else ''}"
+    )
+
+
+def _without_choice(rows: Sequence[Row]) -> str:
+    """Noises whose alphas could not be chosen among, with the reason."""
+    lost = []
+    for row in (row for row in rows if row.labels.get("alpha") == CHOSEN):
+        others = {key: label for key, label in row.labels.items() if key != "alpha"}
+        family = [other for other in rows if other.matches(others) and other.labels["alpha"] not in (CHOSEN, BEST)]
+        for group in dict.fromkeys(group for other in family for group in other.cells):
+            if not row.cell(group).choice and sum(bool(other.cell(group).by_seed) for other in family) > 1:
+                lost.append(" ".join(label for label in (*others.values(), group) if label))
+    return f"no alpha chosen for {'; '.join(lost)}: no seed with verdicts at every alpha" if lost else ""
+
+
+def uncontrolled_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
+    """How to get a length-controlled win rate, where no run of the table has one."""
+    header = metric(CONTROLLED).header
+    found = [value for column, values in columns for value in values if column.header == header]
+    if not found or any(isinstance(value, Estimate) for value in found):
+        return ""
+    return f"{header}: needs judge.difficulty and judge.gamed, files of AlpacaEval"
+
+
+def published_note(layout: Layout, published: pd.DataFrame) -> str:
+    """Where the published numbers come from; judge and model, because they are seldom ours."""
+    said = []
+    for record in published.to_dict("records"):
+        model = f", {record['model']}" if record["model"] and "model" not in layout.rows else ""
+        judge = f", judged by {record['judge']}" if record["judge"] else ""
+        said.append(f"{record['source']}{model}{judge}")
+    best = "alpha" in layout.rows and ((published["alpha"] == "") & ~published["noise"].isin(["none", ""])).any()
+    note = "; a noise without an alpha in the paper is its best of several" if best else ""
+    return f"published: {'; '.join(dict.fromkeys(said))}{note}" if said else ""
+
+
+def _span(first: str, last: str) -> str:
+    return first if first == last else f"{first} to {last}"

@@ -1,0 +1,162 @@
+"""Families on words in a row: count, sort and join them, change their case, replace one, repeat one."""
+
+from __future__ import annotations
+
+from random import Random
+
+from harness.data.builtin.core import Problem, family, joined, problem
+from harness.data.builtin.words import WORDS
+
+
+@family(
+    "count_items",
+    kind="number",
+    instructions=(
+        'How many {what} are there in this {group}: "{items}"?',
+        'Count the {what} in the {group} "{items}".',
+        "How many {what} does this {group} have?\n\n{items}",
+        "Count the {what} in the {group}.\n\n{items}",
+        "Tell me the number of {what} in this {group}.\n\n{items}",
+        'Here is a {group}: "{items}". How many {what} are in it?',
+        "What is the number of {what} in the {group}?\n\n{items}",
+    ),
+    statements=(
+        "There are {answer} {what} in the {group} {items}.",
+        "The {group} {items} has {answer} {what}.",
+        "{items}: that is a {group} of {answer} {what}.",
+    ),
+)
+def count_items(rng: Random, level: int) -> Problem:
+    words = rng.sample(WORDS, rng.randint(2 * level + 1, 2 * level + 3))
+    group, what, separator = rng.choice((("list", "items", ", "), ("text", "words", " "), ("list", "words", ", ")))
+    items = joined(words, separator)
+    return problem(f"items:{joined(words)}", len(words), group=group, what=what, items=items)
+
+
+@family(
+    "sort_words",
+    kind="list",
+    instructions=(
+        "Sort these words alphabetically: {words}.",
+        "Put the words {words} in alphabetical order.",
+        "Arrange the words in alphabetical order.\n\n{words}",
+        "Order these words from A to Z.\n\n{words}",
+        "In what order would a dictionary have the words {words}?",
+        "List the words {words} as a dictionary would.",
+        "Rewrite the list so that it is in alphabetical order.\n\n{words}",
+    ),
+    statements=(
+        "In alphabetical order, {words} becomes {answer}.",
+        "A dictionary has the words {words} in the order {answer}.",
+        "From A to Z: {answer}.",
+        "The words {words} sorted by their letters are {answer}.",
+    ),
+)
+def sort_words(rng: Random, level: int) -> Problem:
+    words = rng.sample(WORDS, level + 2)
+    return problem(f"alphabet:{joined(sorted(words))}", joined(sorted(words), ", "), words=joined(words, ", "))
+
+
+@family(
+    "join_words",
+    kind="text",
+    instructions=(
+        "Join the words {words} with {marks}.",
+        "Put {marks} between the words {words}.",
+        "Write {words} as one string, with {marks} in between.",
+        "Join these words with {marks}.\n\n{words}",
+        "Connect the words of the list with {marks}.\n\n{words}",
+        "Make one string of the words, parted by {marks}.\n\n{words}",
+        "What do you get when you join {words} with {marks}?",
+    ),
+    statements=(
+        "Joined with {marks}, {words} becomes {answer}.",
+        "The words {words} with {marks} in between are written {answer}.",
+        "{answer} is made of {words} and {marks}.",
+    ),
+)
+def join_words(rng: Random, level: int) -> Problem:
+    words = rng.sample(WORDS, level + 1)
+    marks, mark = rng.choice((("hyphens", "-"), ("underscores", "_"), ("plus signs", "+"), ("slashes", "/")))
+    return problem(f"join:{joined(words)}", mark.join(words), words=joined(words, ", "), marks=marks)
+
+
+@family(
+    "change_case",
+    kind="exact",
+    instructions=(
+        'Write "{phrase}" {style}.',
+        'Give the text "{phrase}" again {style}.',
+        'How does "{phrase}" look when it is written {style}?',
+        "Write this text {style}.\n\n{phrase}",
+        "Rewrite the words {style}.\n\n{phrase}",
+        "Copy the text {style}.\n\n{phrase}",
+        'Turn "{phrase}" into text {style}.',
+    ),
+    statements=(
+        "The text {phrase} {style} is {answer}.",
+        "Written {style}, {phrase} becomes {answer}.",
+        "{answer} is {phrase} {style}.",
+    ),
+)
+def change_case(rng: Random, level: int) -> Problem:
+    words = rng.sample(WORDS, level + 1)
+    phrase, key = " ".join(words), f"case:{joined(words)}"
+    style, answer = rng.choice(
+        (
+            ("in capital letters", phrase.upper()),
+            ("in small letters", phrase),
+            ("with a capital at the start of each word", phrase.title()),
+        )
+    )
+    shown = phrase.upper() if answer == phrase else phrase
+    return problem(key, answer, phrase=shown, style=style)
+
+
+@family(
+    "replace_word",
+    kind="text",
+    instructions=(
+        'Replace "{old}" with "{new}" in this text: "{phrase}".',
+        'Put the word "{new}" in place of "{old}" in "{phrase}".',
+        'Replace the word "{old}" with "{new}".\n\n{phrase}',
+        'Rewrite the text with "{new}" where it has "{old}".\n\n{phrase}',
+        'Change "{old}" to "{new}".\n\n{phrase}',
+        'What does "{phrase}" become if "{old}" is replaced by "{new}"?',
+        'Copy the text, but write "{new}" for "{old}".\n\n{phrase}',
+    ),
+    statements=(
+        "With {new} in place of {old}, {phrase} becomes {answer}.",
+        "Replacing {old} with {new} turns {phrase} into {answer}.",
+        "{phrase} has the word {old}; with {new} for it, the text is {answer}.",
+    ),
+)
+def replace_word(rng: Random, level: int) -> Problem:
+    new, *words = rng.sample(WORDS, level + 3)
+    old = rng.choice(words)
+    changed = [new if word == old else word for word in words]
+    key = f"swap:{joined(words)}:{old}:{new}"
+    return problem(key, " ".join(changed), phrase=" ".join(words), old=old, new=new)
+
+
+@family(
+    "repeat",
+    kind="list",
+    instructions=(
+        'Write the word "{word}" {n} times.',
+        'Say "{word}" {n} times.',
+        'Repeat "{word}" until you have it {n} times.',
+        "Write this word {n} times.\n\n{word}",
+        "Make a list that holds the word {n} times.\n\n{word}",
+        'Give me "{word}" {n} times in a row.',
+        "Copy the word {n} times.\n\n{word}",
+    ),
+    statements=(
+        "{n} times the word {word}: {answer}.",
+        "The word {word} written {n} times is {answer}.",
+        "Saying {word} {n} times sounds like this: {answer}.",
+    ),
+)
+def repeat(rng: Random, level: int) -> Problem:
+    word, n = rng.choice(WORDS), 2 * level + rng.randint(0, 1)
+    return problem(f"repeat:{n}:{word}", joined([word] * n, ", "), word=word, n=n)

@@ -1,0 +1,194 @@
+"""Tokenised data sets: made once for all runs that share data, tokenizer and rules, then read from the cache.
+
+The key of an entry is a hash over the examples themselves, the tokenizer and every setting that changes a token, so
+nothing that differs can be mistaken for it. An entry is one safetensors file; processes that want the same one wait
+for the first to write it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from transformers import PreTrainedTokenizerBase
+
+from harness.config import DatasetConfig, ModelConfig
+from harness.data import Example, load_dataset, require, wanted_examples
+from harness.data.batching import IGNORE_INDEX, Document
+from harness.data.tokenize import Encoded, EncodingRules, encode_examples
+from harness.models.load import load_tokenizer
+from harness.record.cache import cache_dir
+
+_FORMAT = "1"  # a change of the encoding that keys cannot see makes a new number
+
+
+@dataclass(frozen=True)
+class Documents:
+    """A data set ready to train on. Runs of one process share it, so its arrays cannot be written.
+
+    Attributes:
+        train: `Document.index` counts from 0.
+        heldout: likewise.
+        train_examples: the examples behind `train`, place for place.
+        heldout_examples: likewise.
+        notes: what was read, cleaned and tokenised, for the log.
+        entry: its file in the cache.
+        origin: whether that file was made or found.
+    """
+
+    train: list[Document]
+    heldout: list[Document]
+    train_examples: list[Example]
+    heldout_examples: list[Example]
+    notes: list[str]
+    entry: Path
+    origin: str
+
+
+@lru_cache(maxsize=4)
+def load_documents(dataset: DatasetConfig, model: ModelConfig) -> Documents:
+    """A data set in the tokens of a model; see `tokenise`."""
+    return tokenise(dataset, load_tokenizer(model))
+
+
+def tokenise(config: DatasetConfig, tokenizer: PreTrainedTokenizerBase) -> Documents:
+    """The training and the held-out documents of a data set: the first `heldout` that the rules keep are held out.
+
+    Raises:
+        ValueError: `load_dataset`, `encode_examples`, or too few examples left.
+    """
+    loaded = load_dataset(config)
+    rules = encoding_rules(config)
+    wanted = wanted_examples(config)
+    encoded, entry, origin = _cached(loaded.examples, tokenizer, rules, wanted)
+    require(len(encoded.documents), config)
+    border = config.heldout
+    heldout, train = encoded.documents[:border], encoded.documents[border:]
+    train = [Document(index, each.input_ids, each.labels) for index, each in enumerate(train)]
+    examples = [loaded.examples[place] for place in encoded.sources]
+    description = _describe(encoded, train, heldout, _repeated(examples, border), rules)
+    return Documents(
+        train, heldout, examples[border:], examples[:border], [loaded.describe(), description], entry, origin
+    )
+
+
+def encoding_rules(config: DatasetConfig) -> EncodingRules:
+    """The settings of a data set that decide its tokens."""
+    return EncodingRules(config.prompt, config.max_length, config.clean.overlong, config.clean.long_prompts)
+
+
+def _describe(
+    encoded: Encoded, train: list[Document], heldout: list[Document], repeated: int, rules: EncodingRules
+) -> str:
+    lengths = np.array([len(each) for each in train])
+    learnt = sum(int((each.labels != IGNORE_INDEX).sum()) for each in train)
+    parts = [
+        f"prompt {rules.prompt}: {len(train)} to train on, {len(heldout)} held out",
+        f"{lengths.sum()} tokens, {learnt} learnt; median {int(np.median(lengths))}, longest {lengths.max()}",
+        f"{encoded.truncated} cut at {rules.max_length}, {encoded.resplit} split at the border",
+        *([f"{encoded.inner_ends} answers hold the end-of-text token in their text"] if encoded.inner_ends else []),
+        *(f"{count} dropped by clean.{rule}" for rule, count in encoded.dropped.items() if count),
+        *([f"{repeated} held-out examples are in the training part too (clean.duplicates)"] if repeated else []),
+    ]
+    return "; ".join(parts)
+
+
+def _repeated(examples: Sequence[Example], border: int) -> int:
+    """How many examples before the border have an equal one behind it."""
+    training = {example.content for example in examples[border:]}
+    return sum(example.content in training for example in examples[:border])
+
+
+def _cached(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: EncodingRules, wanted: int | None
+) -> tuple[Encoded, Path, str]:
+    path = cache_dir() / "tokens" / f"{_key(examples, tokenizer, rules, wanted)}.safetensors"
+    with _locked(path):
+        if path.exists():
+            try:
+                return _read(path), path, "tokens: from the cache"
+            except (SafetensorError, KeyError, ValueError) as error:
+                problem = f" (the entry there was unreadable: {error})"
+        else:
+            problem = ""
+        encoded = encode_examples(examples, tokenizer, rules=rules, wanted=wanted)
+        _write(path, encoded)
+    return encoded, path, f"tokens: made{problem}"
+
+
+def _key(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: EncodingRules, wanted: int | None
+) -> str:
+    digest = hashlib.sha256()
+    settings = {"format": _FORMAT, "tokenizers": tokenizers.__version__, "wanted": wanted, **asdict(rules)}
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    digest.update(_tokenizer_state(tokenizer))
+    for example in examples:
+        texts = [example.instruction, example.input, example.output, example.system]
+        for text in (*texts, *(text for pair in example.more for text in pair)):
+            data = text.encode()
+            digest.update(len(data).to_bytes(8, "little"))
+            digest.update(data)
+        digest.update(b"\n")
+    return digest.hexdigest()[:32]
+
+
+def _tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> bytes:
+    """Everything that decides its tokens: the whole fast tokenizer, or the vocabulary and settings of a slow one."""
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    state = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    settings = [type(tokenizer).__name__, str(tokenizer.special_tokens_map), str(tokenizer.chat_template)]
+    return "\0".join([state, *settings, str(tokenizer("a")["input_ids"])]).encode()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time makes an entry; the others wait and find it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write(path: Path, encoded: Encoded) -> None:
+    documents = encoded.documents
+    tensors = {
+        "input_ids": _flat([each.input_ids for each in documents]),
+        "learnt": _flat([each.labels != IGNORE_INDEX for each in documents]).astype(np.uint8),
+        "lengths": np.array([len(each) for each in documents], dtype=np.int64),
+        "sources": np.array(encoded.sources, dtype=np.int64),
+    }
+    counts = {name: getattr(encoded, name) for name in ("truncated", "resplit", "inner_ends", "dropped")}
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    save_file(tensors, temporary, metadata={"counts": json.dumps(counts)})
+    os.replace(temporary, path)
+
+
+def _flat(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts).astype(np.int32) if parts else np.zeros(0, dtype=np.int32)
+
+
+def _read(path: Path) -> Encoded:
+    with safe_open(path, framework="numpy") as file:
+        counts = json.loads(file.metadata()["counts"])
+        input_ids = file.get_tensor("input_ids").astype(np.int64)
+        learnt, ends = file.get_tensor("learnt"), np.cumsum(file.get_tensor("lengths"))[:-1]
+        sources = file.get_tensor("sources").tolist()
+    labels = np.where(learnt, input_ids, IGNORE_INDEX)
+    for array in (input_ids, labels):
+        array.setflags(write=False)
+    pieces = zip(np.split(input_ids, ends), np.split(labels, ends), strict=True) if sources else ()
+    documents = [Document(index, ids, kept) for index, (ids, kept) in enumerate(pieces)]
+    return Encoded(documents, sources, **counts)

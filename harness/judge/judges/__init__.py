@@ -1,0 +1,1 @@
+"""One file for each kind of judge, and the registry that names them."""

@@ -1,0 +1,159 @@
+"""The judge `alpaca_eval`: the real package with any of its annotators, in an environment of its own.
+
+`make alpaca-eval` makes the environment: the package needs releases of pandas, datasets, setuptools and scikit-learn
+that this project does not work with. It runs as a subprocess; prompts, parsing, retries and prices are its own, and so
+is the order of the answers (the rule of `order_is_switched`, seed 0). Verdicts come back and are stored by chunks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.config import JudgeConfig
+from harness.judge.annotations import order_is_switched
+from harness.judge.base import Batch, Comparison, Identity, Verdict
+from harness.record.identity import path_fingerprint
+
+CHUNK = 32
+"""Rows annotated together: what a crash can cost, and over how many rows the package runs its calls in parallel."""
+
+_RUNNER = Path(__file__).with_name("alpaca_eval_runner.py")
+_SEED = 0
+
+
+class AlpacaEvalJudge:
+    """One subprocess per run, fed all pairs at once."""
+
+    free = False
+
+    def __init__(self, config: JudgeConfig, folder: Path) -> None:
+        assert config.annotators_config is not None
+        assert config.python is not None
+        self._config, self._log = config, folder / "alpaca_eval.log"
+        self._python, self._annotators = Path(config.python).expanduser(), config.annotators_config
+        self.orders: tuple[bool, ...] | None = None
+        local = Path(self._annotators).expanduser()
+        if len(local.parts) > 1 and not local.exists():
+            raise ValueError(f"judge.annotators_config={config.annotators_config}: no such file or folder")
+        content = path_fingerprint(str(local)) if local.exists() else ""
+        if local.exists():
+            self._annotators = str(local.resolve())
+        version = f"alpaca_eval {_package_version(self._python)}"
+        _environment(config)  # says at once which key is missing
+        self.identity = Identity(local.stem, config.base_url or "", content, {"package": version, "seed": _SEED})
+
+    def check_budget(self, comparisons: Sequence[Comparison], spent_calls: int, spent_usd: float) -> None:
+        """Refuse more rows than judge.max_calls; what a call costs only the package knows."""
+        limit = self._config.max_calls
+        if limit is not None and spent_calls + len(comparisons) > limit:
+            raise ValueError(
+                f"judge {self._config.name}: {len(comparisons)} calls, but judge.max_calls={limit} with {spent_calls} "
+                f"calls and {spent_usd:.2f} USD spent with this judge in this verdict store"
+            )
+
+    def verdicts(self, comparisons: Sequence[Comparison]) -> Iterator[Batch]:
+        """Yield a chunk of verdicts at a time.
+
+        Raises:
+            ValueError: the package failed; names its log.
+        """
+        request = {
+            "annotators_config": self._annotators,
+            "seed": _SEED,
+            "chunk": CHUNK,
+            "pairs": [_as_pair(comparison) for comparison in comparisons],
+        }
+        with open(self._log, "a", encoding="utf-8") as log, self._start(log) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                _send(process.stdin, request)
+                for chunk, line in enumerate(process.stdout):
+                    rows = {(row["instruction"], row["output_1"], row["output_2"]): row for row in json.loads(line)}
+                    yield list(_batch(comparisons, chunk * CHUNK, rows))
+                status = process.wait()
+            finally:
+                process.kill()
+        if status != 0:
+            raise ValueError(
+                f"judge {self.identity.name}: alpaca_eval broke off ({_last_line(self._log)}); see {self._log}"
+            )
+
+    def _start(self, log: Any) -> subprocess.Popen[bytes]:
+        # -P keeps this folder off the import path: its alpaca_eval.py and openai.py would hide the packages.
+        command = [str(self._python), "-P", str(_RUNNER)]
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=_environment(self._config)
+        )
+
+
+def _environment(config: JudgeConfig) -> dict[str, str]:
+    """Ours, with the endpoint and its key where the settings name them; a key never goes to an endpoint unasked."""
+    environment = dict(os.environ)
+    if config.base_url is not None:
+        no_file = str(_RUNNER.with_name("no_client_configs.yaml"))
+        environment |= {"OPENAI_API_BASE": config.base_url, "OPENAI_CLIENT_CONFIG_PATH": no_file}
+        environment |= {"OPENAI_API_KEY": "none", "OPENAI_API_KEYS": "none"}
+    if config.api_key_env is not None:
+        if not os.environ.get(config.api_key_env):
+            raise ValueError(f"judge.api_key_env={config.api_key_env}: the environment has no such variable")
+        environment |= dict.fromkeys(("OPENAI_API_KEY", "OPENAI_API_KEYS"), os.environ[config.api_key_env])
+    return environment
+
+
+def _as_pair(comparison: Comparison) -> dict[str, str]:
+    """The pair as the package wants it: it switches by its own rule, so the other order is asked for by swapping."""
+    first, second = comparison.output_1, comparison.output_2
+    if _is_swapped(comparison):
+        first, second = second, first
+    return {"instruction": comparison.instruction, "output_1": first, "output_2": second}
+
+
+def _is_swapped(comparison: Comparison) -> bool:
+    return comparison.switched != order_is_switched(comparison.instruction, _SEED)
+
+
+def _batch(
+    comparisons: Sequence[Comparison], start: int, rows: Mapping[tuple[str, str, str], Mapping[str, Any]]
+) -> Iterator[tuple[int, Verdict]]:
+    for position in range(start, min(start + CHUNK, len(comparisons))):
+        pair = _as_pair(comparisons[position])
+        row = rows.get((pair["instruction"], pair["output_1"], pair["output_2"]), {})
+        given = row.get("preference")
+        preference = float(given) if given is not None and 1 <= given <= 2 else None
+        if preference is not None and _is_swapped(comparisons[position]):
+            preference = 3 - preference
+        usd = float(row.get("preference_price_per_example") or 0.0)
+        seconds = float(row.get("preference_time_per_example") or 0.0)
+        raw = row.get("preference_raw_completion")
+        yield position, Verdict(preference, raw if isinstance(raw, str) else json.dumps(raw), usd, seconds, 1)
+
+
+def _send(pipe: Any, request: dict[str, Any]) -> None:
+    try:
+        pipe.write(json.dumps(request).encode("ascii"))
+        pipe.close()
+    except BrokenPipeError:
+        return  # it died at the start: its exit status and its log say why
+
+
+def _package_version(python: Path) -> str:
+    """Version of alpaca_eval in its environment, without importing it."""
+    command = [str(python), "-c", "import importlib.metadata as m; print(m.version('alpaca_eval'))"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(
+            f"judge.python={python}: no environment with alpaca_eval there; run `make alpaca-eval`"
+        ) from error
+    return found.stdout.strip()
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "no output")

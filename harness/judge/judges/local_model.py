@@ -1,0 +1,91 @@
+"""Models on this machine, for the judges that need no endpoint: where they lie, which snapshot, and loading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.config import JudgeConfig
+from harness.record.identity import path_fingerprint, resolve_path
+
+_PACKAGE = "package:"
+
+
+def source(config: JudgeConfig) -> str:
+    """The folder, if judge.model names one, else the Hub id.
+
+    Raises:
+        ValueError: package:NAME/FOLDER is not installed, or a revision is given for a folder.
+    """
+    assert config.model is not None
+    if config.model.startswith(_PACKAGE):
+        return str(resolve_path(config.model))
+    folder = Path(config.model).expanduser()
+    if folder.is_dir() and config.revision is not None:
+        raise ValueError(f"judge.revision={config.revision}: only of use with a Hub model, not with {folder}")
+    return str(folder) if folder.is_dir() else config.model
+
+
+def snapshot(config: JudgeConfig) -> str:
+    """A folder's content, or Hub id and revision: what makes verdicts of this model its own."""
+    found = source(config)
+    if Path(found).is_dir():
+        return f"{Path(found).name} {path_fingerprint(found)[:16]}"
+    return f"{found}@{config.revision or 'main'}"
+
+
+def load_tokenizer(config: JudgeConfig) -> Any:
+    """The tokenizer of judge.model.
+
+    Raises:
+        ValueError: there is no such model here, and none could be fetched from the Hub.
+    """
+    from transformers import AutoTokenizer
+
+    return _from_pretrained(AutoTokenizer, config)
+
+
+def load_config(config: JudgeConfig) -> Any:
+    """transformers' config of judge.model.
+
+    Raises:
+        ValueError: as `load_tokenizer`.
+    """
+    from transformers import AutoConfig
+
+    return _from_pretrained(AutoConfig, config)
+
+
+def load(auto_class: Any, config: JudgeConfig) -> tuple[Any, Any]:
+    """Tokenizer and model in evaluation mode, on the GPU if there is one; safetensors only.
+
+    Raises:
+        ValueError: there is no such model here, and none could be fetched from the Hub.
+    """
+    import torch
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model = _from_pretrained(auto_class, config, use_safetensors=True)
+    return load_tokenizer(config), model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _from_pretrained(auto_class: Any, config: JudgeConfig, **options: Any) -> Any:
+    found = source(config)
+    try:
+        return auto_class.from_pretrained(found, revision=config.revision, **options)
+    except (OSError, ValueError) as error:
+        where = "it cannot be read" if Path(found).is_dir() else "not a folder, and not on the Hub as seen from here"
+        raise ValueError(f"judge.model={config.model}: {where}: {error}") from error
+
+
+def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], reply_follows: bool) -> list[int]:
+    """Token ids (L,) of a conversation by the tokenizer's own chat template."""
+    return list(tokenizer.apply_chat_template(list(messages), add_generation_prompt=reply_follows, return_dict=False))
+
+
+def fits(model: Any, ids: Sequence[int]) -> bool:
+    """Whether the model has as many positions."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    return positions is None or len(ids) <= positions

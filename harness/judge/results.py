@@ -1,0 +1,103 @@
+"""The figures of one judged run: win rates, length control, sources, and measures of the text beside them."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from harness.config import JudgeConfig
+from harness.judge.annotations import Row
+from harness.judge.judges.registry import check_judge
+from harness.metrics import (
+    corpus_diversity,
+    corpus_measures,
+    length_controlled_win_rate,
+    load_difficulty,
+    load_gamed,
+    win_rate,
+    win_rate_by_category,
+)
+
+# NEFTune 2310.05914 Table 4: how many words of each output count, by training set; shorter outputs are dropped.
+WORDS = {"alpaca": 50, "evol_instruct": 100, "sharegpt": 150, "platypus": 150}
+_LENGTH_CONTROLLED = ("length_controlled_winrate", "lc_standard_error", "lc_low", "lc_high", "C")
+
+
+def judge_figures(rows: Sequence[Row], config: JudgeConfig) -> dict[str, float]:
+    """AlpacaEval's leaderboard numbers, a win rate per source, and accuracy (percent) where a checker judged.
+
+    Raises:
+        ValueError: no row has a verdict.
+    """
+    preferences = [row["preference"] for row in rows]
+    numbers: dict[str, Any] = win_rate(preferences, [len(row["output_2"]) for row in rows])
+    numbers["unparsed"] = numbers.pop("n_dropped")
+    categories = win_rate_by_category(preferences, [row["dataset"] for row in rows])
+    numbers |= {f"win_rate/{name}": figures["win_rate"] for name, figures in categories.items()}
+    checked = [row["correct"] for row in rows if "correct" in row]
+    if checked:
+        numbers["accuracy"] = 100.0 * sum(checked) / len(checked)
+    if config.difficulty is not None and config.gamed is not None and _lengths_vary(rows):
+        controlled = length_controlled_win_rate(rows, config.difficulty, config.gamed)
+        numbers |= {key: controlled[key] for key in _LENGTH_CONTROLLED}
+    return {f"judge/{name}": value for name, value in numbers.items() if _is_finite(value)}
+
+
+def accuracy_figures(rows: Sequence[Row], groups: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Accuracy (percent) within each group of instructions, such as split and level, where a checker judged."""
+    correct: dict[str, list[bool]] = defaultdict(list)
+    for row, names in zip(rows, groups, strict=True):
+        for name in names if "correct" in row else ():
+            correct[name].append(row["correct"])
+    return {f"judge/accuracy/{name}": 100.0 * sum(marks) / len(marks) for name, marks in sorted(correct.items())}
+
+
+def text_figures(texts: Sequence[str], finish_reasons: Sequence[str] | None, dataset: str) -> dict[str, float]:
+    """Lengths, oddities and diversity of the model's outputs.
+
+    Args:
+        texts: the outputs.
+        finish_reasons: "stop" or "length" of each, where known.
+        dataset: the training set, which decides how many words the diversity looks at (WORDS, else 50).
+
+    Returns:
+        Keys `text/...`: those of `corpus_measures`; repetition_2_paper and repetition_2 in percent,
+        log_diversity_paper and log_diversity; measured and too_short, the outputs that diversity could and
+        could not be measured on. Means over no outputs are left out.
+    """
+    diversity = corpus_diversity(texts, WORDS.get(dataset, 50))
+    numbers = {
+        **corpus_measures(texts, finish_reasons),
+        "measured": diversity["n_texts"],
+        "too_short": diversity["n_dropped"],
+        **{key: 100.0 * diversity[key] for key in ("repetition_2", "repetition_2_paper")},
+        **{key: diversity[key] for key in ("log_diversity", "log_diversity_paper")},
+    }
+    return {f"text/{name}": value for name, value in numbers.items() if _is_finite(value)}
+
+
+def check_length_control(config: JudgeConfig, instructions: Sequence[str]) -> None:
+    """Read the tables of the length-controlled win rate before anything is paid for.
+
+    Raises:
+        ValueError: a file is missing or broken, an instruction has no difficulty, or scikit-learn is not installed.
+    """
+    if config.difficulty is None or config.gamed is None:
+        return
+    check_judge(config)
+    if importlib.util.find_spec("sklearn") is None:
+        raise ValueError("judge.difficulty: the length-controlled win rate needs the extra `judge` (scikit-learn)")
+    load_difficulty(config.difficulty, instructions)
+    load_gamed(config.gamed)
+
+
+def _lengths_vary(rows: Sequence[Row]) -> bool:
+    """Without a length difference that varies there is nothing to control for."""
+    return len({len(row["output_1"]) - len(row["output_2"]) for row in rows}) > 1
+
+
+def _is_finite(value: Any) -> bool:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,199 @@
+"""Which parameters of a model are trained: all, all but frozen parts, or low-rank adapters beside a frozen base."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from harness.config import LoRAConfig, ModelConfig, TrainConfig
+from harness.models.attention import has_known_structure
+from harness.models.meta import skeleton
+from harness.train.optimizer import check_optimizer
+
+# Names of attention modules in transformers' decoders: Llama and its kin, GPT-2, GPT-NeoX, BLOOM.
+_ATTENTION = {"self_attn", "attn", "attention", "self_attention"}
+_PARTS = ("embeddings", "head", "attention")
+_ALL_LINEAR = "all-linear"
+
+
+def make_trainable(model: PreTrainedModel, settings: TrainConfig, seed: int = 0) -> Any:
+    """The model to train: itself with parts frozen, or wrapped by PEFT with fresh adapters.
+
+    Args:
+        model: real or on the meta device (`harness.models.meta`), whose counts and names then serve as a check.
+        settings: method, lora and freeze.
+        seed: of the adapters' first matrix; the second starts at zero, so training starts at the base model.
+
+    Raises:
+        ValueError: a part or target that matches nothing, or nothing left to train.
+    """
+    if settings.method == "full":
+        freeze(model, settings.freeze)
+        return model
+    return add_adapters(model, settings.lora, seed)
+
+
+def freeze(model: PreTrainedModel, parts: Iterable[str]) -> None:
+    """Take parts out of training: "embeddings", "head", "attention" or patterns of parameter names.
+
+    Raises:
+        ValueError: a part matches nothing, is tied to one that is still trained, or leaves nothing to train.
+    """
+    parts = list(parts)
+    tied = _weight(model.get_input_embeddings()) is _weight(model.get_output_embeddings())
+    if tied and ("embeddings" in parts) != ("head" in parts):
+        raise ValueError(f"train.freeze={parts}: this model's head and embeddings are one tensor: give both or neither")
+    for part in parts:
+        matched = _parameters_of(model, part)
+        if not matched:
+            some = ", ".join(name for name, _ in list(model.named_parameters())[:4])
+            raise ValueError(
+                f"train.freeze: {part!r} matches no parameter of {type(model).__name__}; choose from "
+                f"{', '.join(_PARTS)} or a pattern of names such as {some} ..."
+            )
+        for parameter in matched:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"train.freeze={parts}: nothing is left to train")
+
+
+def _parameters_of(model: PreTrainedModel, part: str) -> list[nn.Parameter]:
+    if part == "embeddings":
+        return list(model.get_input_embeddings().parameters())
+    if part == "head":
+        head = model.get_output_embeddings()
+        return list(head.parameters()) if head is not None else []
+    named = model.named_parameters()
+    if part == "attention":
+        return [parameter for name, parameter in named if _ATTENTION & set(name.split("."))]
+    return [parameter for name, parameter in named if fnmatchcase(name, part)]
+
+
+def _weight(module: Any) -> Any:
+    return getattr(module, "weight", None)
+
+
+def add_adapters(model: PreTrainedModel, settings: LoRAConfig, seed: int) -> Any:
+    """The model wrapped by PEFT, with LoRA on the chosen layers and everything else frozen.
+
+    Raises:
+        ValueError: PEFT is not installed, or a target matches no module.
+    """
+    _check_peft()
+    from peft import LoraConfig, get_peft_model
+
+    model = adapter_base(model)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_dropout=settings.dropout,
+        target_modules=_targets(model, settings.targets),
+        init_lora_weights=model.device.type != "meta",
+    )
+    with torch.random.fork_rng(devices=[]), peft_warnings():
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+def adapter_base(model: Any) -> Any:
+    """The base as adapters stand beside it, in training and when they are read back alike.
+
+    Of a base in 4 bits, embedding, norms and head become float32 (QLoRA, 2305.14314; PEFT's
+    `prepare_model_for_kbit_training`). With these in 16 bits the same adapter gives other answers.
+    """
+    if not getattr(model, "is_quantized", False):
+        return model
+    from peft import prepare_model_for_kbit_training
+
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
+
+def _check_peft() -> None:
+    if importlib.util.find_spec("peft") is None:
+        raise ValueError("train.method=lora needs the extra: pip install 'noise-harness[peft]'")
+
+
+@contextmanager
+def peft_warnings() -> Iterator[None]:
+    """Silence what only PEFT's authors can mend: 0.21 asks transformers 5.23 by a name that the latter deprecates."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
+
+
+def _targets(model: PreTrainedModel, targets: list[str]) -> str | list[str]:
+    if _ALL_LINEAR in targets:
+        if len(targets) > 1:
+            raise ValueError(f"train.lora.targets={targets}: all-linear stands alone")
+        return _ALL_LINEAR
+    names = [name for name, _ in model.named_modules()]
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            ends = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if _is_linear(module)})
+            raise ValueError(
+                f"train.lora.targets: {target!r} is the end of no module's name in {type(model).__name__}; "
+                f"its linear layers: {', '.join(ends)}"
+            )
+    return targets
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def is_adapted(model: Any) -> bool:
+    """Whether PEFT wraps the model."""
+    return hasattr(model, "peft_config")
+
+
+def for_inference(model: Any) -> Any:
+    """The model to generate with: adapters are merged where that is exact to float32's rounding.
+
+    A base in 4 or 16 bits keeps its adapters beside it, since merging would round them away.
+    """
+    if is_adapted(model) and model.dtype == torch.float32 and not getattr(model, "is_quantized", False):
+        return model.merge_and_unload()
+    return model
+
+
+def check_quantisation() -> None:
+    """Refuse method=qlora where it cannot run.
+
+    Raises:
+        ValueError: bitsandbytes is not installed, or no CUDA device is visible.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError(
+            "train.method=qlora: the package bitsandbytes is not installed (pip install 'noise-harness[qlora]'); "
+            "train.method=lora needs neither it nor a GPU"
+        )
+    if not torch.cuda.is_available():
+        raise ValueError("train.method=qlora: needs a CUDA GPU, and none is visible here; use train.method=lora")
+
+
+def check_training(model: ModelConfig, settings: TrainConfig) -> None:
+    """Check method, freeze, adapters, optimiser and layout on the model's skeleton, before anything is read or fetched.
+
+    Raises:
+        ValueError: as `make_trainable`, `check_optimizer` and `check_quantisation`, or packed rows for a model that
+            cannot keep their documents apart.
+    """
+    if settings.method == "qlora":
+        check_quantisation()
+    if settings.method != "full":
+        _check_peft()
+    check_optimizer(settings)
+    bare = skeleton(model)
+    if bare is not None:
+        if settings.layout == "packed" and not has_known_structure(bare):
+            raise ValueError(f"train.layout=packed: {type(bare).__name__} cannot attend within packed documents")
+        make_trainable(bare, settings)

@@ -1,0 +1,136 @@
+"""What can be said of a model's files before they are loaded: a second of reading JSON instead of a late crash."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from harness.config import ModelConfig
+from harness.record import read_json
+from harness.record.identity import resolve_path
+
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+def check_model(config: ModelConfig, fetch: bool = True) -> None:
+    """Refuse a model that cannot load.
+
+    Args:
+        config: of the model.
+        fetch: the model will be read: where the Hub is out of reach (offline=true), it must be in the local cache.
+
+    Raises:
+        ValueError: no source or two, a missing or empty folder, no tokenizer, pickled weights alone, a tokenizer
+            with more tokens than the embedding has rows, a package that is not installed.
+    """
+    if config.architecture is not None and config.location is not None:
+        raise ValueError(
+            f"model={config.name}: model.architecture (random weights) and {config.location} are both given; "
+            "choose model=local for a model of your own"
+        )
+    if config.architecture is None and config.location is None:
+        raise ValueError(f"model={config.name}: give model.path (a folder or a .gguf file) or model.hub_id")
+    if config.attention == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
+        raise ValueError("model.attention=flash_attention_2: the package flash_attn is not installed; use sdpa")
+    if config.path is not None:
+        path = resolve_path(config.path)
+        _refuse_pickle(path)
+        if path.is_dir():
+            _check_folder(path)
+        else:
+            _check_gguf(path)
+    elif (
+        config.hub_id is not None
+        and fetch
+        and os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    ):
+        _check_cached(config)
+
+
+def _refuse_pickle(path: Path) -> None:
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    pickled = [each.name for each in files if each.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt")]
+    if pickled and not any(each.suffix in (".safetensors", ".gguf") for each in files):
+        raise ValueError(
+            f"model.path={path}: {pickled[0]} is pickled, which runs code when it is read; "
+            "convert it to safetensors (model.save_pretrained of a version that you trust)"
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir()}
+    if "config.json" not in names:
+        hint = ": it is an adapter; give its base model" if "adapter_config.json" in names else ""
+        raise ValueError(f"model.path={folder}: no config.json in it{hint}")
+    if not any(name.endswith(".safetensors") for name in names):
+        raise ValueError(f"model.path={folder}: no weights in it (no *.safetensors)")
+    if not names & set(_TOKENIZERS):
+        raise ValueError(
+            f"model.path={folder}: no tokenizer in it ({', '.join(_TOKENIZERS)}); copy it from the model it was made of"
+        )
+    _check_vocabulary(folder)
+    _check_weights(folder)
+
+
+def _check_weights(folder: Path) -> None:
+    """Headers and sizes of the safetensors files, which a broken download, or a pointer of git-lfs, does not have."""
+    from safetensors import SafetensorError, safe_open
+
+    index = folder / "model.safetensors.index.json"
+    shards = sorted(set(read_json(index).get("weight_map", {}).values())) if index.exists() else []
+    missing = [name for name in shards if not (folder / name).exists()]
+    if missing:
+        raise ValueError(f"model.path={folder}: {missing[0]} is missing, which {index.name} names; fetch it")
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ValueError(
+                f"model.path={folder}: {path.name} ({path.stat().st_size:,} bytes) is no whole safetensors file "
+                f"({error}); fetch it again (git-lfs leaves small pointers until `git lfs pull`)"
+            ) from None
+
+
+def _check_vocabulary(folder: Path) -> None:
+    config = read_json(folder / "config.json")
+    rows = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    if not (folder / "tokenizer.json").exists() or not isinstance(rows, int):
+        return  # only the loaded tokenizer knows; load_model compares then
+    tokens = vocabulary_size(read_json(folder / "tokenizer.json"))
+    if tokens > rows:
+        raise ValueError(
+            f"model.path={folder}: tokenizer.json has {tokens} tokens, the embedding only {rows} rows "
+            "(config.json vocab_size): the tokenizer belongs to another model, or a token was added to it"
+        )
+
+
+def vocabulary_size(tokenizer: dict[str, Any]) -> int:
+    """Rows that an embedding needs for a tokenizer.json: one more than its largest token id."""
+    vocabulary = tokenizer.get("model", {}).get("vocab", {})
+    ids = range(len(vocabulary)) if isinstance(vocabulary, list) else vocabulary.values()  # Unigram has a list
+    added = (token["id"] for token in tokenizer.get("added_tokens", []))
+    return max([*ids, *added], default=-1) + 1
+
+
+def _check_gguf(path: Path) -> None:
+    with open(path, "rb") as file:
+        magic = file.read(4)
+    if path.suffix != ".gguf" or magic != b"GGUF":
+        raise ValueError(f"model.path={path}: expected a model folder or a GGUF file, which starts with 'GGUF'")
+    if importlib.util.find_spec("gguf") is None:
+        raise ValueError(f"model.path={path}: reading GGUF needs the extra: pip install 'noise-harness[gguf]'")
+
+
+def _check_cached(config: ModelConfig) -> None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(str(config.hub_id), "config.json", revision=config.revision)
+    if not isinstance(found, str):
+        revision = f" --revision {config.revision}" if config.revision else ""
+        raise ValueError(
+            f"model={config.name}: offline is set, and {config.hub_id} is not in the local cache; "
+            f"fetch it where there is a network (hf download {config.hub_id}{revision}) or give model.path=FOLDER"
+        )

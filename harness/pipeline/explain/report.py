@@ -1,0 +1,131 @@
+"""The text that `harness.explain=true` prints for one run."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import Any
+
+from harness.config import Config
+from harness.models.adapters import make_trainable
+from harness.models.meta import skeleton
+from harness.pipeline.explain.estimate import GPU_PEAKS, GPU_SHARE, Work, memory, rate, size_of, work
+from harness.pipeline.explain.papers import ROWS, facts, recipe_for
+from harness.record.identity import resolve_path
+from harness.system.nodes import devices
+
+_CHARACTERS_PER_TOKEN = 4.0
+_PROMPT_TOKENS = 45  # the Alpaca prompt's own words
+
+
+def explain(config: Config, run_id: str) -> str:
+    """Recipe against the paper's, memory and time; reads settings and, where they are at hand, data files."""
+    return "\n".join([run_id, *_recipe(config), *_batch(config), *_needs(config)]) + "\n"
+
+
+def _recipe(config: Config) -> list[str]:
+    recipe = recipe_for(config)
+    rows = []
+    for fact in facts(recipe, config):
+        value: Any = config
+        for part in fact.key.split("."):
+            value = getattr(value, part)
+        paper = " or ".join(map(_shown, fact.values))
+        rows.append(("" if value in fact.values else "*", fact.key, _shown(value), paper, fact.source))
+    widths = [max(len(row[column]) for row in [*rows, _HEADER]) for column in range(5)]
+    lines = ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in [_HEADER, *rows]]
+    different = sum(row[0] == "*" for row in rows)
+    return [f"  recipe against {recipe}: {different} of {len(rows)} differ (*)", *lines]
+
+
+_HEADER = ("", "key", "this run", "paper", "source")
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _batch(config: Config) -> list[str]:
+    train, length = config.train, config.dataset.max_length
+    rows = config.noise.cost.forwards
+    doubled = f", {rows} rows each" if rows > 1 else ""
+    return [
+        f"  effective batch: {train.batch_size} examples a step{doubled}, on any number of devices: "
+        f"each takes its share in micro-batches of {max(train.micro_batch_tokens, length)} tokens"
+    ]
+
+
+def _needs(config: Config) -> list[str]:
+    bare = skeleton(config.model)
+    if bare is None:
+        return [f"  memory and time: not known, model={config.model.name} has no model.shape and no folder at hand"]
+    model = make_trainable(bare, config.train, config.seed)
+    size = size_of(model, bare)
+    parts = memory(config, size, _devices(config))
+    total = sum(parts.values())
+    listed = ", ".join(f"{name} {_bytes(value)}" for name, value in parts.items())
+    share = f"{size.trainable / size.parameters:.2%}" if size.trainable < size.parameters else "all"
+    return [
+        f"  parameters: {size.parameters:,}, trained {size.trainable:,} ({share})",
+        f"  memory of a device while training (estimate): {_bytes(total)} = {listed}",
+        *_time(config, model),
+    ]
+
+
+def _time(config: Config, model: Any) -> list[str]:
+    examples, tokens, how = _data(config)
+    if examples is None:
+        return [f"  time: not known, {how}"]
+    needed, (here, place) = work(config, model, examples, tokens), rate(config)
+    devices = _devices(config)
+    return [
+        f"  data: {examples:,} examples of about {tokens:.0f} tokens ({how})",
+        f"  training: {needed.steps:,} steps of {needed.documents} documents, {needed.operations:.2e} FLOPs (estimate)",
+        f"  time of training here (estimate): {_duration(needed, here * devices)} on {devices} x {place}",
+        f"  time of training on 4 A100 (estimate): {_duration(needed, 4 * GPU_SHARE * GPU_PEAKS['A100'])}",
+    ]
+
+
+def _data(config: Config) -> tuple[int | None, float, str]:
+    """Training examples, tokens of one, and how they are known."""
+    dataset = config.dataset
+    if dataset.name in ("builtin", "builtin_text") or dataset.path is not None:
+        from harness.data import load_examples
+
+        if _tokenizer_at_hand(config):
+            from harness.data.documents import load_documents
+
+            train = load_documents(dataset, config.model).train
+            return len(train), fmean(map(len, train)), "tokenised, after all rules of dataset.clean"
+
+        examples = load_examples(dataset)[0]
+        characters = (len(each.instruction) + len(each.input) + len(each.output) for each in examples)
+        template = 0 if dataset.prompt == "none" else _PROMPT_TOKENS
+        each = (min(template + n / _CHARACTERS_PER_TOKEN, dataset.max_length) for n in characters)
+        how = f"{_CHARACTERS_PER_TOKEN:g} characters a token; before clean.long_prompts and clean.overlong drop any"
+        return len(examples), fmean(each), how
+    rows = dataset.size or ROWS.get(dataset.name)
+    if rows is None:
+        return None, 0.0, f"dataset={dataset.name} is not at hand and its size not known"
+    return rows, dataset.max_length, "the data are not at hand: the published number of rows, each as long as allowed"
+
+
+def _tokenizer_at_hand(config: Config) -> bool:
+    """Whether the run's own tokens can be counted without a download or a conversion of weights."""
+    model = config.model
+    return model.architecture is not None or (model.path is not None and resolve_path(model.path).is_dir())
+
+
+def _devices(config: Config) -> int:
+    """Processes that train together, were all nodes like this one."""
+    return devices(config.train) * config.train.nodes
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.2f} GB" if count < 1e11 else f"{count / 1e9:.0f} GB"
+
+
+def _duration(needed: Work, per_second: float) -> str:
+    seconds = needed.operations / per_second
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

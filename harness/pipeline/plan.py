@@ -1,0 +1,188 @@
+"""What a command will do, known before it starts: every job checked, duplicates dropped, finished runs skipped."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.config import Config, parse
+from harness.record import RunFolder
+from harness.record.identity import run_id, stage_fingerprint
+from harness.record.secrets import refuse_secrets
+from harness.record.tracking import upload_is_due
+
+
+class RunFailed(ValueError):
+    """At least one run of the command failed; the message lists them with their logs."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One distinct run: its settings, its folder, and what is left to do."""
+
+    config: Config
+    run_id: str
+    pending: list[str]
+    overrides: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a command; `to_run` holds those with stages left."""
+
+    requested: int
+    jobs: list[Job] = field(default_factory=list)
+
+    @property
+    def to_run(self) -> list[Job]:
+        return [job for job in self.jobs if job.pending]
+
+    def describe(self, whole: bool = False) -> str:
+        """The headline and one line per run; of a long plan both ends, unless the `whole` is asked for."""
+        distinct, left = len(self.jobs), len(self.to_run)
+        headline = f"{self.requested} jobs, {distinct} distinct, {distinct - left} done, {left} to run"
+        lines = [f"  {job.run_id}  {', '.join(job.pending) or 'done'}" for job in self.jobs]
+        if len(lines) > 40 and not whole:
+            lines = [*lines[:20], f"  ... {len(lines) - 40} more ...", *lines[-20:]]
+        return "\n".join([headline, *lines])
+
+    def announce(self) -> bool:
+        """Print what will happen, with harness.explain=true in full; whether to go on and run it."""
+        if not self.jobs:
+            return False
+        control = self.jobs[0].config.harness
+        print(self.describe(whole=control.dry_run), file=sys.stderr)
+        if control.explain:
+            from harness.pipeline.explain import explain
+
+            for job in self.jobs:
+                print(explain(job.config, job.run_id))
+        return bool(self.to_run) and not control.dry_run and not control.explain
+
+
+def config_from(composed: Any, overrides: Sequence[str] = ()) -> Config:
+    """Checked settings out of what Hydra composed; with run_id=RUN those of that run (`harness.pipeline.rerun`)."""
+    from omegaconf import OmegaConf
+
+    ours = composed  # of a sweep; copying it takes as long as everything else
+    if "hydra" in composed:
+        ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    settings = {str(key): value for key, value in plain.items()}
+    if settings.get("run_id") is not None:
+        from harness.pipeline.rerun import stored_config
+
+        return stored_config(settings, overrides)
+    return parse({key: value for key, value in settings.items() if key != "run_id"})
+
+
+def folder_of(config: Config) -> RunFolder:
+    """Where the run lives."""
+    return RunFolder(Path(config.output_dir).expanduser() / run_id(config))
+
+
+def pending_stages(config: Config, folder: RunFolder) -> list[str]:
+    """The requested stages that are not complete with these settings, and "record" if the end or W&B's copy is missing.
+
+    A diverged run has nothing left to do: the same settings would diverge again.
+    """
+    pending: list[str] = [
+        stage for stage in config.stages if not folder.is_complete(stage, stage_fingerprint(config, stage))
+    ]
+    if "train" not in pending and folder.stages().get("train", {}).get("status") == "diverged":
+        pending = []
+    recorded = (folder / "done").exists() and not pending and not upload_is_due(config, folder)
+    return pending if recorded else [*pending, "record"]
+
+
+def check_backend(config: Config) -> None:
+    """Whether generate.backend is there and can take the model that the run will have trained.
+
+    Raises:
+        ValueError: it is not installed, or does not know such a model.
+    """
+    if config.generate.backend == "engine":
+        _check_engine(config)
+    if config.generate.backend == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise ValueError(
+            "generate.backend=vllm: the package vllm is not installed "
+            "(pip install 'noise-harness[vllm]' on a machine with a GPU); backend=auto needs nothing"
+        )
+
+
+def _check_engine(config: Config) -> None:
+    from harness.generate.backends import supports_config
+    from harness.models.meta import published_config
+
+    if config.train.method == "qlora" or (config.train.method == "lora" and config.model.dtype != "float32"):
+        raise ValueError(
+            f"generate.backend=engine: train.method={config.train.method} on a base of less than 32 bits keeps its "
+            "adapters beside it, which the engine does not know; use auto"
+        )
+    found = published_config(config.model)
+    if found is not None and not supports_config(found):
+        raise ValueError(f"generate.backend=engine: does not know model_type={found.model_type}; use auto")
+
+
+def _check(config: Config) -> None:
+    """Settings against what is at hand: models, data, judges."""
+    from harness.data import check_inputs
+    from harness.judge.judges.registry import check_judge
+    from harness.models.checks import check_model
+    from harness.probe.tasks import check_benchmarks
+
+    stages = config.stages
+    if "train" in stages or config.train.method != "full":  # an adapter needs its base model again
+        check_model(config.model, fetch=not config.harness.dry_run)
+    if "train" in stages and not (config.train.is_plain and config.train.layout != "packed"):
+        from harness.models.adapters import check_training
+
+        check_training(config.model, config.train)
+    check_inputs(config)
+    if "generate" in stages:
+        check_backend(config)
+    if "judge" in stages:
+        check_judge(config.judge)
+    if "probe" in stages and config.probe.benchmarks.tasks:
+        check_benchmarks(config.probe.benchmarks)
+
+
+def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | None = None) -> Plan:
+    """Check every job's files, drop duplicates, find what is done. The sweep's offline=true holds from here on.
+
+    Raises:
+        ValueError: the first problem found in any job, naming file, row, key and value.
+    """
+    from harness.data import go_offline
+
+    jobs: dict[str, Job] = {}
+    requested, writable = 0, set[str]()
+    for number, config in enumerate(configs):
+        requested += 1
+        if config.output_dir not in writable:
+            _check_writable(config.output_dir)
+            writable.add(config.output_dir)
+        refuse_secrets(config.model_dump(mode="json"))
+        if config.offline:
+            go_offline()
+        if not config.harness.explain:  # that works without data and weights at hand
+            _check(config)
+        identity = run_id(config)
+        if identity not in jobs:
+            pending = pending_stages(config, folder_of(config))
+            jobs[identity] = Job(config, identity, pending, overrides[number] if overrides else ())
+    return Plan(requested, list(jobs.values()))
+
+
+def _check_writable(output_dir: str) -> None:
+    """Without writing: a dry run leaves nothing behind."""
+    wanted = Path(output_dir).expanduser().absolute()
+    nearest = next(path for path in (wanted, *wanted.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"output_dir={output_dir}: cannot be written ({nearest} is no writable folder)")

@@ -1,0 +1,147 @@
+"""The order of the stages, and what happens around them: lock, provenance, log, failure, summary."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from typing import Any
+
+import yaml
+
+from harness.config import STAGES, Config
+from harness.context import Run, StageResult
+from harness.pipeline.plan import RunFailed, folder_of, pending_stages
+from harness.record import RunFolder, read_json, write_json, write_text
+from harness.record.failure import record_failure
+from harness.record.identity import file_fingerprints, run_id, stage_fingerprint
+from harness.record.provenance import provenance
+from harness.record.tracking import Tracker
+from harness.system.gpus import take_gpus
+from harness.system.nodes import node_rank
+from harness.system.progress import summary_line
+from harness.system.signals import stoppable
+
+# Each module has one public function of this shape: run(Run) -> StageResult.
+_MODULES = {
+    "train": "harness.train.loop",
+    "generate": "harness.generate.stage",
+    "judge": "harness.judge.stage",
+    "probe": "harness.probe.stage",
+}
+
+
+def execute(config: Config) -> dict[str, Any]:
+    """Do what is left of one run and return its summary.
+
+    Raises:
+        ValueError: the settings are not those that were planned.
+        RunFailed: a stage failed; the traceback is in the run's log.txt, the reason in `failed`.
+    """
+    identity, folder = run_id(config), folder_of(config)
+    if config.harness.run_id not in (None, identity):
+        raise ValueError(f"planned as {config.harness.run_id} but now {identity}: settings or data changed since")
+    if config.train.nodes > 1 and node_rank() > 0:
+        from harness.pipeline.torchrun import assist
+
+        return assist(config, folder)
+    with folder.locked(), stoppable() as stop:
+        pending = pending_stages(config, folder)
+        if not pending:
+            return dict(read_json(folder / "summary.json"))
+        _take_gpus(config, folder)
+        _open(folder, config)
+        run = Run(config, identity, folder, Tracker(config, identity, folder), stop=stop)
+        try:
+            started = time.monotonic()
+            _run_stages(run, pending)
+            summary = _close(run)
+            print(summary_line(run.label, summary, time.monotonic() - started), file=sys.stderr)
+            return summary
+        except Exception as error:
+            reason = record_failure(folder, error, config)
+            run.tracker.abort(reason)
+            raise RunFailed(f"{identity}: {reason} (traceback in {folder / 'log.txt'})") from error
+        finally:
+            run.tracker.abort()
+
+
+def _run_stages(run: Run, pending: list[str]) -> None:
+    for stage in (stage for stage in pending if stage in _MODULES):
+        run.folder.log(f"{stage}: starts")
+        started = time.monotonic()
+        result: StageResult = importlib.import_module(_module(stage, run.config)).run(run)
+        run.stop.check()  # before the stage counts: what swallowed the signal may have been a half-done import
+        seconds = time.monotonic() - started
+        fingerprint = stage_fingerprint(run.config, stage)
+        run.folder.complete(stage, fingerprint, seconds, result.status, result.figures, result.labels)
+        run.folder.log(f"{stage}: {result.status} in {seconds:.1f} s")
+        if result.status != "finished":
+            return
+
+
+def _take_gpus(config: Config, folder: RunFolder) -> None:
+    """Before anything starts CUDA; of a run on several nodes all GPUs are its own."""
+    count = None if config.train.devices == "auto" or config.train.nodes > 1 else config.train.devices
+    take_gpus(count, config.harness.runs_per_gpu, folder.log)
+
+
+def _module(stage: str, config: Config) -> str:
+    return "harness.pipeline.torchrun" if stage == "train" and config.train.several else _MODULES[stage]
+
+
+def _open(folder: RunFolder, config: Config) -> None:
+    write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_json(folder / "provenance.json", {**provenance(), "files": file_fingerprints(config)})
+    for marker in ("failed", "done"):
+        (folder / marker).unlink(missing_ok=True)
+
+
+def _close(run: Run) -> dict[str, Any]:
+    """Write summary.json, hand the final numbers to W&B, and mark the run as done, in this order."""
+    summary = _summary(run)
+    write_json(run.folder / "summary.json", summary)
+    run.tracker.finish(summary["final"], _tables(run.folder), summary["status"])
+    if not run.config.train.keep_model:
+        run.folder.remove_tree("model")
+    write_text(run.folder / "done", f"{summary['status']}\n")
+    return summary
+
+
+def _tables(folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
+    """What W&B gets as tables: answers with their lengths, verdicts, what was measured of each probed example."""
+    files = {"generations": folder / "model_outputs.json", "annotations": folder / "annotations.json"}
+    tables = {name: read_json(path) for name, path in files.items() if path.exists()}
+    for row in tables.get("generations", []):
+        row["characters"] = len(row["output"])  # W&B's charts plot columns and compute none
+    if (folder / "probes.json").exists():
+        probes = read_json(folder / "probes.json")
+        tables |= {
+            f"probe_{name}": probes[name] for name in ("smoothness", "predictions", "memorisation") if probes[name]
+        }
+    return tables
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    config, stages = run.config, run.folder.stages()
+    final: dict[str, float] = {}
+    labels: dict[str, str] = {}
+    for stage in (stage for stage in STAGES if stage in stages):
+        final |= stages[stage]["figures"] | {f"{stage}/seconds": stages[stage]["seconds"]}
+        labels |= stages[stage].get("labels", {})
+    diverged = any(entry["status"] == "diverged" for entry in stages.values())
+    return {
+        "run_id": run.run_id,
+        "status": "diverged" if diverged else "finished",
+        "model": config.model.name,
+        "dataset": config.dataset.name,
+        "eval_set": config.eval_set.name,
+        "noise": config.noise.name,
+        "alpha": config.alpha,
+        "seed": config.seed,
+        "judge": config.judge.name,
+        **labels,
+        "experiment": config.experiment,
+        "group": config.tracking.group,
+        "final": final,
+    }

@@ -1,0 +1,109 @@
+"""One of several training processes: `torchrun -m harness.pipeline.worker RUN_FOLDER`, started by pipeline/torchrun.py.
+
+It knows no Hydra and no W&B: the settings are the run folder's config.yaml, the first process writes, the launching
+process copies what it wrote.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.config import Config, parse
+from harness.context import Run
+from harness.record import METRICS, RunFolder, write_json
+from harness.record.secrets import redact
+from harness.record.tracking import Tracker
+
+# In the run folder, while ranks are at work: where they meet, what they report. Whatever ended them, the next start
+# removes it.
+RANKS = "ranks"
+RESULT = "result.json"
+MEETING = "HARNESS_MEETING"  # environment: the file through which the ranks of one node meet
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+# Of one collective operation; the first waits while other processes still load the model.
+_PATIENCE = timedelta(minutes=30)
+
+
+class ReadOnlyFolder(RunFolder):
+    """The run folder as the processes beside the first see it: they read and write nothing."""
+
+    def log(self, message: str) -> None:
+        pass
+
+    def append_metrics(self, row: dict[str, float | int], name: str = METRICS) -> None:
+        pass
+
+    def truncate_metrics(self, step: int) -> None:
+        pass
+
+    def remove_tree(self, name: str) -> None:
+        pass
+
+
+def main(path: Path) -> None:
+    """Train as one rank of many; leave ranks/result.json, or ranks/error-RANK.json and exit status 1."""
+    die_with_parent(signal.SIGKILL)
+    rank = int(os.environ["RANK"])
+    try:
+        config = parse(yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8")))
+        result = _train(config, path, rank)
+        if rank == 0:
+            write_json(path / RANKS / RESULT, asdict(result))
+    except Exception as error:
+        told = {"message": redact(str(error)), "traceback": redact(traceback.format_exc())}
+        reason = {"type": type(error).__name__, **told}
+        write_json(path / RANKS / f"error-{rank}.json", reason)
+        raise SystemExit(1) from error
+
+
+def _train(config: Config, path: Path, rank: int) -> Any:
+    import torch
+
+    from harness.train import loop as train
+
+    _join(torch.cuda.is_available())
+    folder = RunFolder(path) if rank == 0 else ReadOnlyFolder(path)
+    untracked = config.model_copy(update={"tracking": config.tracking.model_copy(update={"mode": "disabled"})})
+    tracker = Tracker(untracked, path.name, folder)
+    result = train.run(Run(config, path.name, folder, tracker, show_progress=rank == 0))
+    # Not after an error, where it would wait for the others: the end of this process breaks off their waiting.
+    torch.distributed.destroy_process_group()
+    return result
+
+
+def _join(cuda: bool) -> None:
+    """Meet the other ranks: through a file on one machine, where nothing needs to listen, else as torchrun says."""
+    import torch
+    from torch import distributed
+
+    if cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    ranks, file = int(os.environ["WORLD_SIZE"]), os.environ.get(MEETING)
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if cuda else "gloo",
+        rank=int(os.environ["RANK"]),
+        world_size=ranks,
+        timeout=_PATIENCE,
+        store=distributed.FileStore(file, ranks) if file else None,  # type: ignore[attr-defined]
+    )
+
+
+def die_with_parent(how: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent ends, however it ends (Linux; nothing elsewhere)."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, how)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

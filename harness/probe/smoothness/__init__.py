@@ -1,0 +1,1 @@
+"""How loss and predictions change when embeddings are perturbed."""

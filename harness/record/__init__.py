@@ -1,0 +1,25 @@
+"""What a run leaves: its identity, folder, W&B copy, provenance and failures."""
+
+from harness.record.folder import (
+    METRICS,
+    STEPS,
+    RunBusy,
+    RunFolder,
+    commit_folder,
+    read_json,
+    whole_text,
+    write_json,
+    write_text,
+)
+
+__all__ = [
+    "METRICS",
+    "STEPS",
+    "RunBusy",
+    "RunFolder",
+    "commit_folder",
+    "read_json",
+    "whole_text",
+    "write_json",
+    "write_text",
+]

@@ -1,0 +1,168 @@
+"""The run folder: the truth on disk. Files appear whole (written beside, then renamed) or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.record.secrets import redact
+
+METRICS = "metrics.jsonl"
+STEPS = "steps.jsonl"  # loss and gradient norm of every step
+# Half of a pair of UTF-16 units: JSON can name it, no file, frame or database can hold it.
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: after a crash the old content or the new is there, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def whole_text(text: str) -> str:
+    """The text with U+FFFD in the place of torn characters, so that it can be written."""
+    return text if text.isascii() else _HALF_CHARACTER.sub("\ufffd", text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, as UTF-8, refusing NaN."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a ValueError names the file and the place where it stops being JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
+
+
+@contextmanager
+def commit_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `folder` when the block ends without an exception."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+class RunBusy(BlockingIOError):
+    """Another process holds the run."""
+
+
+class RunFolder:
+    """One run's folder: which stages are complete, its log, its metrics.
+
+    A stage is complete when its output is in place and stages.json holds the fingerprint of the settings that
+    made it; other settings (another judge, say) make the same stage incomplete again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """Completed stages: name -> fingerprint, status, finished_at (Unix seconds), seconds, figures."""
+        manifest = self / "stages.json"
+        return read_json(manifest) if manifest.exists() else {}
+
+    def is_complete(self, stage: str, fingerprint: str) -> bool:
+        return self.stages().get(stage, {}).get("fingerprint") == fingerprint
+
+    def complete(
+        self,
+        stage: str,
+        fingerprint: str,
+        seconds: float,
+        status: str,
+        figures: dict[str, float],
+        labels: dict[str, str] | None = None,
+    ) -> None:
+        """Note that a stage's output is in place, with its final figures and names."""
+        entry = {
+            "fingerprint": fingerprint,
+            "status": status,
+            "finished_at": time.time(),
+            "seconds": round(seconds, 3),
+            "figures": figures,
+            "labels": labels or {},
+        }
+        write_json(self / "stages.json", {**self.stages(), stage: entry})
+
+    def remove_tree(self, name: str) -> None:
+        shutil.rmtree(self / name, ignore_errors=True)
+
+    def log(self, message: str) -> None:
+        """Append a line with the local time to log.txt, secrets left out."""
+        with open(self / "log.txt", "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {redact(message)}\n")
+
+    def append_metrics(self, row: dict[str, float | int], name: str = METRICS) -> None:
+        """Append one logged step to metrics.jsonl; NaN and infinity become null (JSON has neither)."""
+        finite = {key: value if math.isfinite(value) else None for key, value in row.items()}
+        with open(self / name, "a", encoding="utf-8") as file:
+            file.write(json.dumps(finite) + "\n")
+
+    def metrics(self, name: str = METRICS) -> list[dict[str, Any]]:
+        """All logged steps so far; a line torn by a crash at the very end is left out."""
+        path = self / name
+        if not path.exists():
+            return []
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop rows after `step`: a resumed run logs them again."""
+        for name in (METRICS, STEPS):
+            rows = [row for row in self.metrics(name) if row["step"] <= step]
+            if (self / name).exists():
+                write_text(self / name, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def _remove_unfinished(self) -> None:
+        """What a process that was killed had not yet renamed into place."""
+        for path in self.path.glob(".*.tmp"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process.
+
+        Raises:
+            RunBusy: another process is working on the same run.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self / ".lock", "w", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunBusy(f"{self.path}: another process is working on this run") from None
+            self._remove_unfinished()
+            yield

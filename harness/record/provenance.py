@@ -1,0 +1,91 @@
+"""Where a result came from: code, command, versions, hardware."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.record.secrets import SECRET_FILES, redact
+
+_PACKAGES = (
+    "noise-harness",
+    "torch",
+    "transformers",
+    "accelerate",
+    "tokenizers",
+    "datasets",
+    "peft",
+    "wandb",
+    "numpy",
+)
+_MAX_DIFF_CHARACTERS = 200_000
+
+
+def provenance() -> dict[str, Any]:
+    """Git commit and uncommitted diff of the code, command line, package versions and hardware."""
+    root = Path(__file__).parents[2]
+    return {
+        "started_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": [redact(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
+        "git": {
+            "commit": _git(root, "rev-parse", "HEAD"),
+            "diff": redact(_diff(root))[:_MAX_DIFF_CHARACTERS],
+        },
+        "python": platform.python_version(),
+        "versions": _versions(),
+        "hardware": hardware(),
+    }
+
+
+def _diff(root: Path) -> str:
+    """Uncommitted changes of tracked files, but for files that git ignores or that are named like secrets."""
+    ignored = _git(root, "ls-files", "-z", "--cached", "--ignored", "--exclude-standard").split("\0")
+    skipped = [f":(exclude,top,literal){name}" for name in ignored if name]
+    return _git(root, "diff", "--no-ext-diff", "HEAD", "--", ".", *SECRET_FILES, *skipped)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """Output of a git command on the code's own checkout; empty for an installed wheel."""
+    if not (root / ".git").exists():
+        return ""
+    try:
+        result = subprocess.run(
+            ["git", "-C", root, *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory (GiB) and GPUs of this machine."""
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {"cpu": _cpu_name(), "cores": os.cpu_count(), "memory_gib": round(memory, 1), "gpus": gpus}
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )

@@ -1,0 +1,1 @@
+"""This machine: GPUs, nodes, signals, memory, the progress line."""

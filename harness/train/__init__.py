@@ -1,0 +1,1 @@
+"""Batches to weights: the loop, its loss, its optimiser, its state."""

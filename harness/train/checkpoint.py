@@ -1,0 +1,125 @@
+"""Resumable training state as safetensors: parameters and optimiser state by name, and the step. No pickle.
+
+Each process writes what it holds (whole tensors the first one alone), and any number of processes can read it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, distributed, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+
+from harness.record import read_json, write_json
+from harness.train.shards import read_pieces, write_pieces
+
+# Frozen parameters (the base under adapters) are not saved: they are the base model's, loaded again on resuming.
+_OPTIONS = StateDictOptions(ignore_frozen_params=True)
+_OPTIONS_OF_PART = StateDictOptions(ignore_frozen_params=True, strict=False)
+_SCALARS = "__scalar__"
+
+
+def save_checkpoint(folder: Path, step: int, fingerprint: str, model: nn.Module, optimizer: Any, keep: int) -> None:
+    """Write checkpoints/step-N (whole or not at all) and delete all but the newest `keep`; every process calls it."""
+    weights, tensors, scalars = _state(model, optimizer)
+    path, temporary = folder / f"step-{step:08d}", folder / ".next.tmp"
+    rank = _rank()
+    if rank == 0:
+        shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
+        temporary.mkdir(parents=True)
+    _wait_for_all()
+    write_pieces(weights, temporary / f"model-{rank:05d}.safetensors", rank)
+    write_pieces(tensors, temporary / f"optimizer-{rank:05d}.safetensors", rank)
+    _wait_for_all()
+    if rank == 0:
+        write_json(temporary / "state.json", {"step": step, "fingerprint": fingerprint, "optimizer": scalars})
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(temporary, path)
+        for old in sorted(folder.glob("step-*"))[:-keep]:
+            shutil.rmtree(old)
+    _wait_for_all()
+
+
+def load_checkpoint(folder: Path, fingerprint: str, model: nn.Module, optimizer: Any) -> tuple[int, list[str]]:
+    """Restore the newest checkpoint that every process can use; `optimizer` may be a list of several.
+
+    Returns:
+        The number of steps done (0: nothing to restore), and a line for each checkpoint that was refused.
+    """
+    refused: list[str] = []
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        problem, loaded = None, None
+        try:
+            loaded = _read(path, fingerprint, model, optimizer)
+        except (OSError, ValueError, SafetensorError, KeyError) as error:
+            problem = f"checkpoint {path} refused: {error}"
+        problems = [each for each in _from_all(problem) if each is not None]
+        if not problems:
+            assert loaded is not None
+            step, weights, moments = loaded
+            part = not all(parameter.requires_grad for parameter in model.parameters())
+            options = _OPTIONS_OF_PART if part else _OPTIONS
+            set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=moments, options=options)
+            return step, refused
+        refused.append(problems[0])
+    # Asking an optimiser for its state has made it start one.
+    for each in optimizer if isinstance(optimizer, list) else [optimizer]:
+        each.state.clear()
+    return 0, refused
+
+
+def _read(path: Path, fingerprint: str, model: nn.Module, optimizer: Any) -> tuple[int, Any, Any]:
+    """Step, weights and optimiser state as this process holds them."""
+    state = read_json(path / "state.json")
+    if state["fingerprint"] != fingerprint:
+        raise ValueError("it belongs to other settings")
+    weights, tensors, _ = _state(model, optimizer)
+    weights = read_pieces(sorted(path.glob("model*.safetensors")), weights)
+    tensors = read_pieces(sorted(path.glob("optimizer*.safetensors")), tensors)
+    return int(state["step"]), weights, _unflatten(tensors, state["optimizer"])
+
+
+def _state(model: nn.Module, optimizer: Any) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Weights by name, optimiser state as (tensors by "parameter|name", everything that is not a tensor)."""
+    state: tuple[Any, Any] = get_state_dict(model, optimizer, options=_OPTIONS)
+    weights, moments = state
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, Any] = {"groups": moments["param_groups"], _SCALARS: {}}
+    for parameter, entries in moments["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{parameter}|{name}"] = value
+            else:
+                scalars[_SCALARS][f"{parameter}|{name}"] = value
+    return weights, tensors, scalars
+
+
+def _unflatten(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[str, Any]:
+    state: dict[str, dict[str, Any]] = {}
+    for key, value in {**tensors, **scalars[_SCALARS]}.items():
+        parameter, name = key.rsplit("|", 1)
+        state.setdefault(parameter, {})[name] = value
+    return {"state": state, "param_groups": scalars["groups"]}
+
+
+def _rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def _wait_for_all() -> None:
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+def _from_all(value: str | None) -> list[str | None]:
+    """The value of every process."""
+    if not distributed.is_initialized():
+        return [value]
+    values: list[str | None] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values

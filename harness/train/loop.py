@@ -1,0 +1,280 @@
+"""The stage `train`: the whole loop, flat. Documents in, a fine-tuned model and metrics.jsonl out.
+
+One optimiser step takes an effective batch of documents, shared out over the ranks; each rank packs its share
+into micro-batches. The loss is the sum over the response tokens of the effective batch divided by their number,
+whatever the packing, the number of micro-batches or of ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import reduce
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from harness.config import Config, TrainConfig
+from harness.config.budget import ModelSize, plan, squared_lengths
+from harness.context import Run, StageResult
+from harness.data.batching import Batch, Document, Layout
+from harness.data.documents import load_documents
+from harness.metrics.stability import stability
+from harness.models.adapters import for_inference, is_adapted, make_trainable
+from harness.models.attention import packed_attention, supports_packing
+from harness.models.load import load_model, load_tokenizer, save_model
+from harness.models.onednn import fast_linear
+from harness.noise import EmbeddingNoise, Noise
+from harness.record import STEPS
+from harness.record.identity import stage_fingerprint
+from harness.system.interrupt import deferred_termination
+from harness.system.memory import PeakMemory
+from harness.system.memory_allocation import kept_memory
+from harness.train.checkpoint import load_checkpoint, save_checkpoint
+from harness.train.cost import Meter
+from harness.train.loss import ResponseLoss
+from harness.train.methods import Method, Piece, method_of
+from harness.train.optimizer import build_optimizer
+from harness.train.parallel import (
+    accelerator_for,
+    await_turn,
+    clip_gradients,
+    distribute,
+    full_weights,
+    is_first,
+    share_of,
+    world_size,
+)
+from harness.train.schedule import batch_at, lr_factor, total_steps, unique_examples
+
+# (step, whether it is the last) -> figures, none where none are due
+Observer = Callable[[int, bool], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one optimiser step works with, made once per training."""
+
+    accelerator: Accelerator
+    method: Method
+    noise: EmbeddingNoise
+    settings: TrainConfig
+    layout: Layout
+    special_ids: Tensor
+    meter: Meter
+
+
+def run(run: Run) -> StageResult:
+    """Fine-tune and write model/; status "diverged" where loss or gradient is no number any more."""
+    config, settings = run.config, run.config.train
+    tokenizer = load_tokenizer(config.model)
+    data = load_documents(config.dataset, config.model)
+    for line in (*data.notes, f"tokens in {data.entry}"):
+        run.folder.log(f"data: {line}")
+    await_turn(settings)
+    model = load_model(config.model, config.seed, four_bits=settings.lora if settings.method == "qlora" else None)
+    layout = _layout(config, model, run)
+    model = make_trainable(model, settings, config.seed)
+    objective = ResponseLoss(model)
+    with packed_attention(model) if layout == "packed" else nullcontext(), fast_linear(model), kept_memory():
+        observer = _observer(config, objective, data.heldout, layout)
+        figures, status = fit(run, objective, data.train, layout, observer)
+        figures |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
+        if status == "finished" and data.heldout:
+            figures["heldout/loss"] = mean_loss(objective, data.heldout, settings.micro_batch_tokens, layout)
+    if status == "finished":
+        weights = full_weights(model, trained_only=is_adapted(model))
+        if is_first():
+            save_model(model, tokenizer, run.folder / "model", weights)
+        # A rank of several is about to end, and its weights may be shards.
+        run.model = model if world_size() > 1 else for_inference(model)
+    run.folder.remove_tree("checkpoints")
+    return StageResult(figures, status)
+
+
+def fit(
+    run: Run, objective: ResponseLoss, documents: list[Document], layout: Layout, observe: Observer | None = None
+) -> tuple[dict[str, float], str]:
+    """The training loop.
+
+    Args:
+        observe: called after every step; its figures join the log, its time counts as none.
+
+    Returns:
+        Final figures, and "finished" or "diverged".
+    """
+    config, settings, model = run.config, run.config.train, objective.model
+    size = ModelSize.of(model)
+    accelerator = accelerator_for(settings)
+    wrapped = distribute(objective, accelerator, settings)
+    optimizer = build_optimizer(model.parameters(), settings)
+    optimizer = accelerator.prepare(optimizer)
+    steps = total_steps(len(documents), settings.batch_size, settings.epochs, settings.max_steps)
+    cost, count = config.noise.cost, len(documents)
+    planned = plan(count, settings.batch_size, steps, cost.forwards, settings.budget)
+    total, batch_size = planned.steps, planned.batch_size
+    fingerprint = stage_fingerprint(config, "train")
+    start, refused = load_checkpoint(run.folder / "checkpoints", fingerprint, wrapped, optimizer)
+    for line in refused:
+        run.folder.log(line)
+    run.folder.truncate_metrics(start)
+    memory = PeakMemory(accelerator.device)
+    meter = Meter(run.folder.metrics()[-1] if start else {}, size, cost)
+    noise = EmbeddingNoise(model, noise_of(config), config.seed, pair_mode=settings.pair_mode)
+    special_ids = torch.tensor(load_tokenizer(config.model).all_special_ids, device=accelerator.device)
+    method = method_of(config.noise, accelerator, wrapped, noise)
+    parts = Parts(accelerator, method, noise, settings, layout, special_ids, meter)
+    status, row = "finished", {}
+    model.train()
+    with noise, run.progress("train", total, "step", initial=start) as progress, deferred_termination() as termination:
+        for step in range(start, total):
+            run.stop.check()
+            # Dropout draws from the global generator: keyed by the step, a resumed run repeats it.
+            torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
+            chosen = [documents[index] for index in batch_at(step, count, batch_size, config.seed)]
+            noise.measure = (step + 1) % settings.log_every == 0
+            loss, penalty = forward_backward(parts, chosen, step, step / total)
+            grad_norm = clip_gradients(model.parameters(), settings.max_grad_norm)
+            if math.isfinite(loss) and math.isfinite(grad_norm):
+                for group in optimizer.param_groups:
+                    group["lr"] = settings.lr * lr_factor(step, total, settings.warmup_ratio, settings.scheduler)
+                optimizer.step()
+            else:
+                status = "diverged"
+            optimizer.zero_grad(set_to_none=True)
+            done = step + 1
+            run.folder.append_metrics({"step": done, "train/loss": loss, "train/grad_norm": grad_norm}, STEPS)
+            observed: dict[str, float] = {}
+            if observe and status != "diverged":
+                with meter.paused():
+                    observed = observe(done, done == total)
+            if observed or done % settings.log_every == 0 or done == total or status == "diverged":
+                row = {"step": done, "train/loss": loss, "train/penalty": penalty, "train/grad_norm": grad_norm}
+                row |= {"train/lr": optimizer.param_groups[0]["lr"]} | meter.row() | _realised(noise)
+                row["train/unique_examples"] = unique_examples(done, count, batch_size)
+                row |= memory.row() | _noise_time(config, noise, meter)
+                run.folder.append_metrics(row | observed)
+                run.tracker.log(row | observed)
+            progress.update(loss=f"{loss:.3f}", tokens_per_s=f"{meter.rate():.0f}")
+            if status == "diverged":
+                run.folder.log(f"step {done}: loss {loss}, gradient norm {grad_norm}: diverged")
+                break
+            leaving = termination.agreed(accelerator)
+            due = settings.checkpoint_every and done % settings.checkpoint_every == 0
+            if (leaving or due) and done < total:
+                keep = settings.keep_checkpoints
+                save_checkpoint(run.folder / "checkpoints", done, fingerprint, wrapped, optimizer, keep)
+            if leaving:
+                run.folder.log(f"step {done}: SIGTERM: saved, leaving")
+                termination.leave()
+    return {key: value for key, value in row.items() if key != "step" and math.isfinite(value)}, status
+
+
+def forward_backward(parts: Parts, documents: list[Document], step: int, progress: float) -> tuple[float, float]:
+    """Accumulate the gradient of one optimiser step: this rank's share of its documents.
+
+    Returns:
+        Of the effective batch, all ranks: the objective, and of that the penalty of a regulariser.
+    """
+    accelerator, settings, method = parts.accelerator, parts.settings, parts.method
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    ours = share_of(documents, rank, ranks, parts.layout, settings.micro_batch_tokens)
+    lengths = [len(document) for document in documents]
+
+    def accumulate() -> Tensor:
+        losses = torch.zeros(2, device=accelerator.device)
+        for number, batch in enumerate(batch.to(accelerator.device) for batch in ours.batches):
+            _announce(parts, batch, step, number, progress)
+            of_mean = max(batch.n_targets, 1) * ours.micro_batches
+            share = 1 / (ours.targets if settings.loss == "token_mean" else of_mean)
+            piece = Piece(batch, share, last=number == len(ours.batches) - 1)
+            with nullcontext() if piece.last else accelerator.no_sync(method.objective):
+                losses += method.backward(piece)
+        return losses
+
+    losses = method.step(accumulate)
+    parts.meter.count(len(documents), sum(lengths), squared_lengths(lengths))
+    loss, penalty = accelerator.reduce(losses).tolist()
+    return loss, penalty
+
+
+def _announce(parts: Parts, batch: Batch, step: int, micro_batch: int, progress: float) -> None:
+    """Tell the noise which documents the next forward pass holds."""
+    purpose = parts.method.purpose
+    keys = batch.documents if purpose is None else [(document, purpose) for document in batch.documents]
+    parts.noise.at(
+        step=step,
+        micro_batch=micro_batch,
+        documents=keys,
+        progress=progress,
+        attention_mask=batch.attention_mask,
+        document_ids=batch.document_ids,
+        labels=batch.labels,
+        special_tokens_mask=torch.isin(batch.input_ids, parts.special_ids),
+    )
+
+
+@torch.no_grad()
+def mean_loss(objective: ResponseLoss, documents: Sequence[Document], max_tokens: int, layout: Layout) -> float:
+    """Noise-free loss per response token (nats), the model in evaluation mode."""
+    state, was_training = PartialState(), objective.training
+    total = torch.zeros(2, dtype=torch.float64)
+    objective.eval()
+    for batch in share_of(documents, state.process_index, state.num_processes, layout, max_tokens).batches:
+        total += torch.stack([part.double().cpu() for part in objective(batch.to(state.device))])
+    objective.train(was_training)
+    loss, count = reduce(total.to(state.device)).tolist()
+    return float(loss / count)
+
+
+def noise_of(config: Config) -> Noise:
+    """The noise of a run's settings; R-Drop's two draws are an independent pair of it."""
+    axes = config.noise.model_dump(include={each.name for each in fields(Noise)})
+    if config.noise.method == "rdrop":
+        axes["pair"] = "independent"
+    return Noise(alpha=config.alpha, **axes)
+
+
+def _realised(noise: EmbeddingNoise) -> dict[str, float]:
+    return {"noise/alpha": noise.alpha, **(noise.last.summary() if noise.measure and noise.last else {})}
+
+
+def _noise_time(config: Config, noise: EmbeddingNoise, meter: Meter) -> dict[str, float]:
+    """Share of the time that went into drawing and adding the noise; not for methods whose passes find it."""
+    if config.noise.method != "noise":
+        return {}
+    return {"noise/time_percent": 100 * noise.stopwatch.seconds / meter.attempt_seconds}
+
+
+def _observer(config: Config, objective: ResponseLoss, heldout: list[Document], layout: Layout) -> Observer | None:
+    """Held-out loss and smoothness probes during training, where they are asked for."""
+    settings, model = config.train, objective.model
+    if not (config.probe.every or (settings.heldout_every and heldout)):
+        return None
+    from harness.probe.smoothness.smoothness import smoothness
+    from harness.probe.summary import figures, flat
+
+    def observe(step: int, last: bool) -> dict[str, float]:
+        seen: dict[str, float] = {}
+        if settings.heldout_every and heldout and step % settings.heldout_every == 0:
+            seen["heldout/loss"] = mean_loss(objective, heldout, settings.micro_batch_tokens, layout)
+        if config.probe.every and step % config.probe.every == 0 and not last:
+            seen |= flat(figures(smoothness(model, heldout[: config.probe.examples], config.probe), "probe"))
+        return seen
+
+    return observe
+
+
+def _layout(config: Config, model: PreTrainedModel, run: Run) -> Layout:
+    """packed where the model can, padded otherwise or on request; the log says which."""
+    packs = config.train.layout != "padded" and supports_packing(model)
+    if config.train.layout == "packed" and not packs:
+        key = "noise.length=row" if config.noise.length == "row" else "train.layout=packed"
+        raise ValueError(f"{key}: {type(model).__name__} cannot attend within packed documents")
+    layout: Layout = "packed" if packs else "padded"
+    run.folder.log(f"layout: {layout}")
+    return layout

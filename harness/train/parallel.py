@@ -1,0 +1,180 @@
+"""One training on several processes: whole copies of the model (DDP) or a shard of it on each (FSDP2).
+
+What is computed does not depend on the number of processes: documents are shared out with their keys, so noise and
+pairs stay with the document, and sums over the effective batch are the same but for the order of summation.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+
+from harness.config import TrainConfig
+from harness.data.batching import IGNORE_INDEX, Batch, Document, Layout, micro_batches
+
+
+def world_size() -> int:
+    """Processes of this training; torchrun says so in the environment."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+
+
+def accelerator_for(settings: TrainConfig) -> Accelerator:
+    """Device, rank and autocast of this process; the first GPU or the CPU where it is alone."""
+    cpu = not torch.cuda.is_available() and world_size() > 1
+    AcceleratorState._reset_state()  # else the precision of the process's first run would be that of all
+    return Accelerator(cpu=cpu, mixed_precision="bf16" if settings.precision == "bf16" else "no")
+
+
+def await_turn(settings: TrainConfig) -> None:
+    """Before a model is loaded that will be sharded: the processes of a node load one after the other.
+
+    So main memory holds one whole model and not one per GPU. `distribute` ends the turn.
+    """
+    if not _takes_turns(settings):
+        return
+    _mesh()  # made by all at once
+    for _ in range(_local_rank()):
+        torch.distributed.barrier()
+
+
+def _end_turn(settings: TrainConfig) -> None:
+    for _ in range(int(os.environ["LOCAL_WORLD_SIZE"]) - _local_rank() if _takes_turns(settings) else 0):
+        torch.distributed.barrier()
+
+
+@cache
+def _mesh() -> DeviceMesh:
+    """All processes in a row."""
+    return init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (world_size(),))
+
+
+def _takes_turns(settings: TrainConfig) -> bool:
+    return world_size() > 1 and settings.sharding == "fsdp"
+
+
+def _local_rank() -> int:
+    return int(os.environ["LOCAL_RANK"])
+
+
+def distribute(objective: nn.Module, accelerator: Accelerator, settings: TrainConfig) -> nn.Module:
+    """Copy or shard the objective over the processes; before an optimiser is made, whose parameters these are.
+
+    Sharding is torch's own `fully_shard`: Accelerate's FSDP2 runs on GPUs only (on a CPU it silently falls back
+    to DDP) and refuses tied embeddings, and what is tested on the CPU should be what runs on the GPUs.
+    """
+    if accelerator.num_processes == 1 or settings.sharding == "ddp":
+        wrapped: nn.Module = accelerator.prepare(objective)
+        return wrapped
+    sharded = _shard(objective, accelerator.device, settings)
+    _end_turn(settings)
+    return sharded
+
+
+def _shard(objective: nn.Module, device: torch.device, settings: TrainConfig) -> nn.Module:
+    """FSDP2 (ZeRO-3), each decoder layer on its own, the rest (embedding, norm, head) as the root.
+
+    In bf16 layers are gathered in bf16, gradients reduced in float32; autocast computes as on one device.
+    """
+    offload = CPUOffloadPolicy(pin_memory=device.type == "cuda") if settings.cpu_offload else OffloadPolicy()
+    bf16 = settings.precision == "bf16"
+    common: dict[str, Any] = {"mesh": _mesh(), "offload_policy": offload}
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    for layer in _layers(objective):
+        fully_shard(layer, **common, mp_policy=policy if bf16 else MixedPrecisionPolicy())
+    fully_shard(objective, **common)
+    if not settings.cpu_offload:
+        objective.to(device)
+    if bf16:
+        forward = torch.autocast(device.type, torch.bfloat16)(objective.forward)
+        objective.forward = forward
+    return objective
+
+
+def _layers(objective: nn.Module) -> list[nn.Module]:
+    """The decoder layers, by the class names that transformers lists."""
+    names: Any = getattr(objective, "_no_split_modules", None) or ()
+    layers = [module for module in objective.modules() if type(module).__name__ in names]
+    if not layers:
+        raise ValueError("train.sharding=fsdp: the model does not say what its layers are (_no_split_modules); use ddp")
+    return layers
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
+    """Scale the gradients down to a total norm of at most max_norm; the norm before, over all shards."""
+    with_gradient = [each for each in parameters if each.grad is not None]
+    total = total_norm([each.grad for each in with_gradient if each.grad is not None])
+    torch.nn.utils.clip_grads_with_norm_(with_gradient, max_norm, total)
+    return float(total)
+
+
+def total_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """L2 norm of all tensors together; of sharded ones, over all shards."""
+    total = torch.nn.utils.get_total_norm(tensors)
+    whole: Tensor = total.full_tensor() if hasattr(total, "full_tensor") else total
+    return whole
+
+
+def full_weights(model: nn.Module, trained_only: bool = False) -> dict[str, Tensor] | None:
+    """Whole weights of a sharded model on the CPU, on the first process alone; None elsewhere. All must call it."""
+    if not any(hasattr(parameter, "full_tensor") for parameter in model.parameters()):
+        return None
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=trained_only)
+    weights: Any = get_model_state_dict(model, options=options)
+    return weights if is_first() else None
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process does of an effective batch.
+
+    Attributes:
+        batches: its micro-batches. As many on each process, because sharded models need as many passes: short
+            ones are filled up with passes that have no targets.
+        micro_batches: in the effective batch, over all processes, fillers left out.
+        targets: response tokens of the effective batch, over all processes.
+    """
+
+    batches: list[Batch]
+    micro_batches: int
+    targets: int
+
+
+def share_of(documents: Sequence[Document], rank: int, ranks: int, layout: Layout, max_tokens: int) -> Share:
+    """This process's micro-batches of an effective batch; every process works out the same division."""
+    shares = [
+        micro_batches(each, layout=layout, max_tokens=max_tokens) if each else [] for each in deal(documents, ranks)
+    ]
+    mine, most = shares[rank], max(map(len, shares))
+    filler = (mine or shares[0])[-1].without_targets()
+    targets = sum(int((document.labels[1:] != IGNORE_INDEX).sum()) for document in documents)
+    return Share(mine + [filler] * (most - len(mine)), sum(map(len, shares)), targets)
+
+
+def deal(documents: Sequence[Document], ranks: int) -> list[list[Document]]:
+    """Documents by process, about as many tokens each: longest first to the one with the fewest so far."""
+    shares: list[list[Document]] = [[] for _ in range(ranks)]
+    if ranks == 1:
+        return [list(documents)]
+    loads = [(0, rank) for rank in range(ranks)]
+    for document in sorted(documents, key=len, reverse=True):
+        tokens, rank = heapq.heappop(loads)
+        shares[rank].append(document)
+        heapq.heappush(loads, (tokens + len(document), rank))
+    return shares
