@@ -27,15 +27,16 @@ sweep: $(STAMP) ## a sweep of your own: make sweep ARGS="noise=none,symnoise see
 	$(BIN)/python -m harness -m $(ARGS)
 
 test: $(STAMP) ## the tests (no network)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 test-slow: $(STAMP) ## the minutes-long tests and those on the real model
 	$(BIN)/python -m pytest -m slow
 
-check: $(STAMP) audit ## lint, format check, types, known vulnerabilities
+check: $(STAMP) audit ## lint, format check, types, floors of imports, known vulnerabilities
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports --no-logo
 
 audit: $(STAMP) ## known vulnerabilities of the pinned versions, where their database can be reached
 	@mkdir -p build

@@ -52,12 +52,14 @@ def _write(text: str, output: str | None) -> int:
 
 
 def _table(arguments: argparse.Namespace) -> str:
-    from analysis.tables.computed.registry import MADE
+    from analysis.tables.computed.registry import COMPUTED
     from analysis.tables.layout import Layout
     from analysis.tables.layouts import LAYOUTS, custom_layout, layout_named
 
     if arguments.name == "list":
-        titles = {name: layout.title for name, layout in LAYOUTS.items()} | {n: each.title for n, each in MADE.items()}
+        titles = {name: layout.title for name, layout in LAYOUTS.items()} | {
+            n: each.title for n, each in COMPUTED.items()
+        }
         titles["custom"] = "rows, columns and metrics by name: --rows, --columns, --metrics"
         return "".join(f"{name:<18}{title}\n" for name, title in titles.items())
     given = (arguments.rows, arguments.columns, arguments.metrics, arguments.differences, arguments.baseline)
@@ -67,7 +69,7 @@ def _table(arguments: argparse.Namespace) -> str:
     elif any(given):
         flags = "--rows, --columns, --metrics, --differences, --baseline"
         raise ValueError(f"{flags}: only for the table custom, not {arguments.name}")
-    elif arguments.name not in MADE:
+    elif arguments.name not in COMPUTED:
         layout = layout_named(arguments.name)
     from analysis.render.formats import render
     from analysis.sources.runs import load_runs
@@ -79,7 +81,7 @@ def _table(arguments: argparse.Namespace) -> str:
         raise ValueError(
             f"--baseline {arguments.baseline}: no finished run of that noise; there are {', '.join(noises)}"
         )
-    return render(build(runs, layout) if layout else MADE[arguments.name].make(runs), arguments.format)
+    return render(build(runs, layout) if layout else COMPUTED[arguments.name].make(runs), arguments.format)
 
 
 def _compare(arguments: argparse.Namespace) -> str:

@@ -13,6 +13,7 @@ from analysis.sources.runs import Runs
 from analysis.study.measures import Measures
 from analysis.study.metrics import WIN_RATE
 from analysis.tables.build import build
+from analysis.tables.computed.registry import COMPUTED
 from analysis.tables.layouts import custom_layout, layout_named
 
 MOST = 4  # of a study of many other settings: sets of runs that are shown unless asked for more
@@ -76,6 +77,26 @@ def custom(
     if missing:
         tables[-1].notes.append(f"not measured for these runs: {', '.join(missing)}")
     return Shown(tables)
+
+
+def claims(runs: Runs) -> Shown:
+    """What each paper claims, and what these runs say of it."""
+    return Shown(COMPUTED["claims"].make(runs))
+
+
+def checklist(runs: Runs) -> Shown:
+    """The papers' numbers beside these runs'."""
+    return Shown(COMPUTED["checklist"].make(runs))
+
+
+def flatness(runs: Runs) -> Shown:
+    """How much a noise's result depends on alpha."""
+    return Shown(COMPUTED["flatness"].make(runs))
+
+
+def length_gain(runs: Runs) -> Shown:
+    """How much of a gain in win rate comes with longer answers."""
+    return Shown(COMPUTED["length_gain"].make(runs))
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,9 @@ def composed(*overrides: str) -> Config:
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    from harness.cli import conf_dir, enable_plugins
+    from harness.cli import enable_plugins
     from harness.config import defaults
+    from harness.config.paths import conf_dir
     from harness.pipeline.plan import config_from
 
     enable_plugins()
@@ -108,7 +109,7 @@ def matmul_rate(
 ) -> float:
     """FLOP/s of this machine for a linear layer forward and backward, the best of 20: the ceiling of training.
 
-    By torch's own products, or with `fast` by those of harness/linear.py.
+    By torch's own products, or with `fast` by those of harness/models/onednn.py.
     The shapes are those of SmolLM2-135M's MLP on a CPU's micro-batch; a GPU, where there is one, gets larger ones.
     """
     on_gpu = torch.cuda.is_available()

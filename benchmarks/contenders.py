@@ -27,7 +27,7 @@ from harness.data.tokenize import encode_examples
 from harness.models.attention import packed_attention
 from harness.models.onednn import fast_linear
 from harness.record import RunFolder
-from harness.system.memory_allocation import kept_memory
+from harness.system.memory import retain_freed_memory
 from harness.train.loop import fit
 from harness.train.loss import ResponseLoss
 from harness.train.schedule import batch_at
@@ -172,7 +172,7 @@ def harness_loop(setting: Setting, precision: str, overrides: tuple[str, ...] = 
     with tempfile.TemporaryDirectory() as folder:
         run = Run(config, "benchmark", RunFolder(Path(folder)), cast(Any, _Steps(clock)))
         objective = ResponseLoss(model)
-        with packed_attention(model), fast_linear(model), kept_memory():
+        with packed_attention(model), fast_linear(model), retain_freed_memory():
             fit(run, objective, _as_drawn(documents, config.seed), "packed")
     return clock.result()
 

@@ -115,7 +115,7 @@ def same_text(ours: Round, reference: Round) -> str:
 def matmul_rate(setting: Setting, rows: int = 1024, repeats: int = 10) -> float:
     """FLOP/s of a linear layer of this model on many rows, the best of `repeats`: the ceiling of generation.
 
-    By the faster library (harness/linear.py).
+    By the faster library (harness/models/onednn.py).
     """
     weight = setting.model.model.layers[0].mlp.gate_proj.weight
     x = torch.randn(rows, weight.shape[1], device=weight.device).to(weight.dtype)

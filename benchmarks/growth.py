@@ -32,7 +32,7 @@ from harness.data.batching import IGNORE_INDEX, Document, micro_batches
 from harness.data.tokenize import encode_examples
 from harness.models.attention import packed_attention
 from harness.models.onednn import fast_linear
-from harness.system.memory_allocation import kept_memory
+from harness.system.memory import retain_freed_memory
 from harness.train.loss import ResponseLoss
 
 
@@ -85,7 +85,7 @@ def measure_steps(size: Size, repeats: int) -> tuple[list[float], float]:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-5, fused=True)
     documents = [_document(index, size) for index in range(size.documents)]
     seconds = []
-    with packed_attention(model), fast_linear(model), kept_memory():
+    with packed_attention(model), fast_linear(model), retain_freed_memory():
         for _ in range(repeats + 1):
             start = time.process_time()
             batches = micro_batches(documents, layout="packed", max_tokens=size.micro_batch_tokens)

@@ -36,7 +36,7 @@ from harness.models.attention import packed_attention
 from harness.models.onednn import fast_linear
 from harness.noise import PRESETS, EmbeddingNoise, Noise, noise_generators, perturb
 from harness.noise.inject import PairMode
-from harness.system.memory_allocation import kept_memory
+from harness.system.memory import retain_freed_memory
 from harness.train.loss import ResponseLoss
 from harness.train.methods import Piece, method_of
 
@@ -127,7 +127,7 @@ def surroundings(model: LlamaForCausalLM, loop: str) -> Iterator[None]:
     if loop == "transformers":
         yield
         return
-    with packed_attention(model), fast_linear(model), kept_memory():
+    with packed_attention(model), fast_linear(model), retain_freed_memory():
         yield
 
 

@@ -6,25 +6,18 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from harness.config.paths import PACKAGE, conf_dir
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_PACKAGE = Path(__file__).parent
-
-
-def conf_dir() -> Path:
-    """The YAML folder: inside the package in a wheel, beside it in a checkout."""
-    inside = _PACKAGE / "conf"
-    return inside if inside.is_dir() else _PACKAGE.parent / "conf"
-
 
 def enable_plugins() -> None:
     """Let Hydra find our sweeper, a plugin of the namespace package `hydra_plugins`."""
-    folder = str(_PACKAGE / "_ext")
+    folder = str(PACKAGE / "_ext")
     if folder not in sys.path:
         sys.path.insert(0, folder)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.config import Config
 from harness.record import RunFolder
@@ -13,6 +14,11 @@ from harness.system.signals import Stop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from harness.data.batching import Document
+
+# (model, held-out documents, step counted from 1, whether it is the last) -> metrics, none where none are due.
+Observer = Callable[[Any, "Sequence[Document]", int, bool], dict[str, float]]
 
 
 @dataclass
@@ -26,6 +32,7 @@ class Run:
     model: PreTrainedModel | None = None
     show_progress: bool = True
     stop: Stop = field(default_factory=Stop)
+    observers: Sequence[Observer] = ()
 
     def trained_model(self) -> PreTrainedModel:
         """The fine-tuned model: the one in memory, else from the folder's model/.
@@ -45,7 +52,7 @@ class Run:
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer saved beside the trained weights, else the model's: a run folder alone is enough."""
-        from harness.models.load import load_saved_tokenizer, load_tokenizer
+        from harness.models.tokenizer import load_saved_tokenizer, load_tokenizer
 
         weights = self.folder / "model"
         return load_saved_tokenizer(weights) if weights.is_dir() else load_tokenizer(self.config.model)

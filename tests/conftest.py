@@ -37,8 +37,9 @@ def compose(tmp_path: Path) -> Callable:
     from hydra import initialize_config_dir
     from hydra.core.config_store import ConfigStore
 
-    from harness.cli import conf_dir, enable_plugins
+    from harness.cli import enable_plugins
     from harness.config import Config, defaults
+    from harness.config.paths import conf_dir
     from harness.pipeline.plan import config_from
 
     enable_plugins()

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from analysis.render.table import Column, Table, Value
-from analysis.sources.folders import read_folders, run_folders
 from analysis.sources.record import RunRecord
 from analysis.sources.runs import Runs
-from analysis.sources.select import content_settings, flatten, read_records
+from analysis.sources.select import find_run, flatten, judge_of
 from analysis.stats import Estimate
 from analysis.study.comparable import UNSET
 from analysis.study.measures import Measures
 from analysis.study.metrics import WIN_RATE, metric
-from analysis.suggest import similar
 from harness.record import read_json
 
 # Where a run was recorded and as what number of a sweep: different for any two runs.
@@ -41,31 +38,6 @@ def compare(first: str, second: str, source: str = "runs") -> list[Table]:
     if pair[0].origin == pair[1].origin:
         raise ValueError(f"{first} and {second} are the same run: {pair[0].origin}")
     return [_settings_table(*pair), *_provenance_table(*pair), _results_table(*pair)]
-
-
-def find_run(name: str, source: str) -> RunRecord:
-    """The one run that goes by a name.
-
-    Raises:
-        ValueError: none does, or several do.
-    """
-    if Path(name).is_dir() and run_folders(Path(name)) == [Path(name)]:
-        alone = read_folders(Path(name))
-        if not alone or alone[0].status == "foreign":
-            raise ValueError(f"run {name!r}: its config.yaml is not one of this harness")
-        return alone[0]
-    records = read_records(source)
-    found = [run for run in records if run.run_id == name] or [run for run in records if name in run.run_id]
-    if len(found) != 1:
-        near = similar(name, [run.run_id for run in records])
-        some = ", ".join([run.run_id for run in found[:5]] or near or [run.run_id for run in records[:5]])
-        said = (
-            f"{len(found)} runs in {source} go by it: {some}"
-            if found
-            else f"no run in {source} goes by it; there is {some}"
-        )
-        raise ValueError(f"run {name!r}: {said}{', ...' if max(len(found), len(records)) > 5 else ''}")
-    return found[0]
 
 
 def _settings_table(first: RunRecord, second: RunRecord) -> Table:
@@ -155,8 +127,3 @@ def _verdict_notes(first: RunRecord, second: RunRecord) -> list[str]:
         f"on {len(wins)} common instructions {second.run_id} is"
         f" better on {better}, worse on {worse}, equal on {equal}: {said}"
     ]
-
-
-def judge_of(run: RunRecord) -> dict[str, Any]:
-    """The settings of a run's judge that decide its verdicts."""
-    return {key: value for key, value in content_settings(run.config).items() if key.startswith("judge.")}

@@ -15,10 +15,9 @@ from analysis.study.comparable import BASELINE, Part, settings_of, split
 from analysis.study.measures import Measures
 from analysis.study.metrics import WIN_RATE, metric
 from analysis.study.published import of_tables
-from analysis.study.rows import rows_of
-from analysis.tables.layout import Layout
+from analysis.study.rows import RowKeys, rows_of
 
-_LAYOUT = Layout("figures", "")
+_KEYS = RowKeys()
 _LONG = 18  # characters beside which a unit is too much for one line
 
 
@@ -119,12 +118,12 @@ def studies(runs: Runs, width: float = WIDTH) -> Iterator[Study]:
     """One study for each combination of settings besides noise, alpha and seed."""
     measures, settings = Measures(runs), settings_of(runs)
     styles = looks(settings["noise"])
-    for part in split(settings, _LAYOUT.shown):
+    for part in split(settings, _KEYS.rows):
         yield Study(measures, part, list(_cells(part, measures)), styles, width)
 
 
 def _cells(part: Part, measures: Measures) -> Iterator[Cell]:
-    for row in rows_of(_LAYOUT, part, of_tables(()), measures):
+    for row in rows_of(_KEYS, part, of_tables(()), measures):
         cell, alpha = row.cell(""), row.labels["alpha"]
         lost = cell.diverged + cell.failed
         yield Cell(row.labels["noise"], float(alpha) if alpha else None, cell.by_seed, lost)

@@ -18,9 +18,7 @@
 # %%
 import os
 
-from analysis import draw_figures, load_runs, table
-from analysis.tables.computed.checklist import checklist
-from analysis.tables.computed.claims import claims
+from analysis import checklist, claims, draw_figures, load_runs, table
 
 # A folder of runs, a folder of offline W&B logs, or "entity/project" on W&B.
 SOURCE = os.environ.get("RUNS", "runs")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from analysis.stats import Estimate
@@ -107,16 +106,3 @@ def is_undefined(value: Value) -> bool:
     """There are runs, but no such number."""
     number = number_of(value)
     return number is not None and math.isnan(number)
-
-
-def sort_labels(labels: Sequence[str]) -> tuple[tuple[int, float, str], ...]:
-    """Sorting key: numbers by size, no noise before other names."""
-    return tuple(sort_label(label) for label in labels)
-
-
-def sort_label(label: str) -> tuple[int, float, str]:
-    """Sorting key of one label, see `sort_labels`."""
-    try:
-        return (0, float(label), "")
-    except ValueError:
-        return (0 if label == "" else 1, -math.inf if label in ("", "none") else 0.0, label)

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.commands.compare import judge_of
-from analysis.render.table import sort_label
 from analysis.sources.record import RunRecord
 from analysis.sources.runs import IDENTITY, Runs
-from analysis.sources.select import content_settings
+from analysis.sources.select import content_settings, judge_of
 from analysis.study.comparable import settings_of
+from analysis.study.rows import sort_label
 
 _MOST_COMMANDS = 10
 

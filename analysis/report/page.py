@@ -1,4 +1,4 @@
-"""The page as one file: the template, styles and scripts of analysis/assets filled with a study."""
+"""The page as one file: the template, styles and scripts of analysis/report/assets filled with a study."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from analysis.report.svg import inline
 from analysis.sources.runs import Runs
 from analysis.tables.build import build
 from analysis.tables.computed.alpha_and_length import NOTHING
-from analysis.tables.computed.registry import MADE
+from analysis.tables.computed.registry import COMPUTED
 from analysis.tables.layouts import LAYOUTS
 
 _TABLES = (
@@ -73,14 +73,14 @@ def table_sections(runs: Runs) -> Iterator[TableSection]:
             # The sort is stable: of tables with as many rows the order of their names stays.
             largest = sorted(tables, key=lambda table: -len(table.rows))
             parts = [_part(table, number) for table, number in zip(largest[:_MOST_PARTS], numbers, strict=False)]
-            title = (MADE if name in MADE else LAYOUTS)[name].title
+            title = (COMPUTED if name in COMPUTED else LAYOUTS)[name].title
             if parts:
                 yield TableSection(name, title, parts, max(0, len(tables) - _MOST_PARTS))
 
 
 def _tables(runs: Runs, name: str) -> list[Table]:
-    if name in MADE:
-        return [table for table in MADE[name].make(runs) if NOTHING not in table.notes]
+    if name in COMPUTED:
+        return [table for table in COMPUTED[name].make(runs) if NOTHING not in table.notes]
     return build(runs, LAYOUTS[name])
 
 

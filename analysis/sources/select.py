@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.sources.folders import read_folders
+from analysis.sources.folders import read_folders, run_folders
 from analysis.sources.record import RunRecord
 from analysis.sources.wandb_api import read_project
 from analysis.sources.wandb_offline import read_logs
+from analysis.suggest import similar
 
 Source = str | Path | Sequence[str | Path]
 
@@ -171,3 +172,33 @@ def _superseded(run: RunRecord, others: Sequence[RunRecord]) -> RunRecord:
 
 def _reached(run: RunRecord) -> tuple[bool, float, str]:
     return run.status in ("finished", "diverged"), run.finished_at, run.origin
+
+
+def find_run(name: str, source: str) -> RunRecord:
+    """The one run that goes by a name.
+
+    Raises:
+        ValueError: none does, or several do.
+    """
+    if Path(name).is_dir() and run_folders(Path(name)) == [Path(name)]:
+        alone = read_folders(Path(name))
+        if not alone or alone[0].status == "foreign":
+            raise ValueError(f"run {name!r}: its config.yaml is not one of this harness")
+        return alone[0]
+    records = read_records(source)
+    found = [run for run in records if run.run_id == name] or [run for run in records if name in run.run_id]
+    if len(found) != 1:
+        near = similar(name, [run.run_id for run in records])
+        some = ", ".join([run.run_id for run in found[:5]] or near or [run.run_id for run in records[:5]])
+        said = (
+            f"{len(found)} runs in {source} go by it: {some}"
+            if found
+            else f"no run in {source} goes by it; there is {some}"
+        )
+        raise ValueError(f"run {name!r}: {said}{', ...' if max(len(found), len(records)) > 5 else ''}")
+    return found[0]
+
+
+def judge_of(run: RunRecord) -> dict[str, Any]:
+    """The settings of a run's judge that decide its verdicts."""
+    return {key: value for key, value in content_settings(run.config).items() if key.startswith("judge.")}

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from analysis.sources.folders import folders
 from analysis.sources.record import Details, RunRecord
-from analysis.sources.walk import folders
 from analysis.sources.wandb_rows import FINAL_PREFIX, TABLES, ending_of, history_rows, record_of, table_rows
 from harness.record import read_json
 

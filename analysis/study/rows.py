@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from analysis.render.table import sort_label, sort_labels
 from analysis.stats import AlphaChoice
 from analysis.study.comparable import Part
 from analysis.study.measures import Measures
-from analysis.tables.layout import Layout
 
 # Labels in the place of an alpha: chosen on one half of the instructions and reported on the other; and the papers'
 # way, the best on the very instructions that are reported.
@@ -62,16 +61,29 @@ class Row:
         return all(self.labels[key] == label for key, label in labels.items() if key in self.labels)
 
 
-def rows_of(layout: Layout, part: Part, published: pd.DataFrame, measures: Measures) -> list[Row]:
+@dataclass(frozen=True)
+class RowKeys:
+    """The settings that make rows and groups of columns.
+
+    rows: settings with a row for each combination of their values. spread: a setting with a group of columns for each
+    of its values. choose_alpha: one more row per noise, its alpha chosen on one half of the instructions.
+    """
+
+    rows: tuple[str, ...] = ("noise", "alpha")
+    spread: str | None = None
+    choose_alpha: bool = False
+
+
+def rows_of(keys: RowKeys, part: Part, published: pd.DataFrame, measures: Measures) -> list[Row]:
     """Our rows, rows whose alpha was chosen, rows that only the papers have, sorted by label."""
-    rows = list(_our_rows(layout, part.settings))
-    if layout.choose_alpha and "alpha" in layout.rows:
-        rows += list(_chosen_rows(layout.rows, rows, measures))
-    if names := averaged_groups(layout, published):
+    rows = list(_our_rows(keys, part.settings))
+    if keys.choose_alpha and "alpha" in keys.rows:
+        rows += list(_chosen_rows(keys.rows, rows, measures))
+    if names := averaged_groups(keys.spread, published):
         rows = [_with_mean(row, names, measures) for row in rows]
-    for labels in published_labels(layout, published, rows):
+    for labels in published_labels(keys.rows, published, rows):
         if not any(row.matches(labels) for row in rows):
-            rows.append(Row(_completed(labels, layout.rows, rows), {}))
+            rows.append(Row(_completed(labels, keys.rows, rows), {}))
     return sorted(rows, key=lambda row: sort_labels(list(row.labels.values())))
 
 
@@ -83,27 +95,27 @@ def _completed(labels: dict[str, str], keys: Sequence[str], rows: Sequence[Row])
     return {key: labels.get(key, ours.get(key, "")) for key in keys}
 
 
-def groups_of(layout: Layout, part: Part, published: pd.DataFrame) -> list[str]:
+def groups_of(spread: str | None, part: Part, published: pd.DataFrame) -> list[str]:
     """Values of the spread setting, in the order of the papers, then ours; one nameless group without a spread."""
-    if layout.spread is None:
+    if spread is None:
         return [""]
-    theirs = published[layout.spread].tolist() if layout.spread in published else []
-    return list(dict.fromkeys([*theirs, *sorted(part.settings[layout.spread].unique(), key=sort_label)]))
+    theirs = published[spread].tolist() if spread in published else []
+    return list(dict.fromkeys([*theirs, *sorted(part.settings[spread].unique(), key=sort_label)]))
 
 
-def averaged_groups(layout: Layout, published: pd.DataFrame) -> list[str]:
+def averaged_groups(spread: str | None, published: pd.DataFrame) -> list[str]:
     """The groups that the paper's mean is over; none where it gives no mean."""
-    groups = list(dict.fromkeys(published[layout.spread])) if layout.spread in published else []
+    groups = list(dict.fromkeys(published[spread])) if spread in published else []
     return [group for group in groups if group != MEAN] if MEAN in groups else []
 
 
-def published_labels(layout: Layout, published: pd.DataFrame, rows: Sequence[Row]) -> list[dict[str, str]]:
+def published_labels(keys: Sequence[str], published: pd.DataFrame, rows: Sequence[Row]) -> list[dict[str, str]]:
     """For each published number the labels of the row that it belongs beside.
 
     Where a paper gives no alpha for a noise, it is the best on its test set: our row of the same kind, or the only one.
     """
-    keys = [key for key in layout.rows if key in published]
-    found = [{key: str(record[key]) for key in keys} for record in published.to_dict("records")]
+    known = [key for key in keys if key in published]
+    found = [{key: str(record[key]) for key in known} for record in published.to_dict("records")]
     for labels in found:
         if labels.get("alpha") == "" and labels.get("noise") not in ("none", ""):
             others = {key: label for key, label in labels.items() if key != "alpha"}
@@ -112,12 +124,11 @@ def published_labels(layout: Layout, published: pd.DataFrame, rows: Sequence[Row
     return found
 
 
-def _our_rows(layout: Layout, settings: pd.DataFrame) -> Iterator[Row]:
-    keys = list(layout.rows)
-    for values, members in settings.groupby(keys):
-        groups = members.groupby(layout.spread) if layout.spread else [("", members)]
+def _our_rows(keys: RowKeys, settings: pd.DataFrame) -> Iterator[Row]:
+    for values, members in settings.groupby(list(keys.rows)):
+        groups = members.groupby(keys.spread) if keys.spread else [("", members)]
         cells = {str(group): _cell(runs) for group, runs in groups}
-        yield Row(dict(zip(keys, map(str, values), strict=True)), cells)
+        yield Row(dict(zip(keys.rows, map(str, values), strict=True)), cells)
 
 
 def _cell(runs: pd.DataFrame) -> Cell:
@@ -169,3 +180,16 @@ def _with_mean(row: Row, names: Sequence[str], measures: Measures) -> Row:
     diverged, failed = sum(cell.diverged for cell in cells), sum(cell.failed for cell in cells)
     mean = replace(cells[0], by_seed=by_seed, diverged=diverged, failed=failed)
     return replace(row, cells={**row.cells, MEAN: mean})
+
+
+def sort_labels(labels: Sequence[str]) -> tuple[tuple[int, float, str], ...]:
+    """Sorting key: numbers by size, no noise before other names."""
+    return tuple(sort_label(label) for label in labels)
+
+
+def sort_label(label: str) -> tuple[int, float, str]:
+    """Sorting key of one label, see `sort_labels`."""
+    try:
+        return (0, float(label), "")
+    except ValueError:
+        return (0 if label == "" else 1, -math.inf if label in ("", "none") else 0.0, label)

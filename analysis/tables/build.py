@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from analysis.render.table import Column, Table, Value, sort_labels
+from analysis.render.table import Column, Table, Value
 from analysis.sources.runs import Runs
 from analysis.study.comparable import settings_of, split
 from analysis.study.measures import Measures
 from analysis.study.metrics import TOGETHER, WIN_RATE, metric, with_companions
-from analysis.study.rows import Cell, averaged_groups
+from analysis.study.rows import Cell, averaged_groups, sort_labels
 from analysis.tables.context import Compared, Filled, Frame, frame_of, published_values
 from analysis.tables.differences import difference, difference_columns, lone_rows_note, relative, tested
 from analysis.tables.layout import Layout
@@ -81,7 +81,7 @@ def _table(frame: Frame) -> Table:
         lone_rows_note(frame),
         *power_notes(tested(frame, compared)),
         choice_note(frame.rows),
-        mean_note(frame.rows, averaged_groups(layout, frame.published)),
+        mean_note(frame.rows, averaged_groups(layout.spread, frame.published)),
         uncontrolled_note(columns),
         "" if set(shown) - set(with_companions(layout.metrics)) else unrecorded_note(layout),
         published_note(layout, frame.published),

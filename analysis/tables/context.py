@@ -42,9 +42,9 @@ def frame_of(layout: Layout, part: Part, measures: Measures) -> Frame:
         published = published[published["dataset"].isin(["", part.shared.get("dataset", "")])]
     if layout.spread != "dataset":
         published = published[published["dataset"] != MEAN]
-    rows = rows_of(layout, part, published, measures)
+    rows = rows_of(layout.keys, part, published, measures)
     beside = _beside(layout, published, rows)
-    return Frame(layout, measures, part, published, rows, groups_of(layout, part, published), beside)
+    return Frame(layout, measures, part, published, rows, groups_of(layout.spread, part, published), beside)
 
 
 def published_values(frame: Frame, name: str, group: str) -> list[Value]:
@@ -56,7 +56,7 @@ def _beside(layout: Layout, published: pd.DataFrame, rows: Sequence[Row]) -> dic
     """Published numbers by metric, group and place of the row that they stand in."""
     found: dict[tuple[str, str, int], Value] = {}
     records = published.to_dict("records")
-    for record, labels in zip(records, published_labels(layout, published, rows), strict=True):
+    for record, labels in zip(records, published_labels(layout.rows, published, rows), strict=True):
         group = str(record[layout.spread]) if layout.spread in record else ""
         value = Published(record["value"], record["recalled"] == "yes")
         places = [i for i, row in enumerate(rows) if row.matches(labels)]

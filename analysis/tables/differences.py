@@ -17,7 +17,7 @@ from analysis.tables.notes import PAIRS, comparisons, uncompared_note
 
 
 def _pairs(frame: Frame, row: Row, group: str) -> Pairs | None:
-    return pairs(frame.layout, frame.rows, row, group)
+    return pairs(frame.rows, row, group, frame.layout.baseline)
 
 
 def difference(frame: Frame, name: str, row: Row, group: str) -> Value:
@@ -72,7 +72,7 @@ def lone_rows_note(frame: Frame) -> str:
     layout = frame.layout
     if not (layout.differences or layout.relative):
         return ""
-    places = [(row, group) for row in frame.rows for group in frame.groups if is_compared(layout, row)]
+    places = [(row, group) for row in frame.rows for group in frame.groups if is_compared(row, layout.baseline)]
     lone = [(row, group) for row, group in places if row.cell(group).by_seed and not _pairs(frame, row, group)]
     return uncompared_note(layout, lone, len(lone) == sum(bool(row.cell(group).by_seed) for row, group in places))
 

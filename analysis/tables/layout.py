@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from analysis.study.comparable import BASELINE
 from analysis.study.metrics import WIN_RATE
+from analysis.study.rows import RowKeys
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Layout:
     published: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     by_name: bool = False
+
+    @property
+    def keys(self) -> RowKeys:
+        """What makes the rows and the groups of columns."""
+        return RowKeys(self.rows, self.spread, self.choose_alpha)
 
     @property
     def shown(self) -> tuple[str, ...]:

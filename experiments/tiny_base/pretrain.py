@@ -23,9 +23,9 @@ from torch.optim import AdamW, Muon, Optimizer
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from experiments.tiny_base.precision import bf16_supported
+from harness.config.paths import ASSETS
 from harness.data.builtin.corpus import paragraphs
-from harness.models.load import save_model
-from harness.models.meta import ASSETS
+from harness.models.save import save_model
 from harness.record import write_text
 from harness.train.checkpoint import load_checkpoint, save_checkpoint
 from harness.train.schedule import lr_factor

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from harness.config.paths import ASSETS
 from harness.data.builtin.corpus import sentences
 from harness.data.builtin.items import generate
 from harness.data.prompts import alpaca
 
-FOLDER = Path(__file__).parents[2] / "harness" / "assets" / "tiny_tokenizer"
+FOLDER = ASSETS / "tiny_tokenizer"
 VOCABULARY_SIZE = 1024
 MODEL_MAX_LENGTH = 512
 PAD, BOS, EOS = SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>")  # ids 0, 1, 2

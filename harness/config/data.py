@@ -36,7 +36,7 @@ class DatasetConfig(Section):
     hub_id: str | None = Field(None, description="data set on the Hugging Face Hub")
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(None, description="commit on the Hub")
     hub_files: Annotated[tuple[str, ...], Field(strict=False)] = Field((), description="files of that commit")
-    prompt: Prompt = Field("alpaca", description="template of training and evaluation (harness/prompts.py)")
+    prompt: Prompt = Field("alpaca", description="template of training and evaluation (harness/data/prompts.py)")
     turns: Literal["all", "first"] = Field("all", description="exchanges of a conversation; loss on every answer")
     clean: CleaningConfig = CleaningConfig.model_validate({})
     size: Count | None = Field(None, description="examples to train on; null: all")

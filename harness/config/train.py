@@ -45,7 +45,7 @@ class TrainConfig(Section):
     budget: Budget = Field(
         "equal_steps",
         description="what methods that forward an example more than once share with the others: "
-        "the steps, the forwarded rows, or the examples at equal rows per step (harness/budget.py)",
+        "the steps, the forwarded rows, or the examples at equal rows per step (harness/config/budget.py)",
     )
     devices: Count | Literal["auto"] = Field(
         1, description="processes on each node, one GPU each, on a CPU without; auto: all GPUs that are visible"

@@ -28,7 +28,7 @@ from harness.config import DatasetConfig, ModelConfig
 from harness.data import Example, load_dataset, require, wanted_examples
 from harness.data.batching import IGNORE_INDEX, Document
 from harness.data.tokenize import Encoded, EncodingRules, encode_examples
-from harness.models.load import load_tokenizer
+from harness.models.tokenizer import load_tokenizer
 from harness.record.cache import cache_dir
 
 _FORMAT = "1"  # a change of the encoding that keys cannot see makes a new number

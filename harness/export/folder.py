@@ -47,7 +47,8 @@ def save_merged(config: Config, adapter: Path, folder: Path) -> None:
     from peft import PeftModel
 
     from harness.models.adapters import peft_warnings
-    from harness.models.load import load_model, load_saved_tokenizer
+    from harness.models.load import load_model
+    from harness.models.tokenizer import load_saved_tokenizer
 
     wide = config.model.model_copy(update={"dtype": "float32", "gradient_checkpointing": False})
     with peft_warnings():

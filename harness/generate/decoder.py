@@ -20,7 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
 
 from harness.generate.cache import SlotCache
-from harness.models.packed_linear import FusedLinear
+from harness.models.onednn import FusedLinear
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 _ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # the others change their frequencies with the length

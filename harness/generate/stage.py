@@ -6,14 +6,11 @@ import time
 from collections.abc import Sequence
 from statistics import fmean
 
-from transformers import PreTrainedTokenizerBase
-
 from harness.config import GenerateConfig
-from harness.config.data import Prompt
 from harness.context import Run, StageResult
 from harness.data import EvalItem, load_eval_items
-from harness.data.tokenize import encode_prompts
 from harness.generate.backends import Completion, GenerationSettings, generate
+from harness.generate.checks import check_prompts, prompts_of
 from harness.record import write_json
 
 
@@ -46,52 +43,6 @@ def run(run: Run) -> StageResult:
     write_json(run.folder / "completions.json", details)
     write_json(run.folder / "model_outputs.json", output_rows(items, texts, run.run_id))
     return StageResult(_figures(texts, completions, seconds))
-
-
-def prompts_of(
-    items: Sequence[EvalItem], tokenizer: PreTrainedTokenizerBase, prompt: Prompt, settings: GenerateConfig
-) -> list[list[int]]:
-    """What the model is given, in token ids: the prompt as trained, or with the line end of the papers' evaluation."""
-    return encode_prompts(items, tokenizer, prompt, settings.prompt == "alpaca_evaluation_newline")
-
-
-def check_prompts(
-    items: Sequence[EvalItem],
-    prompts: Sequence[Sequence[int]],
-    settings: GenerateConfig,
-    model: str,
-    positions: int | None,
-) -> str | None:
-    """Hold the prompts' lengths against generate.max_length and the model's positions.
-
-    Returns:
-        How many answers will get fewer tokens than generate.max_new_tokens, if any.
-
-    Raises:
-        ValueError: a prompt without a token, or one that leaves no room for an answer, naming it and its length.
-    """
-    limit = settings.max_length if positions is None else min(settings.max_length, positions)
-    ours = limit == settings.max_length
-    what = f"generate.max_length={limit}" if ours else f"model={model} has positions for {limit} tokens"
-    lengths = [len(prompt) for prompt in prompts]
-    for number, (item, length) in enumerate(zip(items, lengths, strict=True), start=1):
-        if not length:
-            raise ValueError(f"eval_set: instruction {number} is empty and dataset.prompt=none adds nothing to it")
-        if length >= limit:
-            over, longest = sum(each >= limit for each in lengths), max(lengths)
-            fits = ours and (positions is None or longest < positions)
-            advice = (
-                f"set it to at least {longest + 1}" if fits else "leave those instructions out, or take another model"
-            )
-            raise ValueError(
-                f"{what}: the prompt of eval_set's instruction {number} ({item.text[:50]!r}) has {length} tokens, "
-                f"which leaves no room for an answer; {over} of {len(prompts)} prompts do not fit, the longest has "
-                f"{longest} tokens: {advice}"
-            )
-    short = sum(limit - length < settings.max_new_tokens for length in lengths)
-    if not short or (ours and settings.max_new_tokens >= limit):  # as the papers have it: max_length alone counts
-        return None
-    return f"{short} of {len(prompts)} answers have room for less than generate.max_new_tokens: {what}"
 
 
 def output_rows(items: Sequence[EvalItem], texts: Sequence[str], generator: str) -> list[dict[str, str]]:

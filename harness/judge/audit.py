@@ -163,7 +163,7 @@ def judge_config(overrides: Sequence[str]) -> JudgeConfig:
     from omegaconf import OmegaConf
     from pydantic import ValidationError
 
-    from harness.cli import conf_dir
+    from harness.config.paths import conf_dir
 
     pairs = [override.partition("=") for override in overrides]
     for key, separator, _ in pairs:

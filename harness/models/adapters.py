@@ -13,10 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from harness.config import LoRAConfig, ModelConfig, TrainConfig
-from harness.models.attention import has_known_structure
-from harness.models.meta import skeleton
-from harness.train.optimizer import check_optimizer
+from harness.config import LoRAConfig, TrainConfig
 
 # Names of attention modules in transformers' decoders: Llama and its kin, GPT-2, GPT-NeoX, BLOOM.
 _ATTENTION = {"self_attn", "attn", "attention", "self_attention"}
@@ -87,7 +84,7 @@ def add_adapters(model: PreTrainedModel, settings: LoRAConfig, seed: int) -> Any
     Raises:
         ValueError: PEFT is not installed, or a target matches no module.
     """
-    _check_peft()
+    check_peft()
     from peft import LoraConfig, get_peft_model
 
     model = adapter_base(model)
@@ -117,7 +114,7 @@ def adapter_base(model: Any) -> Any:
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 
-def _check_peft() -> None:
+def check_peft() -> None:
     if importlib.util.find_spec("peft") is None:
         raise ValueError("train.method=lora needs the extra: pip install 'noise-harness[peft]'")
 
@@ -178,22 +175,3 @@ def check_quantisation() -> None:
         )
     if not torch.cuda.is_available():
         raise ValueError("train.method=qlora: needs a CUDA GPU, and none is visible here; use train.method=lora")
-
-
-def check_training(model: ModelConfig, settings: TrainConfig) -> None:
-    """Check method, freeze, adapters, optimiser and layout on the model's skeleton, before anything is read or fetched.
-
-    Raises:
-        ValueError: as `make_trainable`, `check_optimizer` and `check_quantisation`, or packed rows for a model that
-            cannot keep their documents apart.
-    """
-    if settings.method == "qlora":
-        check_quantisation()
-    if settings.method != "full":
-        _check_peft()
-    check_optimizer(settings)
-    bare = skeleton(model)
-    if bare is not None:
-        if settings.layout == "packed" and not has_known_structure(bare):
-            raise ValueError(f"train.layout=packed: {type(bare).__name__} cannot attend within packed documents")
-        make_trainable(bare, settings)

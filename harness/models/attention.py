@@ -17,7 +17,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from harness.models.varlen import choose_kernel, varlen_attention
 
-# The name under which transformers finds `segment_attention`; harness/varlen.py has its kernels for GPUs.
+# The name under which transformers finds `segment_attention`; harness/models/varlen.py has its kernels for GPUs.
 SEGMENTS = "segments"
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}

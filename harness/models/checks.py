@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import ModelConfig
+from harness.config.paths import resolve_path
 from harness.record import read_json
-from harness.record.identity import resolve_path
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 

@@ -5,21 +5,18 @@ Counts, frozen parts, targets of adapters and optimisers are checked on it befor
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from harness.config import ModelConfig, TinyArchitecture
+from harness.config.paths import ASSETS, resolve_path
 from harness.models.checks import vocabulary_size
 from harness.record import read_json
-from harness.record.identity import resolve_path
-
-ASSETS = Path(__file__).parents[1] / "assets"
 
 
-def skeleton(config: ModelConfig) -> PreTrainedModel | None:
+def meta_model(config: ModelConfig) -> PreTrainedModel | None:
     """The model on the meta device; None where its sizes are not known here (a Hub model without model.shape)."""
     found = published_config(config)
     if found is None:

@@ -11,12 +11,11 @@ stopwatch      the time that the noise takes
 Imports torch alone; `harness.noise.callback` is the one file that needs transformers.
 """
 
-from harness.noise.definition import PRESETS, Noise
+from harness.noise.definition import PRESETS, Noise, schedule_factor
 from harness.noise.embedding import input_embedding
 from harness.noise.inject import EmbeddingNoise
 from harness.noise.perturb import perturb
 from harness.noise.randomness import noise_generators
-from harness.noise.schedule import schedule_factor
 from harness.noise.statistics import NoiseStatistics, realised_noise
 
 __all__ = [

@@ -11,15 +11,12 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from harness.noise.batch import double_rows, named_arguments, tokens_of_call
 from harness.noise.definition import Noise
 from harness.noise.embedding import input_embedding, is_training
 from harness.noise.perturb import apply_noise
-from harness.noise.place import Place, rank_of_process
-from harness.noise.randomness import Identity, noise_generators
-from harness.noise.statistics import NoiseStatistics, realised_noise
-from harness.noise.stopwatch import Stopwatch
-from harness.noise.tokens import Tokens
+from harness.noise.randomness import Identity, Place, noise_generators, rank_of_process
+from harness.noise.statistics import NoiseStatistics, Stopwatch, realised_noise
+from harness.noise.tokens import Tokens, double_rows, named_arguments, tokens_of_call
 
 PairMode = Literal["concat", "sequential"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -101,47 +100,19 @@ def pending_stages(config: Config, folder: RunFolder) -> list[str]:
     return pending if recorded else [*pending, "record"]
 
 
-def check_backend(config: Config) -> None:
-    """Whether generate.backend is there and can take the model that the run will have trained.
-
-    Raises:
-        ValueError: it is not installed, or does not know such a model.
-    """
-    if config.generate.backend == "engine":
-        _check_engine(config)
-    if config.generate.backend == "vllm" and importlib.util.find_spec("vllm") is None:
-        raise ValueError(
-            "generate.backend=vllm: the package vllm is not installed "
-            "(pip install 'noise-harness[vllm]' on a machine with a GPU); backend=auto needs nothing"
-        )
-
-
-def _check_engine(config: Config) -> None:
-    from harness.generate.backends import supports_config
-    from harness.models.meta import published_config
-
-    if config.train.method == "qlora" or (config.train.method == "lora" and config.model.dtype != "float32"):
-        raise ValueError(
-            f"generate.backend=engine: train.method={config.train.method} on a base of less than 32 bits keeps its "
-            "adapters beside it, which the engine does not know; use auto"
-        )
-    found = published_config(config.model)
-    if found is not None and not supports_config(found):
-        raise ValueError(f"generate.backend=engine: does not know model_type={found.model_type}; use auto")
-
-
 def _check(config: Config) -> None:
     """Settings against what is at hand: models, data, judges."""
     from harness.data import check_inputs
+    from harness.generate.checks import check_backend
     from harness.judge.judges.registry import check_judge
     from harness.models.checks import check_model
-    from harness.probe.tasks import check_benchmarks
+    from harness.probe.checks import check_benchmarks
 
     stages = config.stages
     if "train" in stages or config.train.method != "full":  # an adapter needs its base model again
         check_model(config.model, fetch=not config.harness.dry_run)
     if "train" in stages and not (config.train.is_plain and config.train.layout != "packed"):
-        from harness.models.adapters import check_training
+        from harness.train.checks import check_training
 
         check_training(config.model, config.train)
     check_inputs(config)

@@ -17,10 +17,10 @@ from harness.config import (
     ModelConfig,
 )
 from harness.data import load_eval_items
-from harness.judge.forecast import check_budgets
+from harness.judge.ask import check_budgets
 from harness.judge.judges.registry import check_judge_model
 from harness.pipeline.plan import Plan
-from harness.probe.tasks import fetch_benchmarks
+from harness.probe.checks import fetch_benchmarks
 
 
 def prepare(plan: Plan) -> list[str]:
@@ -59,7 +59,7 @@ def prepare(plan: Plan) -> list[str]:
 @cache
 def _documents(dataset: DatasetConfig, model: ModelConfig) -> list[str]:
     from harness.data.documents import load_documents
-    from harness.models.load import positions
+    from harness.models.tokenizer import positions
 
     data, limit = load_documents(dataset, model), positions(model)
     longest = max(len(document) for document in (*data.train, *data.heldout))
@@ -75,8 +75,8 @@ def _documents(dataset: DatasetConfig, model: ModelConfig) -> list[str]:
 def _prompts(
     dataset: DatasetConfig, model: ModelConfig, eval_set: EvalSetConfig, settings: GenerateConfig
 ) -> list[str]:
-    from harness.generate.stage import check_prompts, prompts_of
-    from harness.models.load import load_tokenizer, positions
+    from harness.generate.checks import check_prompts, prompts_of
+    from harness.models.tokenizer import load_tokenizer, positions
 
     items = load_eval_items(eval_set)
     prompts = prompts_of(items, load_tokenizer(model), dataset.prompt, settings)

@@ -12,6 +12,7 @@ import yaml
 from harness.config import STAGES, Config
 from harness.context import Run, StageResult
 from harness.pipeline.plan import RunFailed, folder_of, pending_stages
+from harness.probe.observers import observers
 from harness.record import RunFolder, read_json, write_json, write_text
 from harness.record.failure import record_failure
 from harness.record.identity import file_fingerprints, run_id, stage_fingerprint
@@ -24,7 +25,7 @@ from harness.system.signals import stoppable
 
 # Each module has one public function of this shape: run(Run) -> StageResult.
 _MODULES = {
-    "train": "harness.train.loop",
+    "train": "harness.train.stage",
     "generate": "harness.generate.stage",
     "judge": "harness.judge.stage",
     "probe": "harness.probe.stage",
@@ -51,7 +52,7 @@ def execute(config: Config) -> dict[str, Any]:
             return dict(read_json(folder / "summary.json"))
         _take_gpus(config, folder)
         _open(folder, config)
-        run = Run(config, identity, folder, Tracker(config, identity, folder), stop=stop)
+        run = Run(config, identity, folder, Tracker(config, identity, folder), stop=stop, observers=observers(config))
         try:
             started = time.monotonic()
             _run_stages(run, pending)

@@ -20,6 +20,7 @@ import yaml
 
 from harness.config import Config, parse
 from harness.context import Run
+from harness.probe.observers import observers
 from harness.record import METRICS, RunFolder, write_json
 from harness.record.secrets import redact
 from harness.record.tracking import Tracker
@@ -70,13 +71,13 @@ def main(path: Path) -> None:
 def _train(config: Config, path: Path, rank: int) -> Any:
     import torch
 
-    from harness.train import loop as train
+    from harness.train import stage as train
 
     _join(torch.cuda.is_available())
     folder = RunFolder(path) if rank == 0 else ReadOnlyFolder(path)
     untracked = config.model_copy(update={"tracking": config.tracking.model_copy(update={"mode": "disabled"})})
     tracker = Tracker(untracked, path.name, folder)
-    result = train.run(Run(config, path.name, folder, tracker, show_progress=rank == 0))
+    result = train.run(Run(config, path.name, folder, tracker, show_progress=rank == 0, observers=observers(config)))
     # Not after an error, where it would wait for the others: the end of this process breaks off their waiting.
     torch.distributed.destroy_process_group()
     return result

@@ -8,8 +8,8 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.config import BenchmarksConfig
+from harness.probe.checks import allow_code, task_manager
 from harness.probe.summary import Figure
-from harness.probe.tasks import allow_code, task_manager
 
 _NORMAL_95 = 1.959964
 # The papers' four tasks under the name of their table, by the Open LLM Leaderboard's metrics.

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.config import Config
-from harness.config.budget import plan
 from harness.data import Example
 from harness.data.batching import Document
 from harness.data.documents import encoding_rules, load_documents
 from harness.data.tokenize import encode_examples
-from harness.models.load import load_tokenizer
-from harness.train.schedule import batch_at, total_steps
+from harness.models.tokenizer import load_tokenizer
+from harness.train.schedule import batch_at, matched_schedule, total_steps
 
 UNSEEN = 32
 
@@ -46,7 +45,7 @@ def trained_on(config: Config, count: int) -> set[int]:
     """Indices of the examples that the run's batches held, of `count` in the training set."""
     settings = config.train
     steps = total_steps(count, settings.batch_size, settings.epochs, settings.max_steps)
-    planned = plan(count, settings.batch_size, steps, config.noise.cost.forwards, settings.budget)
+    planned = matched_schedule(count, settings.batch_size, steps, config.noise.cost.forwards, settings.budget)
     seen: set[int] = set()
     for step in range(planned.steps):
         if len(seen) == count:

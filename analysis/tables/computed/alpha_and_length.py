@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from analysis import stats
-from analysis.notebook import Shown
 from analysis.render.table import Column, Table, Value
 from analysis.sources.runs import Runs
 from analysis.stats import Array, Estimate
@@ -16,16 +15,15 @@ from analysis.study.comparable import BASELINE, settings_of, split
 from analysis.study.measures import Measures
 from analysis.study.metrics import LENGTH, WIN_RATE, metric
 from analysis.study.published import of_tables
-from analysis.study.rows import Row, rows_of
-from analysis.tables.layout import Layout
+from analysis.study.rows import Row, RowKeys, rows_of
 
 NOTHING = "these runs have nothing to compare"
-_LAYOUT = Layout("", "")
+_KEYS = RowKeys()
 _QUALITIES = (WIN_RATE, "heldout/loss")
 _CLASSES = ("shorter", "similar", "longer")
 
 
-def flatness(runs: Runs) -> Shown:
+def flatness(runs: Runs) -> list[Table]:
     """For each noise and measure of quality: its best and worst alpha, and those not shown to be worse than the best.
 
     An alpha is worse where the 95% interval of its difference to the best, paired by seed (for win rates also by
@@ -43,7 +41,7 @@ def flatness(runs: Runs) -> Shown:
     return per_study(runs, Table("flatness", "How flat is it in alpha?", ["noise"], heads, [], [note]), _flat_rows)
 
 
-def length_gain(runs: Runs) -> Shown:
+def length_gain(runs: Runs) -> list[Table]:
     """For each noise and alpha the difference in win rate to no noise, split into length and the rest.
 
     Answers are shorter than, similar to or longer than the reference (as in the table length_bias). What the move
@@ -73,18 +71,18 @@ def length_gain(runs: Runs) -> Shown:
 RowsFor = Callable[[Measures, list[Row]], Iterator[tuple[list[str], list[Value]]]]
 
 
-def per_study(runs: Runs, empty: Table, rows_for: RowsFor) -> Shown:
+def per_study(runs: Runs, empty: Table, rows_for: RowsFor) -> list[Table]:
     """One table for each set of runs that may be compared; one without rows where there is nothing to say."""
     if runs.runs.empty:
         raise ValueError(f"no finished run for the table {empty.name}")
     measures, found = Measures(runs), []
-    for part in split(settings_of(runs), _LAYOUT.shown):
-        rows = list(rows_for(measures, rows_of(_LAYOUT, part, of_tables(()), measures)))
+    for part in split(settings_of(runs), _KEYS.rows):
+        rows = list(rows_for(measures, rows_of(_KEYS, part, of_tables(()), measures)))
         if rows:
             found.append(replace(empty, title=f"{empty.title} ({part.title})", rows=rows))
     blank: list[Value] = [""] * len(empty.columns)
     nothing = replace(empty, rows=[(["none"] * len(empty.labels), blank)], notes=[NOTHING])
-    return Shown(found or [nothing])
+    return found or [nothing]
 
 
 def _flat_rows(measures: Measures, rows: list[Row]) -> Iterator[tuple[list[str], list[Value]]]:

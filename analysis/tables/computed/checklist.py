@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.notebook import Shown
 from analysis.render.table import Column, Published, Table, Value, number_of
 from analysis.sources.runs import Runs
 from analysis.study.comparable import BASELINE
@@ -39,7 +38,7 @@ class Pair:
         return self.column.endswith(f":{metric(WIN_RATE).header}, published")
 
 
-def checklist(runs: Runs) -> Shown:
+def checklist(runs: Runs) -> list[Table]:
     """A row per published table: how much of it was run, and the direction of each noise's effect beside the paper's.
 
     Direction: the sign of the difference to no noise in the same table, whatever its size; a coin agrees half of the
@@ -57,7 +56,7 @@ def checklist(runs: Runs) -> Shown:
         ours = ", ".join(sorted(runs.runs[key].unique()))
         theirs = ", ".join(sorted(set(published()[key]) - {""}))
         table.notes.append(f"{key}: here {ours}; in the papers {theirs}")
-    return Shown([table])
+    return [table]
 
 
 def _pairs(table: Table) -> Iterator[Pair]:

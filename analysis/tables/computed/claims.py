@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis import stats
-from analysis.notebook import Shown
 from analysis.render.table import Column, Table, Value
 from analysis.sources.runs import Runs
 from analysis.stats import Estimate
@@ -61,7 +60,7 @@ class _Test:
     found: Estimate
 
 
-def claims(runs: Runs) -> Shown:
+def claims(runs: Runs) -> list[Table]:
     """A table per set of comparable runs: a row for each claim and alpha, and whether the runs agree with it.
 
     At the alphas of the papers, 5 to 15; two noises are compared at the same one, by seed and for win rates by

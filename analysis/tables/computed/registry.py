@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analysis.notebook import Shown
+from analysis.render.table import Table
 from analysis.sources.runs import Runs
 from analysis.tables.computed.alpha_and_length import flatness, length_gain
 from analysis.tables.computed.checklist import checklist
@@ -13,16 +13,16 @@ from analysis.tables.computed.claims import claims
 
 
 @dataclass(frozen=True)
-class Made:
+class ComputedTable:
     """A table by its title, and what makes it."""
 
     title: str
-    make: Callable[[Runs], Shown]
+    make: Callable[[Runs], list[Table]]
 
 
-MADE = {
-    "claims": Made("The papers' claims and these runs", claims),
-    "checklist": Made("The papers' numbers and these runs", checklist),
-    "flatness": Made("How flat is it in alpha?", flatness),
-    "length_gain": Made("How much of the gain is length?", length_gain),
+COMPUTED = {
+    "claims": ComputedTable("The papers' claims and these runs", claims),
+    "checklist": ComputedTable("The papers' numbers and these runs", checklist),
+    "flatness": ComputedTable("How flat is it in alpha?", flatness),
+    "length_gain": ComputedTable("How much of the gain is length?", length_gain),
 }

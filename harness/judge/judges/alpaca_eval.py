@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import JudgeConfig
+from harness.config.paths import path_fingerprint
 from harness.judge.annotations import order_is_switched
 from harness.judge.base import Batch, Comparison, Identity, Verdict
-from harness.record.identity import path_fingerprint
 
 CHUNK = 32
 """Rows annotated together: what a crash can cost, and over how many rows the package runs its calls in parallel."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import JudgeConfig
-from harness.record.identity import path_fingerprint, resolve_path
+from harness.config.paths import path_fingerprint, resolve_path
 
 _PACKAGE = "package:"
 

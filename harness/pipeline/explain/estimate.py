@@ -15,7 +15,7 @@ Memory of one device, in bytes, with P parameters, T of them trained, b bytes pe
 
 With train.sharding=fsdp, weights, gradients and optimiser are divided by the number of devices.
 
-Time: floating-point operations as in harness.config.budget (6 per parameter and token in the plain case), a third more
+Time: floating-point operations as in harness.train.cost (6 per parameter and token in the plain case), a third more
 with gradient checkpointing, over a sustained rate: on a GPU 40% of its peak, on a CPU 60% of what a product of two
 matrices reaches here and now. Evaluation, generation and judging come on top.
 """
@@ -30,10 +30,10 @@ import torch
 from torch import nn
 
 from harness.config import Config
-from harness.config.budget import ModelSize, flops, plan
+from harness.train.cost import ModelSize, flops
 from harness.train.loss import _CHUNK_LOGITS
 from harness.train.optimizer import check_optimizer
-from harness.train.schedule import total_steps
+from harness.train.schedule import matched_schedule, total_steps
 
 GPU_SHARE, CPU_SHARE = 0.4, 0.6
 # Peak of dense bf16 products in FLOP/s, from the vendors' data sheets.
@@ -134,7 +134,7 @@ def work(config: Config, model: Any, examples: int, tokens: float) -> Work:
     """
     train, cost = config.train, config.noise.cost
     steps = total_steps(examples, train.batch_size, train.epochs, train.max_steps)
-    planned = plan(examples, train.batch_size, steps, cost.forwards, train.budget)
+    planned = matched_schedule(examples, train.batch_size, steps, cost.forwards, train.budget)
     documents = min(planned.batch_size, examples)
     each = flops(ModelSize.of(model), cost, round(documents * tokens), round(documents * tokens**2))
     recomputed = 4 / 3 if config.model.gradient_checkpointing else 1.0

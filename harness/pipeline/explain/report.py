@@ -6,11 +6,11 @@ from statistics import fmean
 from typing import Any
 
 from harness.config import Config
+from harness.config.paths import resolve_path
 from harness.models.adapters import make_trainable
-from harness.models.meta import skeleton
+from harness.models.meta import meta_model
 from harness.pipeline.explain.estimate import GPU_PEAKS, GPU_SHARE, Work, memory, rate, size_of, work
 from harness.pipeline.explain.papers import ROWS, facts, recipe_for
-from harness.record.identity import resolve_path
 from harness.system.nodes import devices
 
 _CHARACTERS_PER_TOKEN = 4.0
@@ -55,7 +55,7 @@ def _batch(config: Config) -> list[str]:
 
 
 def _needs(config: Config) -> list[str]:
-    bare = skeleton(config.model)
+    bare = meta_model(config.model)
     if bare is None:
         return [f"  memory and time: not known, model={config.model.name} has no model.shape and no folder at hand"]
     model = make_trainable(bare, config.train, config.seed)

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 
 class Composer:
-    """Equal to Hydra's load_sweep_config without the `hydra` node (tests/test_sweeper.py compares them)."""
+    """Equal to Hydra's load_sweep_config without the `hydra` node (tests/pipeline/test_sweep.py compares them)."""
 
     def __init__(self, config_loader: Any, master: Any) -> None:
         self._loader = config_loader

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-# The grid expansion is Hydra's own (an internal import: tests/test_cli.py covers it).
+# The grid expansion is Hydra's own (an internal import: tests/pipeline/test_cli.py covers it).
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -1,0 +1,67 @@
+"""Where files are: the YAML folder, shipped assets, the paths that settings name; and what their content is."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parents[1]
+ASSETS = PACKAGE / "assets"
+_SAMPLE_BYTES = 1 << 20
+
+
+def conf_dir() -> Path:
+    """The YAML folder: inside the package in a wheel, beside it in a checkout."""
+    inside = PACKAGE / "conf"
+    return inside if inside.is_dir() else PACKAGE.parent / "conf"
+
+
+def canonical_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def resolve_path(path: str) -> Path:
+    """A path of the config; "package:NAME/FILE" is a file inside an installed Python package.
+
+    Raises:
+        ValueError: the package is not installed, or there is no such file.
+    """
+    if path.startswith("package:"):
+        package, _, inside = path.removeprefix("package:").partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ValueError(f"path={path}: the package {package} is not installed (pip install --no-deps {package})")
+        found = Path(spec.submodule_search_locations[0]) / inside
+    else:
+        found = Path(path).expanduser()
+    if not found.exists():
+        raise ValueError(f"path={path}: no such file or folder")
+    return found
+
+
+def path_fingerprint(path: str) -> str:
+    """Content of a file, or of a folder of weights: names, sizes and the first and last MiB of each file."""
+    root = resolve_path(path)
+    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
+    parts = [(str(p.relative_to(root)) if p != root else "", *_file_key(p)) for p in files]
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+
+
+def _file_key(path: Path) -> tuple[int, str]:
+    stat = path.stat()
+    return stat.st_size, _sampled_hash(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _sampled_hash(path: str, size: int, _modified_ns: int) -> str:
+    """Hash of a whole file up to 64 MiB, of its two ends beyond (weights of many GB must not stall a dry run)."""
+    with open(path, "rb") as file:
+        if size <= 64 * _SAMPLE_BYTES:
+            return hashlib.sha256(file.read()).hexdigest()
+        head = file.read(_SAMPLE_BYTES)
+        file.seek(-_SAMPLE_BYTES, 2)
+        return hashlib.sha256(head + file.read()).hexdigest()

@@ -1,0 +1,55 @@
+"""Where a model comes from: a folder, a GGUF file (converted once into the cache) or the Hub."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from harness.config import ModelConfig
+from harness.config.paths import path_fingerprint, resolve_path
+from harness.models.save import save_model
+from harness.record.cache import cache_dir
+
+
+def source_of(config: ModelConfig) -> tuple[str, str | None]:
+    """Folder or Hub id, and revision. A GGUF file is converted once and then read from the cache."""
+    if config.path is None:
+        assert config.hub_id is not None
+        return config.hub_id, config.revision
+    path = resolve_path(config.path)
+    return (str(_convert_gguf(path)) if path.suffix == ".gguf" else str(path)), None
+
+
+def _convert_gguf(path: Path) -> Path:
+    """Dequantise a GGUF file to a safetensors folder in the cache (20 s once, 0.3 s afterwards)."""
+    folder = cache_dir() / "gguf" / f"{path.stem}-{path_fingerprint(str(path))[:16]}"
+    if folder.is_dir():
+        return folder
+    if importlib.util.find_spec("gguf") is None:
+        raise ValueError(f"model.path={path}: reading GGUF needs the extra: pip install 'noise-harness[gguf]'")
+    from transformers import GgufConfig
+
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    # Without dequantize=True transformers refuses to save or train the model.
+    model = AutoModelForCausalLM.from_pretrained(
+        **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+    )
+    tokenizer: Any = AutoTokenizer.from_pretrained(**where)
+    _restore_pre_tokenizer(tokenizer, path)
+    save_model(model, tokenizer, folder)
+    return folder
+
+
+def _restore_pre_tokenizer(tokenizer: Any, path: Path) -> None:
+    """Split digits one by one where the file names SmolLM's pre-tokenizer: the conversion loses it."""
+    from gguf import GGUFReader
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+
+    field = GGUFReader(path).fields.get("tokenizer.ggml.pre")
+    if field is not None and field.contents() == "smollm":
+        digits = Digits(individual_digits=True)
+        tokenizer.backend_tokenizer.pre_tokenizer = Sequence([digits, ByteLevel(add_prefix_space=False)])

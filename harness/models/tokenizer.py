@@ -1,0 +1,78 @@
+"""The model's tokenizer, and how many tokens the model has positions and embedding rows for."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from harness.config import ModelConfig
+from harness.config.paths import ASSETS
+from harness.models.meta import published_config
+from harness.models.source import source_of
+
+
+@cache
+def positions(config: ModelConfig) -> int | None:
+    """Tokens that a sequence of the model may have; None: no limit.
+
+    Raises:
+        ValueError: there is no config, or the tokenizer has more tokens than it gives the embedding rows.
+    """
+    found = published_config(config) if config.architecture is not None else None
+    if found is None:
+        source, revision = source_of(config)
+        try:
+            found = AutoConfig.from_pretrained(source, revision=revision)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"model={config.name}: no config in {source}: {error}") from error
+    text = found.get_text_config()
+    check_vocabulary(config, text.vocab_size)
+    limit: int | None = getattr(text, "max_position_embeddings", None)
+    return limit
+
+
+@cache
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The model's tokenizer.
+
+    Raises:
+        ValueError: the folder holds no tokenizer, or it has no end-of-text token (answers would never stop).
+    """
+    if config.architecture is not None:
+        tokenizer = AutoTokenizer.from_pretrained(ASSETS / "tiny_tokenizer")
+    else:
+        source, revision = source_of(config)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"model={config.name}: no tokenizer in {source}: {error}") from error
+    return with_end(tokenizer, f"model={config.name}")
+
+
+def load_saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that `save_model` wrote beside the weights."""
+    return with_end(AutoTokenizer.from_pretrained(folder), str(folder))
+
+
+def with_end(tokenizer: PreTrainedTokenizerBase, where: str) -> PreTrainedTokenizerBase:
+    """The tokenizer with a padding token, without a new row of the embedding.
+
+    A tokenizer that has none pads with its end token, as padding is known by the attention mask alone (labels, noise,
+    generation). The official code of the papers adds a token "[PAD]" and grows the embedding by a row instead.
+
+    Raises:
+        ValueError: there is no end-of-text token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"{where}: the tokenizer has no end-of-text token, so answers would never end")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= len(tokenizer):
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def check_vocabulary(config: ModelConfig, rows: int) -> None:
+    vocabulary = len(load_tokenizer(config))
+    if vocabulary > rows:
+        raise ValueError(f"model={config.name}: the tokenizer has {vocabulary} tokens, the embedding only {rows} rows")

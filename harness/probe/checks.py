@@ -1,0 +1,67 @@
+"""Which tasks of the lm-evaluation-harness are asked for, checked before a run starts."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import Any
+
+from harness.config import BenchmarksConfig
+from harness.config.paths import resolve_path
+
+
+def check_benchmarks(settings: BenchmarksConfig) -> None:
+    """Refuse what could not run, before anything starts.
+
+    Raises:
+        ValueError: lm-eval is not installed, include_path is missing, or it knows no task of a name.
+    """
+    if not settings.tasks:
+        return
+    if importlib.util.find_spec("lm_eval") is None:
+        raise ValueError("probe.benchmarks.tasks: needs the extra `eval`: pip install 'noise-harness[eval]'")
+    manager = task_manager(settings)
+    unknown = [name for name in settings.tasks if name not in manager.all_tasks]
+    if unknown:
+        raise ValueError(f"probe.benchmarks.tasks: lm-eval knows no {', '.join(unknown)} (lm-eval ls tasks lists all)")
+
+
+def fetch_benchmarks(settings: BenchmarksConfig) -> None:
+    """Read all tasks with their data and metrics, as the probes will: what is on a hub is fetched now.
+
+    Raises:
+        ValueError: the data, a metric or a package of a task cannot be had, or it executes the model's code and
+            probe.benchmarks.run_code is false.
+    """
+    if not settings.tasks:
+        return
+    allow_code(settings)
+    manager = task_manager(settings)
+    for name in settings.tasks:
+        try:
+            tasks = manager.load([name])["tasks"]
+        except (OSError, ValueError, ImportError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"probe.benchmarks.tasks: {name} cannot be read: {type(error).__name__}: {reason}"
+            ) from error
+        unsafe = sorted(found for found, task in tasks.items() if getattr(task, "UNSAFE_CODE", False))
+        if unsafe and not settings.run_code:
+            raise ValueError(
+                f"probe.benchmarks.run_code=false, but {', '.join(unsafe)} executes what the model writes; "
+                "set it to true in a sandbox"
+            )
+
+
+def allow_code(settings: BenchmarksConfig) -> None:
+    """What lm-eval's metric `code_eval` asks for, where the settings allow it."""
+    if settings.run_code:
+        os.environ["HF_ALLOW_CODE_EVAL"] = "1"
+
+
+def task_manager(settings: BenchmarksConfig) -> Any:
+    """lm-eval's own tasks and those of include_path."""
+    folder = None if settings.include_path is None else str(resolve_path(settings.include_path))
+    from lm_eval.tasks import TaskManager  # imports torch, and reads the names of all tasks
+
+    return TaskManager(include_path=folder)

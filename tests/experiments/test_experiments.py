@@ -1,0 +1,143 @@
+"""Every file of conf/experiment: its whole sweep composes and passes the schema, and a run of one step goes through.
+
+The sweeps that the lab book (experiments/) declares compose, too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+
+from analysis.figures import FIGURES
+from analysis.tables.layouts import LAYOUTS
+from harness.cli import enable_plugins, with_builtin_tasks
+from harness.config import Config, defaults
+from harness.config.paths import conf_dir
+from harness.pipeline.plan import config_from, folder_of
+from harness.pipeline.runner import execute
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted(path.parent.name for path in ROOT.glob("experiments/*/study.yaml"))
+NAMES = sorted(path.stem for path in conf_dir().glob("experiment/*.yaml"))
+# What the README promises to run, cut down to one step and one instruction.
+SMALL = [
+    *("model=tiny", "dataset=builtin", "train=quick"),
+    *(f"model.architecture.{size}" for size in ("hidden_size=16", "layers=1", "heads=2", "intermediate_size=16")),
+    *("dataset.size=24", "dataset.heldout=2", "eval_set.heldout=2", "eval_set.unseen=0", "generate.max_new_tokens=2"),
+    *("train.max_steps=1", "train.epochs=null", "train.batch_size=12", "tracking=disabled"),
+]
+
+
+@pytest.fixture(scope="module")
+def sweep() -> Iterator[Any]:
+    """sweep(arguments) -> the jobs' overrides and a function that composes one, by the sweeper that Hydra makes."""
+    enable_plugins()
+    ConfigStore.instance().store(name="schema", node=defaults())
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        context = HydraContext(loader, Callbacks())
+
+        def jobs(*arguments: str) -> tuple[list[list[str]], Any]:
+            from hydra_plugins.harness_sweeper.composer import Composer
+
+            master = loader.load_configuration("config", list(arguments), run_mode=RunMode.MULTIRUN)
+            assert str(master.hydra.mode) == "RunMode.MULTIRUN"  # -m may be left out
+            sweeper: Any = Plugins.instance().instantiate_sweeper(
+                hydra_context=context, task_function=lambda _: None, config=master
+            )
+            composer = Composer(loader, master)
+            return sweeper._expand(list(arguments)), lambda job: config_from(composer.compose(job))
+
+        yield jobs
+
+
+def corners(jobs: list[list[str]]) -> list[list[str]]:
+    """Jobs that show every value of every key once: the grid's choices do not depend on each other."""
+    columns = [list(dict.fromkeys(column)) for column in zip(*jobs, strict=True)]
+    rows = zip_longest(*columns)
+    return [[value or column[0] for value, column in zip(row, columns, strict=True)] for row in rows]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_value_of_the_sweep_passes_the_schema(name: str, sweep: Any) -> None:
+    jobs, compose = sweep(f"experiment={name}")
+    assert len(jobs) > 1
+    configs: list[Config] = [compose(job) for job in (jobs if len(jobs) <= 12 else corners(jobs))]
+    assert {config.experiment for config in configs} == {name}
+    assert any(config.noise.name == "none" for config in configs)  # nothing is shown without its baseline
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_step_of_it_runs_small(name: str, sweep: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    shared = tmp_path_factory.getbasetemp() / "experiments"  # experiments share runs: each is done once
+    own_data = name == "first_language_modelling"  # generated text, small as it is
+    small = [line for line in SMALL if line != "dataset=builtin" or not own_data]
+    jobs, compose = sweep(*with_builtin_tasks([f"experiment={name}", *small, f"output_dir={shared}"]))
+    config = compose(jobs[-1])
+    assert config.dataset.name == ("builtin_text" if own_data else "builtin")
+    assert (config.stages == ["train"]) == (name in ("overhead", "first_language_modelling"))
+    stages = [stage for stage in config.stages if stage != "probe"]  # that takes seconds
+    config = config.model_copy(update={"stages": stages})
+    execute(config)
+    done = folder_of(config).stages()
+    assert set(config.stages) <= set(done)
+    assert done["train"]["figures"]["heldout/loss"] > 0
+
+
+def test_the_command_of_the_readme_plans_the_whole_table(tmp_path: Path) -> None:
+    arguments = ["experiment=symnoise_table3", "model=tiny", "dataset=builtin", "train=quick", "harness.dry_run=true"]
+    for multirun in (["-m"], []):
+        command = [sys.executable, "-m", "harness", *multirun, *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        first, second, *_ = result.stderr.splitlines()
+        assert first == "dataset=builtin brings eval_set=builtin judge=reference probe=default"
+        # None, and four kinds of noise at three alphas.
+        assert second == "15 jobs, 13 distinct, 0 done, 13 to run"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_of_the_lab_book_passes_the_schema(name: str, sweep: Any) -> None:
+    study = yaml.safe_load((ROOT / "experiments" / name / "study.yaml").read_text("utf-8"))
+    configs = []
+    for line in study["sweeps"]:
+        jobs, compose = sweep(*line, "hydra.mode=MULTIRUN")
+        configs += [compose(job) for job in corners(jobs)]
+    assert any(config.noise.name == "none" for config in configs)
+    tables = {table if isinstance(table, str) else table["name"] for table in study["tables"]}
+    assert tables <= {*LAYOUTS, "custom"}
+    assert set(study.get("figures", ())) <= set(FIGURES)
+
+
+def test_named_groups_stay_as_named() -> None:
+    plain = ["noise=none", "dataset=builtin"]
+    assert with_builtin_tasks(plain) == plain
+    paper = ["experiment=epochs", "dataset=alpaca"]
+    assert with_builtin_tasks(paper) == paper
+    given = ["experiment=epochs", "dataset=builtin", "judge=similarity"]
+    assert with_builtin_tasks(given) == [*given, "eval_set=builtin", "probe=default"]
+
+
+def test_the_page_lists_every_experiment_with_a_table_that_exists() -> None:
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| `(\w+)` \|$", page, flags=re.MULTILINE))
+    assert sorted(rows) == NAMES
+    assert set(rows.values()) <= {*LAYOUTS, "custom"}
+    for name in {*NAMES} & {*LAYOUTS}:
+        assert rows[name] == name

@@ -1,0 +1,83 @@
+"""The command as a user types it: bad input is one line and nothing is written; sweeps plan before they run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.commands import harness
+
+from harness.cli import one_line
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["noise=loud"], "Could not find 'noise/loud' Available options in 'noise': bernoulli"),
+        (["alfa=3"], "alfa: there is no such key (did you mean alpha?)"),
+        (["dataset.clean.rolez=drop"], "dataset.clean.rolez: there is no such key (did you mean dataset.clean.roles"),
+        (["alpha=1,5"], "alpha=1,5: several values need a sweep; add -m"),
+        (["-m", "alpha=1,-5"], "alpha=-5: input should be greater than or equal to 0"),
+        (
+            ["-m", "noise=neftune,symnoise", "dataset=alpaca", "dataset.path=gone.json"],
+            "gone.json: no such file",
+        ),
+        (["model.path=gone", "model.architecture=null"], "path=gone: no such file or folder"),
+        (
+            ["-m", "seed=0,1", "dataset.prompt=vicuna"],
+            "dataset.prompt='vicuna': input should be 'alpaca', 'vicuna",
+        ),
+        (
+            ["-m", "seed=0,1", "dataset=openplatypus", "offline=true"],
+            ".cache/huggingface/hub and offline is set; where there is a network: hf download --repo",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_and_writes_nothing(arguments, message, tmp_path):
+    result = harness(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_grid_with_the_baseline_plans_21_of_27_and_writes_nothing(tmp_path):
+    grid = ["noise=none,symnoise,neftune", "alpha=1,5,10", "seed=range(3)"]
+    result = harness("-m", *grid, "harness.dry_run=true", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith("27 jobs, 21 distinct, 0 done, 21 to run\n")
+    assert len(result.stderr.splitlines()) == 22
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_names_groups_keys_and_an_example(tmp_path):
+    result = harness("--help", cwd=tmp_path)
+    assert result.returncode == 0
+    for text in (
+        "python -m harness -m noise=symnoise,neftune alpha=1,5,10",
+        "symnoise_matched",
+        "max_grad_norm: 1.0",
+    ):
+        assert text in result.stdout
+
+
+def test_nothing_heavy_is_imported_to_plan():
+    code = (
+        "import sys; sys.argv = ['harness', '-m', 'alpha=1,5', 'harness.dry_run=true']\n"
+        "from harness.cli import main; main()\n"
+        "heavy = {'torch', 'transformers', 'wandb', 'pandas', 'datasets', 'accelerate'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_one_line_has_no_line_breaks():
+    assert one_line(ValueError("a\n  b")) == "a b"
+    assert one_line(KeyError()) == "KeyError"

@@ -1,0 +1,92 @@
+"""Whole sweeps as a user runs them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from support.commands import judge_down_at_first, sweep
+
+from harness.cli import enable_plugins
+from harness.config import defaults
+from harness.config.paths import conf_dir
+from harness.record import RunFolder, read_json
+
+
+def test_a_sweep_runs_logs_each_run_apart_and_is_skipped_the_second_time(tmp_path):
+    grid = ["noise=none,symnoise", "alpha=1,5", "seed=0,1", "train.max_steps=2"]
+    first = sweep(tmp_path, *grid)
+    assert first.returncode == 0, first.stderr
+    assert first.stderr.startswith("8 jobs, 6 distinct, 0 done, 6 to run\n")
+    runs = [path for path in (tmp_path / "runs").iterdir() if path.name != "wandb" and path.is_dir()]
+    assert {(path / "done").read_text() for path in runs} == {"finished\n"}
+    logs = sorted((tmp_path / "runs" / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert sorted(log.stem.removeprefix("run-") for log in logs) == sorted(path.name for path in runs)
+    groups = {read_json(path / "summary.json")["group"] for path in runs}
+    assert len(groups) == 1
+    assert groups.pop().startswith("sweep-")
+
+    second = sweep(tmp_path, *grid)
+    assert second.returncode == 0
+    assert second.stderr.startswith("8 jobs, 6 distinct, 6 done, 0 to run\n")
+
+
+def test_a_failing_run_does_not_stop_the_others(tmp_path):
+    result = sweep(tmp_path, *judge_down_at_first(tmp_path), "seed=0,1", "train.max_steps=1", "tracking=disabled")
+    assert result.returncode == 1
+    assert "error: 1 of 2 runs failed; the same command continues them" in result.stderr
+    assert "the service is down" in result.stderr
+    states = sorted("done" if (path / "done").exists() else "failed" for path in (tmp_path / "runs").glob("tiny-*"))
+    assert states == ["done", "failed"]
+    failed = next(path for path in (tmp_path / "runs").glob("tiny-*") if (path / "failed").exists())
+    assert json.loads((failed / "failed").read_text())["type"] == "ValueError"
+    assert "Traceback" in (RunFolder(failed) / "log.txt").read_text()
+
+
+def test_data_that_cannot_be_learnt_stop_the_sweep_before_its_first_run(tmp_path):
+    result = sweep(tmp_path, "dataset.max_length=512,20", "train.max_steps=1", "tracking=disabled")
+    assert result.returncode == 2
+    assert "dataset.max_length=20 leaves nothing to learn" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_six_runs_tokenise_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOISE_HARNESS_CACHE", str(tmp_path / "cache"))
+    grid = ["noise=symnoise,neftune", "alpha=1,5,10", "train.max_steps=1", "tracking=disabled"]
+    result = sweep(tmp_path, *grid)
+    assert result.returncode == 0, result.stderr
+    (entry,) = (tmp_path / "cache" / "tokens").glob("*.safetensors")
+    assert result.stderr.count(f"data: tokens: made, {entry}\n") == 1
+    logs = [path.read_text() for path in (tmp_path / "runs").glob("*/log.txt")]
+    assert len(logs) == 6
+    assert all(log.count(f"data: tokens in {entry}\n") == 1 for log in logs)
+    again = sweep(tmp_path, *grid, "output_dir=again")
+    assert again.stderr.count(f"data: tokens: from the cache, {entry}\n") == 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["noise=symnoise", "alpha=3", "seed=4"],
+        ["model=smollm2_135m", "train=finetune", "train.lr=1e-3"],
+        ["~train.name", "alpha=1"],
+    ],
+    ids=" ".join,
+)
+def test_jobs_composed_fast_equal_hydras_own(overrides):
+    enable_plugins()
+    from hydra.core.config_store import ConfigStore
+    from hydra.types import RunMode
+    from hydra_plugins.harness_sweeper.composer import Composer
+
+    ConfigStore.instance().store(name="schema", node=defaults())
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+        fast = Composer(loader, master).compose(overrides)
+        reference = loader.load_sweep_config(master, overrides)
+    del reference.hydra
+    assert OmegaConf.to_container(fast) == OmegaConf.to_container(reference)

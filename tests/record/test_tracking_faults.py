@@ -1,0 +1,160 @@
+"""W&B that is away, dies or dawdles: the run goes on, says so, and the copy is completed later, each row once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.commands import SMALL
+from support.wandb_server import StoredRun, WandbServer, wandb_server
+
+from harness.config import Config
+from harness.pipeline.plan import folder_of, pending_stages
+from harness.pipeline.runner import execute
+from harness.record import tracking
+
+API_KEY = "0" * 40
+ONLINE = [*SMALL, "tracking=online", "tracking.entity=team", "tracking.project=study", "noise=symnoise"]
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The real client, pointed at this machine, with little patience."""
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    for name in ("DATA", "CACHE", "CONFIG"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
+    monkeypatch.setenv("WANDB_API_KEY", API_KEY)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setattr(tracking, "_PATIENCE_S", 6.0)
+    yield monkeypatch
+    import wandb
+
+    wandb.teardown()  # the service keeps the server's address
+
+
+def sync(folder: Path, server: WandbServer) -> None:
+    """`wandb sync` of every log below an output folder."""
+    logs = [str(path) for path in sorted((folder / "wandb").glob("*run-2*"))]
+    environment = {**os.environ, "WANDB_BASE_URL": server.url}
+    command = [sys.executable, "-m", "wandb", "sync", "-e", "team", "-p", "study", *logs]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def assert_complete(config: Config, stored: StoredRun) -> None:
+    """The copy has every logged row once, and every final number."""
+    rows = folder_of(config).metrics()
+    history = [row for row in stored.history if "train/loss" in row]
+    assert [row["_step"] for row in history] == [row["step"] for row in rows]
+    assert [row["train/loss"] for row in history] == [row["train/loss"] for row in rows]
+    assert stored.summary["status"] == "finished"
+    assert {"final/train/loss", "final/judge/win_rate"} <= set(stored.summary)
+
+
+def assert_tables_once(stored: StoredRun) -> None:
+    assert sum("generations" in row for row in stored.history) == 1
+
+
+def only(server: WandbServer) -> StoredRun:
+    (run,) = server.runs.values()
+    return run
+
+
+def test_an_unreachable_server_makes_an_offline_log_that_syncs_later(compose, client, capsys):
+    with wandb_server() as server:
+        port = server.server_port
+    client.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")  # nobody listens there any more
+    config = compose(*ONLINE)
+    started = time.monotonic()
+    assert execute(config)["status"] == "finished"
+    waited = time.monotonic() - started
+    assert "W&B cannot be reached" in capsys.readouterr().err
+    assert "W&B cannot be reached" in (folder_of(config) / "log.txt").read_text()
+    assert pending_stages(config, folder_of(config)) == ["record"]
+    with wandb_server(port) as server:
+        sync(Path(config.output_dir), server)
+        assert_complete(config, only(server))
+        assert pending_stages(config, folder_of(config)) == []
+    assert waited < 60
+
+
+@pytest.mark.slow
+def test_the_same_command_uploads_what_an_unreachable_server_missed(compose, client):
+    with wandb_server() as server:
+        port = server.server_port
+    client.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+    config = compose(*ONLINE)
+    execute(config)
+    with wandb_server(port) as server:
+        execute(config)
+        sync(Path(config.output_dir), server)  # nothing is left for it
+        assert_complete(config, only(server))
+        assert_tables_once(only(server))
+        assert pending_stages(config, folder_of(config)) == []
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_during_the_run_loses_nothing(compose, client, capsys):
+    config = compose(*ONLINE, "train.max_steps=30")
+    with wandb_server() as server:
+        client.setenv("WANDB_BASE_URL", server.url)
+        port = server.server_port
+        original = tracking.Tracker.log
+
+        def log(self: tracking.Tracker, row: dict[str, Any]) -> None:
+            original(self, row)
+            if row["step"] == 10:
+                time.sleep(2)  # let the first rows arrive
+                server.shutdown()
+                server.server_close()
+
+        client.setattr(tracking.Tracker, "log", log)
+        early = server.runs
+        assert execute(config)["status"] == "finished"
+    assert "W&B went away" in capsys.readouterr().err
+    with wandb_server(port) as server:
+        server.runs = early  # what it had received before
+        # `wandb sync` would append the whole log to the rows that had arrived: its mark keeps it from that.
+        arrived = list(only(server).history)
+        assert 0 < len(arrived) < 30
+        sync(Path(config.output_dir), server)
+        assert only(server).history == arrived
+        assert pending_stages(config, folder_of(config)) == ["record"]
+        assert execute(config)["status"] == "finished"
+        assert_complete(config, only(server))
+        assert_tables_once(only(server))
+        assert pending_stages(config, folder_of(config)) == []
+        assert not list((Path(config.output_dir) / "wandb").glob("offline-run-*"))
+
+
+@pytest.mark.slow
+def test_a_slow_server_does_not_hold_the_training_up(compose, client, capsys):
+    """Answers take longer than the patience: the end waits that long once, and the same command completes the copy."""
+    config = compose(*ONLINE, "train.max_steps=30")
+    with wandb_server() as server:
+        client.setenv("WANDB_BASE_URL", server.url)
+        original = tracking.Tracker.log
+
+        def log(self: tracking.Tracker, row: dict[str, Any]) -> None:
+            original(self, row)
+            if row["step"] == 10:
+                time.sleep(2)  # let the first rows arrive
+                server.delay = 8.0
+
+        with client.context() as patch:
+            patch.setattr(tracking.Tracker, "log", log)
+            assert execute(config)["status"] == "finished"
+        assert "W&B went away" in capsys.readouterr().err
+        server.delay = 0.0
+        time.sleep(9)  # what was on its way arrives or is dropped
+        assert pending_stages(config, folder_of(config)) == ["record"]
+        assert execute(config)["status"] == "finished"
+        assert_complete(config, only(server))
+        assert pending_stages(config, folder_of(config)) == []

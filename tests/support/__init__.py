@@ -1,0 +1,1 @@
+"""What tests share: servers, models, tokenizers, run folders, commands."""

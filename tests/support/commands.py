@@ -1,0 +1,66 @@
+"""The commands of the harness as a user runs them, on a model of seconds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "model=tiny",
+    "model.architecture.hidden_size=32",
+    "model.architecture.layers=1",
+    "model.architecture.heads=2",
+    "model.architecture.intermediate_size=64",
+    "dataset.size=48",
+    "dataset.heldout=8",
+    "eval_set.heldout=6",
+    "eval_set.unseen=2",
+    "generate.max_new_tokens=4",
+    "train.batch_size=8",
+    "train.max_steps=6",
+    "train.log_every=1",
+    "train.checkpoint_every=2",
+]
+
+
+def harness(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness", *arguments]
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(cwd),
+        "WANDB_MODE": "offline",
+    }
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+JUDGE = """
+from pathlib import Path
+from harness.judge.base import Identity, NoBudget, Verdict
+class Judge(NoBudget):
+    identity, orders, free = Identity("late"), (False,), True
+    def __init__(self, config):
+        pass
+    def verdicts(self, comparisons):
+        try:
+            Path(__file__).with_name("was_down").open("x").close()
+        except FileExistsError:
+            yield [(position, Verdict(1.5)) for position in range(len(comparisons))]
+        else:
+            raise ValueError("the service is down")
+"""
+
+
+def judge_down_at_first(folder: Path) -> list[str]:
+    """Overrides: a judge whose service is down for the first run that asks it, in a module of `folder`."""
+    (folder / "late_judge.py").write_text(JUDGE, encoding="utf-8")
+    return ["judge.kind=python", "judge.target=late_judge:Judge"]
+
+
+def sweep(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness", "-m", *SMALL, *arguments]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{cwd}", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
