@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.commands import environment
 from support.run_folders import config_of, write_run
 
 from analysis.__main__ import main
@@ -209,8 +210,9 @@ def test_as_a_module_without_heavy_imports() -> None:
         "heavy = {'torch', 'transformers', 'matplotlib', 'scipy', 'wandb', 'sklearn'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(PYTHONIOENCODING="utf-8")
+    )
     assert done.returncode == 0, done.stderr
     assert "symnoise" in done.stdout
 
@@ -273,12 +275,12 @@ def test_watching_ends_with_the_last_run(runs: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("runs")
 def test_a_pipe_that_closes_and_a_terminal_of_ascii(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "ascii"}
+    given = environment(PYTHONIOENCODING="ascii")
     command = f"{sys.executable} -m analysis table differences runs"
-    done = subprocess.run(command.split(), capture_output=True, text=True, env=environment, cwd=tmp_path)
+    done = subprocess.run(command.split(), capture_output=True, text=True, env=given, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     closed = f"{command} | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", closed], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    done = subprocess.run(["bash", "-c", closed], capture_output=True, text=True, env=given, cwd=tmp_path)
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 

@@ -6,7 +6,6 @@ Nothing of `analysis` takes part in the recomputation: json, numpy and scipy alo
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from support.commands import environment
 
 from analysis import Runs, custom, load_runs, table
 from analysis.render.table import Table, Value
@@ -62,8 +61,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for arguments, code in ((GRID, 0), (DIVERGED, 0), (FAILED, 1)):
         settings = [*SETTINGS, f"eval_set.path={root / 'items.json'}", *arguments]
         command = [sys.executable, "-m", "harness", "-m", *settings]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, timeout=600)
         assert done.returncode == code, done.stderr
     original = next((root / "runs").glob("*neftune-a40-s1*"))
     shutil.copytree(original, root / "runs" / "copy")
@@ -303,8 +301,7 @@ def pages(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     pytest.importorskip("nbconvert")
     target = tmp_path_factory.mktemp("notebooks")
     command = [sys.executable, "-m", "analysis", "notebooks", str(study), "-o", str(target)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, cwd=study.parent)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600, cwd=study.parent)
     assert done.returncode == 0, done.stderr
     return lambda name: {
         "notebook": json.loads((target / f"{name}.ipynb").read_text(encoding="utf-8")),

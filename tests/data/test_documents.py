@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.commands import environment
 from support.tokenizers_by_hand import TOKENIZER, byte_tokenizer
 
 from harness.config import CleaningConfig, DatasetConfig
@@ -99,11 +99,10 @@ def test_processes_that_start_together_tokenise_once(data):
         "found = tokenise(DatasetConfig(name='local', path=sys.argv[1], heldout=5), tokenizer)\n"
         "print(found.origin); print(sum(map(len, found.train)))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
     def start(_: int) -> str:
         command = [sys.executable, "-c", code, str(data)]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True).stdout
 
     with ThreadPoolExecutor(3) as pool:
         outputs = list(pool.map(start, range(3)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.commands import environment
 from support.hub_server import HubServer
 
 from harness.config.paths import conf_dir
@@ -27,15 +27,20 @@ def parquet_bytes(rows: int) -> bytes:
     return buffer.getvalue()
 
 
-def load(home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def load(home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     code = (
         "from harness.config import DatasetConfig; from harness.data import load_dataset\n"
         f"config = DatasetConfig(name='mine', hub_id='me/data', revision='{COMMIT}', hub_files=['d/a.parquet'])\n"
         "try: print(load_dataset(config).describe())\n"
         "except ValueError as error: print('refused:', error)"
     )
-    given = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(home), **environment}
-    return subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(HF_HOME=str(home), **variables),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
 
 def test_a_file_is_fetched_once_said_and_then_found_offline(tmp_path):

@@ -5,7 +5,6 @@ The sweeps that the lab book (experiments/) declares compose, too.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
+from support.commands import environment
 
 from analysis.figures import FIGURES
 from analysis.tables.layouts import LAYOUTS
@@ -103,8 +103,7 @@ def test_the_command_of_the_readme_plans_the_whole_table(tmp_path: Path) -> None
     arguments = ["experiment=symnoise_table3", "model=tiny", "dataset=builtin", "train=quick", "harness.dry_run=true"]
     for multirun in (["-m"], []):
         command = [sys.executable, "-m", "harness", *multirun, *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
         first, second, *_ = result.stderr.splitlines()
         assert first == "dataset=builtin brings eval_set=builtin judge=reference probe=default"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import signal
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from support.commands import ROOT, SMALL, sweep
+from support.commands import SMALL, environment, sweep
 
 from analysis import load_runs
 from harness.config import Config
@@ -30,8 +29,7 @@ MEASURED = ("second", "time_per", "time_percent", "peak_memory")  # in the names
 
 def start(place: Path, *overrides: str, tracking: str = "disabled", **options: Any) -> subprocess.Popen:
     command = [sys.executable, "-m", "harness", *overrides, f"output_dir={place}", f"tracking={tracking}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, cwd=place.parent, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen(command, env=environment(), cwd=place.parent, stderr=subprocess.PIPE, **options)
 
 
 def results(config: Config) -> dict[str, Any]:
@@ -147,9 +145,8 @@ def test_a_read_only_output_folder_is_refused_before_anything_starts(compose, tm
 def test_two_sweeps_on_one_folder_share_the_work(tmp_path):
     grid = ["seed=0,1,2", "tracking=disabled"]
     command = [sys.executable, "-m", "harness", "-m", *SMALL, *grid]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     both = [
-        subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]
     messages = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], messages

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.commands import ROOT, SMALL, judge_down_at_first, sweep
+from support.commands import SMALL, environment, judge_down_at_first, sweep
 
 from harness.system.gpus import take_gpus
 
@@ -25,16 +25,16 @@ def done(folder: Path) -> list[Path]:
 
 def slurm(folder: Path, *arguments: str, hold: bool = False) -> subprocess.Popen[str]:
     """The command with a cluster's commands first on PATH."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "PATH": f"{SLURM}:{os.environ['PATH']}",
-        "FAKE_SLURM": str(folder),
-        **({"HOLD": "1"} if hold else {}),
-    }
+    held = {"HOLD": "1"} if hold else {}
     command = [sys.executable, "-m", "harness", "-m", *SMALL, *arguments, "hydra/launcher=slurm"]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    given = environment(PATH=f"{SLURM}:{os.environ['PATH']}", FAKE_SLURM=str(folder), **held)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=given,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for(process: subprocess.Popen[str], path: Path) -> None:
@@ -101,7 +101,7 @@ def test_data_edited_while_a_job_waits_are_refused(tmp_path):
     (tmp_path / "rows.json").write_text(json.dumps(rows[::-1]))
     # The queue moves on: the job starts as the cluster would start it.
     script = (tmp_path / "script.sh").read_text()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{SLURM}:{os.environ['PATH']}"}
+    given = environment(PATH=f"{SLURM}:{os.environ['PATH']}")
     job = {
         "SLURM_JOB_ID": "7",
         "SLURM_ARRAY_JOB_ID": "7",
@@ -109,10 +109,10 @@ def test_data_edited_while_a_job_waits_are_refused(tmp_path):
         "SLURM_JOB_NODELIST": "localhost",
     }
     place = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "1", "SLURM_NNODES": "1"}
-    subprocess.run(["bash", "-c", script], env=environment | job | place, cwd=tmp_path, timeout=200, check=False)
+    subprocess.run(["bash", "-c", script], env=given | job | place, cwd=tmp_path, timeout=200, check=False)
     result = next(path for path in (tmp_path / "runs" / ".submitit").rglob("*_0_result.pkl"))
     check = f"import pickle; ok, value = pickle.load(open({str(result)!r}, 'rb')); print(value._return_value)"
-    found = subprocess.run([sys.executable, "-c", check], env=environment, capture_output=True, text=True, check=True)
+    found = subprocess.run([sys.executable, "-c", check], env=given, capture_output=True, text=True, check=True)
     assert "settings or data changed since" in found.stdout
     assert not done(tmp_path)
 
@@ -127,13 +127,13 @@ sys.stdin.read()
 
 def test_runs_on_one_node_get_gpus_of_their_own(tmp_path):
     """Four GPUs by name: two runs of one, one of two; the next waits until the first ends."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "0,1,2,3", "TMPDIR": str(tmp_path)}
-    environment.pop("SLURM_JOB_ID", None)
+    given = environment(CUDA_VISIBLE_DEVICES="0,1,2,3", TMPDIR=str(tmp_path))
+    given.pop("SLURM_JOB_ID", None)
 
     def take(count: int) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", _TAKE, str(count), "1"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        return subprocess.Popen(command, env=environment, text=True, **pipes)
+        return subprocess.Popen(command, env=given, text=True, **pipes)
 
     runs = []
     held = []

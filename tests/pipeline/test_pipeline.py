@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from support.commands import ROOT, SMALL
+from support.commands import SMALL, environment
 
 from harness.pipeline.plan import RunFailed, folder_of, make_plan, pending_stages
 from harness.pipeline.runner import execute
@@ -111,9 +110,8 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(how, compose, tmp_pa
     execute(undisturbed)
     disturbed = tmp_path / "disturbed"
     command = [sys.executable, "-m", "harness", *SMALL, "noise=symnoise", "train.max_steps=40", "tracking=disabled"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [*command, f"output_dir={disturbed}"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+        [*command, f"output_dir={disturbed}"], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE
     )
     _wait_for_checkpoint(process, disturbed)
     process.send_signal(how)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.commands import ROOT, SMALL
+from support.commands import ROOT, SMALL, environment
 from support.weights import weights_hash
 
 from harness.config import DatasetConfig, ModelConfig
@@ -56,8 +55,7 @@ def test_the_second_run_of_a_sweep_is_the_run_it_would_be_alone(tmp_path: Path) 
 
 
 def _harness(*arguments: str, cwd: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=cwd, env=environment, timeout=300, check=True)
+    subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=cwd, env=environment(), timeout=300, check=True)
 
 
 def _without_times(path: Path) -> list[dict[str, object]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 import torch
-from support.commands import ROOT, SMALL
+from support.commands import SMALL, environment
 from support.tiny_models import random_documents, tiny_model
 
 from harness.config import BenchmarksConfig
@@ -241,9 +240,16 @@ def test_prompts_are_answered_without_their_labels(compose):
 def test_local_tasks_of_the_lm_evaluation_harness_run_without_a_network(tmp_path):
     """In a process of its own: lm-eval's imports warn, and warnings are errors here."""
     overrides = [*SMALL, *PROBE, "probe=local_tasks", "probe.benchmarks.limit=4", "stages=[train,probe]"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     command = [sys.executable, "-m", "harness", *overrides, "tracking=disabled", f"output_dir={tmp_path}"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    given = environment(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     (probes,) = tmp_path.glob("*/probes.json")
     found = json.loads(probes.read_text())["figures"]
@@ -284,8 +290,7 @@ def test_results_of_the_harness_become_figures():
 )
 def test_unknown_tasks_are_refused_before_anything_starts(override, message, tmp_path):
     command = [sys.executable, "-m", "harness", "probe=local_tasks", override, "harness.dry_run=true"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -295,8 +300,7 @@ def test_unknown_tasks_are_refused_before_anything_starts(override, message, tmp
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="needs the extra eval (lm-eval)")
 def test_a_task_whose_data_cannot_be_had_stops_the_command_before_training(tmp_path):
     command = [sys.executable, "-m", "harness", *SMALL, "probe=openllm", "offline=true", "tracking=disabled"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: probe.benchmarks.tasks: papers_openllm cannot be read: ")
     assert not (tmp_path / "runs").exists()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from support.commands import ROOT, SMALL
+from support.commands import SMALL, environment
 
 from harness.pipeline.plan import make_plan
 from harness.record.provenance import _diff
@@ -43,7 +42,6 @@ def test_no_key_reaches_a_file_the_screen_or_the_list_of_processes(tmp_path):
     """A run that fails with the keys in its error, trained on rows that hold them."""
     rows = [f'{{"instruction": "{" ".join(KEYS.values())}", "input": "", "output": "x"}}' for _ in range(60)]
     (tmp_path / "rows.json").write_text("\n".join(rows))
-    environment = {**os.environ, **KEYS, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
     code = (
         "import harness.models.load, harness.cli\n"
         "def leak(*_, **__): raise ValueError(str(dict(__import__('os').environ)))\n"
@@ -52,7 +50,7 @@ def test_no_key_reaches_a_file_the_screen_or_the_list_of_processes(tmp_path):
     )
     command = [sys.executable, "-c", code, *SMALL, "dataset=alpaca", f"dataset.path={tmp_path / 'rows.json'}"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=tmp_path, env=environment(**KEYS), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     listed = Path(f"/proc/{process.pid}/cmdline").read_text() if sys.platform == "linux" else ""
     out, err = process.communicate(timeout=200)

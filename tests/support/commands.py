@@ -26,15 +26,17 @@ SMALL = [
 ]
 
 
+def environment(*folders: Path, **variables: str) -> dict[str, str]:
+    """The variables of a command: this checkout and `folders` on Python's path, one thread, and `variables`."""
+    path = os.pathsep.join(map(str, (ROOT, *folders)))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **variables}
+
+
 def harness(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run `python -m harness` to its end as somebody whose home folder is `cwd`."""
     command = [sys.executable, "-m", "harness", *arguments]
-    environment = {
-        "PYTHONPATH": str(ROOT),
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(cwd),
-        "WANDB_MODE": "offline",
-    }
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    given = environment(PATH="/usr/bin:/bin", HOME=str(cwd))
+    return subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, timeout=300, check=False)
 
 
 JUDGE = """
@@ -61,6 +63,8 @@ def judge_down_at_first(folder: Path) -> list[str]:
 
 
 def sweep(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a sweep of small runs to its end; modules in `cwd` can be imported by it."""
     command = [sys.executable, "-m", "harness", "-m", *SMALL, *arguments]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{cwd}", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=environment(cwd), capture_output=True, text=True, timeout=600, check=False
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from safetensors.torch import load_file
-from support.commands import ROOT, SMALL
+from support.commands import SMALL, environment
 from support.tiny_models import random_documents
 
 from harness.config import Config
@@ -164,8 +163,7 @@ def test_a_training_goes_on_with_another_number_of_processes(compose, tmp_path, 
 
 def start(place: Path, *overrides: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "harness", *overrides, f"output_dir={place}", "tracking=disabled"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=place.parent, env=environment, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, cwd=place.parent, env=environment(), stderr=subprocess.PIPE)
 
 
 def wait_for(process: subprocess.Popen, place: Path, pattern: str) -> None:
