@@ -23,15 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.run_folders import config_of, write_run
+from tests.wandb_logs import path_of, rows_of, summary_of, tables_of, write_log
+from tests.wandb_server import StoredRun, wandb_server
 
 from analysis.commands.status import status
 from analysis.sources.runs import Runs, load_runs
 from analysis.tables.build import build
 from analysis.tables.layouts import LAYOUTS
 from benchmarks._common import machine, table
-from tests.run_folders import config_of, write_run
-from tests.wandb_logs import path_of, rows_of, summary_of, tables_of, write_log
-from tests.wandb_server import StoredRun, wandb_server
 
 LOGGED = (
     *("train/loss", "train/penalty", "train/grad_norm", "train/lr", "train/documents", "train/rows", "train/tokens"),
