@@ -35,11 +35,13 @@ class Run:
     observers: Sequence[Observer] = ()
 
     def trained_model(self) -> PreTrainedModel:
-        """The fine-tuned model: the one in memory, else from the folder's model/.
+        """The fine-tuned model on this process's device: the one in memory, else from the folder's model/.
 
         Raises:
             ValueError: there is none; the run was not trained, or with train.keep_model=false.
         """
+        from harness.models.place import place
+
         if self.model is None:
             from harness.models.load import load_trained
 
@@ -48,6 +50,7 @@ class Run:
                 raise ValueError(f"{weights}: no trained model; run the stage train (with train.keep_model=true)")
             four_bits = train.lora if train.method == "qlora" else None
             self.model = load_trained(self.config.model, self.config.seed, weights, four_bits)
+        self.model = place(self.model)
         return self.model
 
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -11,6 +11,7 @@ from harness.context import Run, StageResult
 from harness.data import EvalItem, load_eval_items
 from harness.generate.backends import Completion, GenerationSettings, generate
 from harness.generate.checks import check_prompts, prompts_of
+from harness.models.place import located
 from harness.record import write_json
 
 
@@ -22,6 +23,7 @@ def run(run: Run) -> StageResult:
     model = run.trained_model().eval()
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     check_prompts(items, prompts, config.generate, config.model.name, limit)
+    run.folder.log(f"generate: {located(model)}")
     eos = tokenizer.eos_token_id
     started = time.monotonic()
     with run.progress("generate", len(items), "answer") as progress:

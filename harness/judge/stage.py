@@ -11,6 +11,7 @@ from harness.judge.annotations import Row, read_annotations, read_model_outputs,
 from harness.judge.ask import ask
 from harness.judge.base import Comparison, Judge, Verdict
 from harness.judge.baseline import baseline_rows
+from harness.judge.judges.local_model import whereabouts
 from harness.judge.judges.registry import load_judge
 from harness.judge.results import accuracy_figures, check_length_control, judge_figures, text_figures
 from harness.judge.store import store_path
@@ -32,6 +33,7 @@ def run(run: Run) -> StageResult:
     pairs = baseline_rows(run.config, items, outputs)
     check_length_control(config, [row["instruction"] for row in pairs])
     judge = load_judge(config, all(item.checkable for item in items), run.folder.path)
+    run.folder.log(f"judge: {config.kind}, {whereabouts(config)}")
     comparisons = [_comparison(row, item) for row, item in zip(pairs, items, strict=True)]
     with run.progress("judge", len(comparisons) * len(judge.orders or (False,)), "verdict") as progress:
         verdicts = ask(judge, comparisons, store_path(run.config), progress.update)

@@ -12,6 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 from harness.config import LoRAConfig, ModelConfig, TinyArchitecture
 from harness.models.adapters import adapter_base, for_inference, peft_warnings
 from harness.models.meta import tiny_llama
+from harness.models.place import cast
 from harness.models.source import source_of
 from harness.models.tokenizer import check_vocabulary, load_tokenizer
 
@@ -34,7 +35,8 @@ def load_model(
     """
     dtype = getattr(torch, config.dtype)
     if config.architecture is not None and weights is None:
-        model = _build_llama(config.architecture, load_tokenizer(config), seed).to(dtype)
+        model = _build_llama(config.architecture, load_tokenizer(config), seed)
+        cast(model, dtype)
     else:
         source, revision = (str(weights), None) if weights else source_of(config)
         options: dict[str, Any] = {"quantization_config": _quantisation(four_bits)} if four_bits else {}

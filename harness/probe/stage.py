@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.context import Run, StageResult
 from harness.models.load import load_model
+from harness.models.place import located
 from harness.probe.examples import Probed, probed_examples
 from harness.probe.memorisation import corpus_bleu, memorisation_rows
 from harness.probe.predictions import prediction_rows
@@ -20,6 +21,7 @@ Row = dict[str, Any]
 def run(run: Run) -> StageResult:
     """Write probes.json: settings, one row per example and measure, and figures with intervals."""
     probed = probed_examples(run.config)
+    run.folder.log(f"probe: {located(run.trained_model())}")
     if not probed.heldout:
         run.folder.log("probe: no held-out examples (dataset.heldout=0), so no smoothness probes")
     smooth = _smoothness(run, probed)

@@ -9,23 +9,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_CHUNK = 2**20  # numbers in float64 at a time: 8 MB
+
 
 @torch.no_grad()
 def weight_distance(model: Any, start: Any) -> dict[str, float]:
-    """||theta - theta_0|| over all parameters, in float64, and that divided by ||theta_0||.
+    """||theta - theta_0|| over all parameters, summed in float64, and that divided by ||theta_0||.
 
     Tied parameters count once. Both models have the same parameter names; beside a frozen base, adapters that are
-    not merged count by the change of weights that they stand for.
+    not merged count by the change of weights that they stand for. Beside the models it takes a few megabytes (of
+    adapters, one layer's change): parameters are compared piece by piece, on the device of the trained model.
     """
-    before = {name: parameter.detach().double().cpu() for name, parameter in start.named_parameters()}
-    squares = sum(float(old.square().sum()) for old in before.values())
+    before = dict(start.named_parameters())
+    squares = sum(_square(old) for old in before.values())
     if hasattr(model, "peft_config"):
-        moved = sum(float(delta.square().sum()) for delta in _adapter_changes(model))
+        moved = sum(_square(delta) for delta in _adapter_changes(model))
     else:
-        after = model.named_parameters()
-        moved = sum(float((new.detach().double().cpu() - before[name]).square().sum()) for name, new in after)
+        moved = sum(_square(new, before[name]) for name, new in model.named_parameters())
     distance = math.sqrt(moved)
     return {"weight_distance": distance, "relative_weight_distance": distance / math.sqrt(squares)}
+
+
+def _square(new: Tensor, old: Tensor | None = None) -> float:
+    """||new - old||^2, or ||new||^2."""
+    device = torch.device("cpu") if new.device.type == "mps" else new.device  # Apple's GPUs know no float64
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    flat = new.detach().reshape(-1)
+    other = None if old is None else old.detach().reshape(-1)
+    for begin in range(0, flat.numel(), _CHUNK):
+        piece = flat[begin : begin + _CHUNK].to(device).double()
+        if other is not None:
+            piece -= other[begin : begin + _CHUNK].to(device).double()
+        total += piece.square_().sum()
+    return float(total)
 
 
 def _adapter_changes(model: Any) -> Iterator[Tensor]:
@@ -33,4 +49,4 @@ def _adapter_changes(model: Any) -> Iterator[Tensor]:
     for module in model.modules():
         if hasattr(module, "get_delta_weight"):
             for adapter in module.active_adapters:
-                yield module.get_delta_weight(adapter).double().cpu()
+                yield module.get_delta_weight(adapter)

@@ -20,6 +20,7 @@ from torch import Tensor
 from harness.config import Config, TrainConfig
 from harness.context import Run
 from harness.data.batching import Batch, Document, Layout
+from harness.models.place import describe
 from harness.models.tokenizer import load_tokenizer
 from harness.noise import EmbeddingNoise, Noise
 from harness.record import STEPS
@@ -71,6 +72,7 @@ def fit(
     size = ModelSize.of(model)
     accelerator = accelerator_for(settings)
     wrapped = distribute(objective, accelerator, settings)
+    run.folder.log(f"train: {describe(accelerator.device)}, {accelerator.num_processes} processes")
     optimizer = build_optimizer(model.parameters(), settings)
     optimizer = accelerator.prepare(optimizer)
     steps = total_steps(len(documents), settings.batch_size, settings.epochs, settings.max_steps)

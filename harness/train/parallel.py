@@ -82,6 +82,16 @@ def distribute(objective: nn.Module, accelerator: Accelerator, settings: TrainCo
     return sharded
 
 
+def undistribute(objective: nn.Module) -> None:
+    """Take off the forward function that `distribute` put on the objective for 16 bits.
+
+    It holds the objective, which holds it: the model of a finished run would stay on its GPU until Python's collector
+    looks for cycles, and the next run of a sweep would find a full card.
+    """
+    for name in ("forward", "_original_forward"):
+        vars(objective).pop(name, None)
+
+
 def _shard(objective: nn.Module, device: torch.device, settings: TrainConfig) -> nn.Module:
     """FSDP2 (ZeRO-3), each decoder layer on its own, the rest (embedding, norm, head) as the root.
 

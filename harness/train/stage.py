@@ -21,7 +21,7 @@ from harness.record import STEPS
 from harness.system.memory import retain_freed_memory
 from harness.train.loop import Observer, fit, mean_loss
 from harness.train.loss import ResponseLoss
-from harness.train.parallel import await_turn, full_weights, is_first, world_size
+from harness.train.parallel import await_turn, full_weights, is_first, undistribute, world_size
 
 
 def run(run: Run) -> StageResult:
@@ -36,12 +36,19 @@ def run(run: Run) -> StageResult:
     layout = _layout(config, model, run)
     model = make_trainable(model, settings, config.seed)
     objective = ResponseLoss(model)
-    with packed_attention(model) if layout == "packed" else nullcontext(), fast_linear(model), retain_freed_memory():
-        observer = _observer(run, objective, data.heldout, layout)
-        figures, status = fit(run, objective, data.train, layout, observer)
-        figures |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
-        if status == "finished" and data.heldout:
-            figures["heldout/loss"] = mean_loss(objective, data.heldout, settings.micro_batch_tokens, layout)
+    try:
+        with (
+            packed_attention(model) if layout == "packed" else nullcontext(),
+            fast_linear(model),
+            retain_freed_memory(),
+        ):
+            observer = _observer(run, objective, data.heldout, layout)
+            figures, status = fit(run, objective, data.train, layout, observer)
+            figures |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
+            if status == "finished" and data.heldout:
+                figures["heldout/loss"] = mean_loss(objective, data.heldout, settings.micro_batch_tokens, layout)
+    finally:
+        undistribute(objective)
     if status == "finished":
         weights = full_weights(model, trained_only=is_adapted(model))
         if is_first():

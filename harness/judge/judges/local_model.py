@@ -10,6 +10,7 @@ from harness.config import JudgeConfig
 from harness.config.paths import path_fingerprint, resolve_path
 
 _PACKAGE = "package:"
+LOCAL_KINDS = ("local_lm", "similarity", "reward")  # what `load` loads models for
 
 
 def source(config: JudgeConfig) -> str:
@@ -35,6 +36,15 @@ def snapshot(config: JudgeConfig) -> str:
     return f"{found}@{config.revision or 'main'}"
 
 
+def whereabouts(config: JudgeConfig) -> str:
+    """Where this kind of judge computes, for the log."""
+    if config.kind not in LOCAL_KINDS:
+        return "no model in this process"
+    from harness.models.place import computing_device, describe
+
+    return describe(computing_device())
+
+
 def load_tokenizer(config: JudgeConfig) -> Any:
     """The tokenizer of judge.model.
 
@@ -58,17 +68,18 @@ def load_config(config: JudgeConfig) -> Any:
 
 
 def load(auto_class: Any, config: JudgeConfig) -> tuple[Any, Any]:
-    """Tokenizer and model in evaluation mode, on the GPU if there is one; safetensors only.
+    """Tokenizer and model in evaluation mode, on this process's device; safetensors only.
 
     Raises:
         ValueError: there is no such model here, and none could be fetched from the Hub.
     """
-    import torch
     from transformers.utils.logging import disable_progress_bar
+
+    from harness.models.place import place
 
     disable_progress_bar()
     model = _from_pretrained(auto_class, config, use_safetensors=True)
-    return load_tokenizer(config), model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return load_tokenizer(config), place(model).eval()
 
 
 def _from_pretrained(auto_class: Any, config: JudgeConfig, **options: Any) -> Any:

@@ -45,9 +45,10 @@ def smoothness(
                 rows[row["document"]] = row
             progress()
         with twice_differentiable(objective.model):
-            for surface in surfaces(objective, documents[: settings.hessian_examples], settings.max_tokens):
-                for row in _hessian_rows(surface, settings):
-                    rows[row["document"]] |= row
+            for document in documents[: settings.hessian_examples]:  # alone: its graph is the probes' largest memory
+                for surface in surfaces(objective, [document], settings.max_tokens):
+                    for row in _hessian_rows(surface, settings):
+                        rows[row["document"]] |= row
                 progress()
     return [rows[document.index] for document in documents]
 
@@ -56,8 +57,8 @@ def passes(documents: Sequence[Document], settings: ProbeConfig) -> int:
     """How often `smoothness` will call `progress`."""
     from harness.data.batching import micro_batches
 
-    parts = (documents, documents[: settings.hessian_examples])
-    return sum(len(micro_batches(part, layout="padded", max_tokens=settings.max_tokens)) for part in parts if part)
+    batches = micro_batches(documents, layout="padded", max_tokens=settings.max_tokens) if documents else ()
+    return len(batches) + len(documents[: settings.hessian_examples])
 
 
 @torch.no_grad()

@@ -1,0 +1,67 @@
+"""Where models compute: one answer for every stage, and memory given back when they are done."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def computing_device() -> torch.device:
+    """The device of this process: its GPU wherever there is one, whatever a run's settings; else the CPU.
+
+    Of several processes each has the GPU of its LOCAL_RANK (torchrun's).
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    other = torch.accelerator.current_accelerator(check_available=True)
+    return torch.device("cpu") if other is None else torch.device(other.type)
+
+
+def place(model: Any) -> Any:
+    """The model on `computing_device`, moved where it is elsewhere.
+
+    A base in 4 bits is put on its GPU as it is read and stays there; so does a model that is cut over several devices.
+    """
+    device = computing_device()
+    if {parameter.device for parameter in model.parameters()} != {device} and not _stays(model):
+        model = model.to(device)
+    return model
+
+
+def _stays(model: Any) -> bool:
+    return bool(getattr(model, "is_quantized", False)) or getattr(model, "hf_device_map", None) is not None
+
+
+def located(model: Any) -> str:
+    """Where a model computes and in which type, for the log: `on cuda:0 (NVIDIA H100 80GB HBM3), bfloat16`."""
+    return f"{describe(model.device)}, {str(model.dtype).removeprefix('torch.')}"
+
+
+def describe(device: torch.device) -> str:
+    """A device as the log names it: `on cuda:0 (NVIDIA H100 80GB HBM3)`, `on the CPU (8 threads)`."""
+    if device.type == "cpu":
+        return f"on the CPU ({torch.get_num_threads()} threads)"
+    if device.type == "cuda" and torch.cuda.is_initialized():  # asking for the name would start CUDA
+        return f"on {device} ({torch.cuda.get_device_name(device)})"
+    return f"on {device}"
+
+
+def cast(model: nn.Module, dtype: torch.dtype) -> None:
+    """Turn the parameters into another floating-point type, one by one, so that both never exist in whole.
+
+    Buffers stay: rotary frequencies in 16 bits would move every position (`Module.to` casts them, too).
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+
+
+def free_memory() -> None:
+    """Collect cycles that hold models, and hand the GPU memory that torch keeps for reuse back to the driver."""
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
