@@ -3,48 +3,60 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RUNS ?= runs
+STUDY := noise=none,symnoise,neftune alpha=1,5,10 'seed=range(3)'
 SOURCES := harness analysis tests benchmarks experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help run sweep test test-slow check audit format tables figures report notebooks docs base-model alpaca-eval bench clean
+.PHONY: help run dev sweep test test-slow check audit format tables figures report notebooks docs base-model alpaca-eval bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+# What a user needs. Extras beside it are installed when a target first needs them: $(VENV)/.with-EXTRA, -EXTRA,EXTRA.
 $(STAMP): pyproject.toml constraints.txt
+	@echo "installing into $(VENV): about 1.7 GB, some minutes the first time"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gguf,peft,judge,report,dashboard,notebooks,joblib,slurm,docs]"
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) -e ".[report]"
 	@touch $@
 
-run: $(STAMP) ## install, then the default sweep of six runs, and its table
-	$(BIN)/python -m harness -m noise=symnoise,neftune alpha=1,5,10
-	$(BIN)/python -m analysis table
-	@echo "Next: $(BIN)/python -m harness --help; runs/<run>/model_outputs.json holds what each model answered"
+$(VENV)/.with-%: $(STAMP)
+	$(INSTALL) -e ".[$*]"
+	@touch $@
+
+# Not eval: its 30 packages are for real models' benchmarks, and its tests run where it is installed.
+DEV := $(VENV)/.with-dev,dashboard,gguf,joblib,judge,notebooks,peft,slurm
+
+run: $(STAMP) ## install what a user needs, then the default study: 7 settings, 3 seeds, and its report
+	$(BIN)/python -m harness -m $(STUDY) output_dir=$(RUNS)
+	$(BIN)/python -m analysis report $(RUNS) -o $(RUNS)/report.html
+
+dev: $(DEV) $(VENV)/.with-docs ## install the rest: the tests', the checks', the documentation's
 
 sweep: $(STAMP) ## a sweep of your own: make sweep ARGS="noise=none,symnoise seed=0,1,2"
 	$(BIN)/python -m harness -m $(ARGS)
 
-test: $(STAMP) ## the tests (no network)
+test: $(DEV) ## the tests (no network)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-test-slow: $(STAMP) ## the minutes-long tests and those on the real model
+test-slow: $(DEV) ## the minutes-long tests and those on the real model
 	$(BIN)/python -m pytest -m slow
 
-check: $(STAMP) audit ## lint, format check, types, floors of imports, known vulnerabilities
+check: $(DEV) audit ## lint, format check, types, floors of imports, known vulnerabilities
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports --no-logo
 
-audit: $(STAMP) ## known vulnerabilities of the pinned versions, where their database can be reached
+audit: $(DEV) ## known vulnerabilities of the pinned versions, where their database can be reached
 	@mkdir -p build
 	@timeout 120 $(BIN)/pip-audit --disable-pip --no-deps -r constraints.txt --timeout 5 > build/audit.txt 2>&1 || true
 	@if grep -q "^Found [0-9]* known" build/audit.txt; then grep -v "could not be audited" build/audit.txt; exit 1; fi
 	@echo "pip-audit: $$(grep -c 'could not be audited' build/audit.txt) of $$(grep -c == constraints.txt) packages could not be looked up"
 
-format: $(STAMP) ## format and fix the code
+format: $(DEV) ## format and fix the code
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
@@ -57,10 +69,10 @@ figures: $(STAMP) ## the figures of RUNS (runs/) as SVG, PDF and PNG, in build/f
 report: $(STAMP) ## RUNS (runs/) as one page to send, build/report.html
 	$(BIN)/python -m analysis report $(RUNS) -o build/report.html
 
-notebooks: $(STAMP) ## run analysis/notebooks on RUNS (runs/) into build/notebooks, as .ipynb and .html
+notebooks: $(VENV)/.with-notebooks,report ## run analysis/notebooks on RUNS (runs/) into build/notebooks, as .ipynb and .html
 	$(BIN)/python -m analysis notebooks $(RUNS) -o build/notebooks
 
-docs: $(STAMP) ## the documentation site into site/, links checked (no network)
+docs: $(VENV)/.with-docs ## the documentation site into site/, links checked (no network)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
 
 base-model: $(STAMP) ## pretrain tiny_base anew into runs/tiny_base (about half an hour of one core; GPU if present; resumable)
@@ -71,7 +83,7 @@ alpaca-eval: ## the environment of the real alpaca_eval package, for judge=alpac
 	.venv-alpaca-eval/bin/python -m pip install --quiet --disable-pip-version-check \
 		alpaca-eval==0.6.6 "pandas<3" "datasets<4" "setuptools<81" "scikit-learn<1.8"
 
-bench: $(STAMP) ## the quick benchmarks: a table of ratios
+bench: $(DEV) ## the quick benchmarks: a table of ratios
 	$(BIN)/python -m benchmarks
 
 clean: ## remove the environment, caches and builds (never runs/)

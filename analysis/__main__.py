@@ -84,6 +84,16 @@ def _table(arguments: argparse.Namespace) -> str:
     return render(build(runs, layout) if layout else COMPUTED[arguments.name].make(runs), arguments.format)
 
 
+def _finding(arguments: argparse.Namespace) -> str:
+    from analysis.sources.runs import load_runs
+    from analysis.study.finding import findings, without_baseline
+
+    runs = load_runs(arguments.source, **chosen(arguments))
+    if without_baseline(runs):
+        return "nothing to compare with: no finished run has noise=none\n"
+    return "".join(f"{finding}\n" for finding in findings(runs)) or "nothing to compare: no noise with a baseline\n"
+
+
 def _compare(arguments: argparse.Namespace) -> str:
     from analysis.commands.compare import compare
     from analysis.render.formats import render
@@ -150,6 +160,7 @@ def _report(arguments: argparse.Namespace) -> str:
 
 _COMMANDS = {
     "table": _table,
+    "finding": _finding,
     "compare": _compare,
     "status": _status,
     "dashboard": _dashboard,

@@ -71,6 +71,11 @@ def _table(command: argparse.ArgumentParser) -> None:
     _finish(command)
 
 
+def _finding(command: argparse.ArgumentParser) -> None:
+    _sources(command)
+    command.add_argument("-o", "--output", metavar="FILE", help="write to a file instead of the terminal")
+
+
 def _compare(command: argparse.ArgumentParser) -> None:
     command.add_argument("first", metavar="RUN", help="a run folder, or an id in SOURCE, or a part of one")
     command.add_argument("second", metavar="RUN")
@@ -117,6 +122,7 @@ def _report(command: argparse.ArgumentParser) -> None:
 
 _COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "table": (_table, "a table of finished runs; without a NAME of its own: ablation"),
+    "finding": (_finding, "what the runs show of each noise, a sentence each"),
     "compare": (_compare, "two runs: settings that differ, results"),
     "status": (_status, "how far a sweep is, and why runs have no result"),
     "dashboard": (_dashboard, "a saved workspace on W&B: panels by noise and alpha"),
