@@ -1,8 +1,22 @@
 """Read runs back, from disk or Weights & Biases, and turn them into tables with honest uncertainty."""
 
-from analysis.notebook import Shown, checklist, claims, custom, draw_figures, flatness, length_gain, table
-from analysis.sources.runs import Runs, load_runs
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.notebook import Shown, checklist, claims, custom, draw_figures, flatness, length_gain, table
+    from analysis.sources.runs import Runs, load_runs
 
 __all__ = [
     "Runs", "Shown", "checklist", "claims", "custom", "draw_figures", "flatness", "length_gain", "load_runs", "table",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: the command line needs none of it to print its help."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "analysis.sources.runs" if name in ("Runs", "load_runs") else "analysis.notebook"
+    return getattr(import_module(module), name)

@@ -19,12 +19,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis.stats import Array, Estimate, holm, mean_over_seeds_and_instructions, p_value, relative_change
+from analysis.render.formats import pipe_table
+from analysis.stats import holm, mean_over_seeds_and_instructions, p_value, relative_change
+from analysis.study.baseline import paired
 from experiments.collect import machine
 from harness.record import read_json, write_json, write_text
 
 METHODS = ["neftune", "neftune_x2", "symnoise_matched", "symnoise"]
-# (ours, theirs): against nothing, and the pair against two independent draws of the same variance and compute.
+# (treatment, control): against nothing, and the pair against two independent draws of the same variance and compute.
 PAIRS = [*((method, "none") for method in METHODS), ("symnoise_matched", "neftune_x2"), ("symnoise_matched", "neftune")]
 MEASURES = {
     "curvature/rademacher/5": "curvature at 5",
@@ -91,53 +93,28 @@ def tidy(folder: Path) -> pd.DataFrame:
 
 def comparisons(values: pd.DataFrame, primary: list[str]) -> pd.DataFrame:
     """One row for each alpha, pair of methods and measure: difference, interval, relative change, p by Holm."""
+    by_measure = {name: values[values.measure == name] for name in MEASURES if name in set(values.measure)}
     rows = []
     for alpha in sorted(set(values.alpha) - {0.0}):
-        for ours, theirs in PAIRS:
-            for measure in sorted(set(values.measure), key=list(MEASURES).index):
-                ours_SI, theirs_SI = matched(
-                    values, measure, (ours, alpha), (theirs, 0.0 if theirs == "none" else alpha)
-                )
-                if not ours_SI.size:
-                    continue
-                estimate = mean_over_seeds_and_instructions(ours_SI - theirs_SI)
-                relative = relative_change(ours_SI, theirs_SI)
-                rows.append(_row(alpha, ours, theirs, measure, estimate, relative, float(theirs_SI.mean())))
-    found = pd.DataFrame(rows)
+        for treatment, control in PAIRS:
+            sides = ({"noise": treatment, "alpha": alpha}, {"noise": control, "alpha": alpha * (control != "none")})
+            for measure, of_measure in by_measure.items():
+                treated_SI, control_SI = paired(of_measure, "value", *sides, item="example")
+                if treated_SI.size:
+                    estimate = mean_over_seeds_and_instructions(treated_SI - control_SI)
+                    relative = relative_change(treated_SI, control_SI)
+                    numbers = (estimate.runs, estimate.instructions, float(control_SI.mean()))
+                    intervals = [bound for each in (estimate, relative) for bound in (each.mean, each.low, each.high)]
+                    rows.append((alpha, f"{treatment} - {control}", measure, *numbers, *intervals, p_value(estimate)))
+    found = pd.DataFrame(rows, columns=COLUMNS)
     found["p (Holm)"] = holm(found.p.where(found.measure.isin(primary)).to_numpy(float))
     return found
 
 
-def matched(
-    values: pd.DataFrame, measure: str, ours: tuple[str, float], theirs: tuple[str, float]
-) -> tuple[Array, Array]:
-    """(S, I) of both, for the seeds that both have."""
-    tables = []
-    for noise, alpha in (ours, theirs):
-        rows = values[(values.measure == measure) & (values.noise == noise) & (values.alpha == alpha)]
-        tables.append(rows.pivot(index="seed", columns="example", values="value"))
-    seeds = tables[0].index.intersection(tables[1].index)
-    return tables[0].loc[seeds].to_numpy(float), tables[1].loc[seeds].to_numpy(float)
-
-
-def _row(
-    alpha: float, ours: str, theirs: str, measure: str, estimate: Estimate, relative: Estimate, base: float
-) -> dict[str, Any]:
-    return {
-        "alpha": alpha,
-        "comparison": f"{ours} - {theirs}",
-        "measure": measure,
-        "seeds": estimate.runs,
-        "examples": estimate.instructions,
-        "base": base,
-        "difference": estimate.mean,
-        "low": estimate.low,
-        "high": estimate.high,
-        "percent": relative.mean,
-        "percent low": relative.low,
-        "percent high": relative.high,
-        "p": p_value(estimate),
-    }
+COLUMNS = [
+    *("alpha", "comparison", "measure", "seeds", "examples", "base", "difference", "low", "high"),
+    *("percent", "percent low", "percent high", "p"),
+]
 
 
 def means_table(values: pd.DataFrame) -> str:
@@ -173,12 +150,11 @@ def differences_table(compared: pd.DataFrame) -> str:
 
 
 def _markdown(table: pd.DataFrame, digits: int = 4) -> str:
-    header = ["", *map(str, table.columns)]
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" + " ---: |" * len(table.columns)]
-    for name, row in zip(table.index, table.to_numpy(), strict=True):
-        cells = [cell if isinstance(cell, str) else f"{cell:.{digits}g}" for cell in row]
-        lines.append("| " + " | ".join([str(name), *cells]) + " |")
-    return "\n".join(lines)
+    rows = (
+        [str(name), *(cell if isinstance(cell, str) else f"{cell:.{digits}g}" for cell in row)]
+        for name, row in zip(table.index, table.to_numpy(), strict=True)
+    )
+    return pipe_table(["", *map(str, table.columns)], rows)
 
 
 def draw(compared: pd.DataFrame, path: Path) -> None:

@@ -1,12 +1,15 @@
-"""Two runs side by side: settings, code and machine that differ, final numbers, verdicts on the same instructions."""
+"""`python -m analysis compare`: two runs side by side: settings, code and machine that differ, results, verdicts."""
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from analysis.commands.options import SOURCE, add_format
+from analysis.render.formats import render
 from analysis.render.table import Column, Table, Value
 from analysis.sources.record import RunRecord
 from analysis.sources.runs import Runs
@@ -24,6 +27,18 @@ _JUDGED = "judge/"
 _NAN = float("nan")
 # Parts of provenance.json that can change a result; the command and the time of the start differ anyway.
 _PROVENANCE = ("git", "python", "versions", "hardware")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("first", metavar="RUN", help="a run folder, or an id in SOURCE, or a part of one")
+    command.add_argument("second", metavar="RUN")
+    command.add_argument("--source", default="runs", metavar="SOURCE", help=f"{SOURCE} (default: runs)")
+    add_format(command)
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """The comparison in the format that was asked for."""
+    return render(compare(arguments.first, arguments.second, arguments.source), arguments.format)
 
 
 def compare(first: str, second: str, source: str = "runs") -> list[Table]:

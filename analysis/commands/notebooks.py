@@ -1,66 +1,24 @@
-"""The notebooks of this package, executed on a source of runs: .ipynb and .html, by `python -m analysis notebooks`."""
+"""`python -m analysis notebooks`: execute the package's notebooks on a source of runs."""
 
 from __future__ import annotations
 
-import os
-import re
-import tempfile
-from collections.abc import Iterator, Sequence
+import argparse
 from pathlib import Path
-from typing import Any
 
-import jupytext
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
-from nbconvert import HTMLExporter
-from traitlets.config import Config
-
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-_CELL_SECONDS = 600
-_FETCHED = re.compile(r"""<script[^>]*\bsrc=["']https?://[^>]*>\s*</script>""")
+from analysis.commands.options import SOURCE, extra
 
 
-def names() -> list[str]:
-    """The notebooks there are."""
-    return sorted(path.stem for path in NOTEBOOKS.glob("*.py"))
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("source", nargs="?", default="runs", metavar="SOURCE", help=f"{SOURCE} (default: runs)")
+    command.add_argument("-o", dest="folder", default="notebooks", metavar="FOLDER", help="default: notebooks")
+    command.add_argument("--only", metavar="NAMES", help="comma-separated names")
 
 
-def execute(source: str, folder: Path, chosen: Sequence[str] = ()) -> Iterator[Path]:
-    """Run notebooks (all, if none is chosen) with their SOURCE set, and write each as .ipynb and .html.
+def run(arguments: argparse.Namespace) -> str:
+    """A line for each page that was written."""
+    with extra("notebooks", "notebooks"):
+        from analysis.commands.execute import execute
+    from analysis.suggest import listed
 
-    Raises:
-        ValueError: there is no notebook of a name, or one stopped with an error, which is named.
-    """
-    unknown = sorted(set(chosen) - set(names()))
-    if unknown:
-        raise ValueError(f"notebook {unknown[0]!r}: there is no such notebook; choose from {', '.join(names())}")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in chosen or names():
-        notebook = jupytext.read(NOTEBOOKS / f"{name}.py")
-        _run(name, notebook, source)
-        nbformat.write(notebook, folder / f"{name}.ipynb")
-        (folder / f"{name}.html").write_text(_page(name, notebook), encoding="utf-8")
-        yield folder / f"{name}.html"
-
-
-def _page(name: str, notebook: Any) -> str:
-    """The notebook as HTML that asks nothing of any network: it has no formulas and no widgets to load scripts for."""
-    page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, {"metadata": {"name": name}})
-    return _FETCHED.sub("", page)
-
-
-def _run(name: str, notebook: Any, source: str) -> None:
-    """Execute in place. The kernel imports this very package, wherever it lies, and listens on no port."""
-    where = str(Path(source).resolve()) if Path(source).exists() else source
-    path = os.pathsep.join([str(NOTEBOOKS.parents[1]), os.environ.get("PYTHONPATH", "")])
-    # A socket's path must stay under some hundred characters: not in the home folder, whatever its name.
-    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
-        kernel = {"transport": "ipc", "connection_file": str(Path(sockets) / "k.json")}
-        client = NotebookClient(
-            notebook, timeout=_CELL_SECONDS, kernel_name="python3", config=Config({"KernelManager": kernel})
-        )
-        try:
-            client.execute(env={**os.environ, "RUNS": where, "PYTHONPATH": path})
-        except CellExecutionError as error:
-            raise ValueError(f"notebook {name}: {error.ename}: {error.evalue}") from error
+    names = listed(arguments.only or "")
+    return "".join(f"wrote {page}\n" for page in execute(arguments.source, Path(arguments.folder), names))

@@ -1,7 +1,9 @@
-"""How far a sweep is: every run with its state, its stage, its last sign of life, and why it has no result."""
+"""`python -m analysis status`: every run with its state, stage, last sign of life, and why it has no result."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +12,8 @@ from statistics import fmean
 from textwrap import shorten
 from typing import Any
 
+from analysis.commands.options import add_format, add_sources, selection
+from analysis.render.formats import render
 from analysis.render.table import Column, Table, Value
 from analysis.sources.record import RunRecord
 from analysis.sources.runs import load_runs
@@ -20,7 +24,31 @@ from harness.record import RunFolder
 _MOST_FINISHED = 20
 _REASON = 160  # characters; log.txt has the rest
 _AT_END = ("finished", "duplicate")
+# Between two runs of a sweep none is running: watching ends when that was seen so many times in a row.
+_LOOKS = 2
 _ORDER = ("running", "incomplete", "failed", "diverged", "duplicate", "foreign", "finished")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    add_sources(command)
+    command.add_argument("--all", action="store_true", help="list finished runs, too, however many they are")
+    command.add_argument(
+        "--watch", nargs="?", type=float, const=10.0, metavar="SECONDS", help="again every 10 s, while runs are running"
+    )
+    add_format(command)
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """The table; with --watch printed again until no run is running."""
+    idle = 0
+    while True:
+        table = status(arguments.source, every=arguments.all, **selection(arguments))
+        text = render([table], arguments.format)
+        idle = 0 if is_running(table) else idle + 1
+        if arguments.watch is None or idle == _LOOKS:
+            return text
+        print(f"\033[H\033[J{text}" if sys.stdout.isatty() else text, flush=True)
+        time.sleep(arguments.watch)
 
 
 def status(source: Source = "runs", now: float | None = None, every: bool = True, **options: Any) -> Table:

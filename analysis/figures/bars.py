@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from analysis import stats
 from analysis.figures.drawing import Drawing
-from analysis.figures.study import Cell, Study, axis_label, counted
+from analysis.figures.study import Study, axis_label, counted
 from analysis.figures.style import INK, PAPER, Look, canvas, legend
-from analysis.render.visible import lines_of
+from analysis.render.escape import lines_of
 from analysis.stats import Estimate
 from analysis.study.metrics import WIN_RATE
+from analysis.study.rows import Cell
 
 _MOST_CATEGORIES, _LEAST_CATEGORIES = 10, 3
 _BAR, _GAP, _TALLEST = 0.12, 0.14, 8.0  # inches: a bar, the gap between categories, all of it

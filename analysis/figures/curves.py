@@ -12,12 +12,12 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from analysis.figures.drawing import Drawing
 from analysis.figures.papers import beside_curves, papers_of
-from analysis.figures.study import Cell, Study, axis_label, counted, intervals
+from analysis.figures.study import Study, axis_label, counted, intervals
 from analysis.figures.style import BAND, Look, beside, canvas, columns_of, figure_of, legend
 from analysis.stats import Estimate
 from analysis.study.comparable import BASELINE
 from analysis.study.metrics import CONTROLLED, LENGTH, WIN_RATE
-from analysis.study.rows import sort_labels
+from analysis.study.rows import Cell, sort_labels
 
 ALPHA = "noise strength α"
 SIZE = "α: an entry of the noise is of size α/√(L·d), L tokens, d dimensions."

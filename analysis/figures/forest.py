@@ -11,11 +11,13 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from analysis import stats
 from analysis.figures.drawing import Drawing
-from analysis.figures.study import Cell, Study, counted
+from analysis.figures.study import Study, counted
 from analysis.figures.style import INK, PAPER, Look, canvas, columns_of
-from analysis.render.visible import lines_of
+from analysis.render.escape import lines_of
 from analysis.stats import Estimate
+from analysis.study.baseline import by_seed
 from analysis.study.metrics import WIN_RATE, metric
+from analysis.study.rows import Cell
 
 _METRICS = (WIN_RATE, "heldout/loss")
 # Where the largest difference is this many times the median one, the axis is logarithmic.
@@ -110,9 +112,7 @@ def _differences(study: Study, name: str) -> Iterator[tuple[Cell, Estimate]]:
     """Each cell against the baseline's runs of the same seeds."""
     base = study.baseline
     for cell in study.cells if base else []:
-        assert base
-        seeds = [seed for seed in cell.by_seed if seed in base.by_seed and cell is not base]
-        ours, theirs = ([side.by_seed[seed] for seed in seeds] for side in (cell, base))
-        value = study.measures.difference(name, ours, theirs) if seeds else None
+        both = by_seed(cell, base) if base and cell is not base else None
+        value = study.measures.difference(name, *both) if both else None
         if isinstance(value, Estimate) and not np.isnan(value.mean):
             yield cell, value

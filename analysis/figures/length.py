@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from analysis.figures.drawing import Drawing
 from analysis.figures.papers import beside_lengths, papers_of
-from analysis.figures.study import Cell, Study, axis_label, counted, intervals
+from analysis.figures.study import Study, axis_label, counted, intervals
 from analysis.figures.style import INK, Look, canvas, columns_of, figure_of, handle, legend, same_height
-from analysis.render.visible import lines_of
+from analysis.render.escape import lines_of
 from analysis.study.comparable import BASELINE
 from analysis.study.metrics import LENGTH, WIN_RATE
+from analysis.study.rows import Cell
 
 _BINS = 30
 _MOST_OUTLINES = 4

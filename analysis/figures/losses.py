@@ -11,8 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.curves import SIZE, metric_panel
 from analysis.figures.drawing import Drawing
-from analysis.figures.study import Cell, Study, counted, intervals
+from analysis.figures.study import Study, counted, intervals
 from analysis.figures.style import BAND, Look, canvas, columns_of, legend, same_height
+from analysis.study.rows import Cell
 
 _LOSS = "train/loss"
 # Losses without noise: on held-out examples, and on training examples where a probe measures it.

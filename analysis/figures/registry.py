@@ -15,7 +15,7 @@ from analysis.figures.length import length_histograms, win_rate_by_length
 from analysis.figures.losses import losses
 from analysis.figures.study import Study, studies
 from analysis.figures.style import NARROWEST, RC, WIDEST, WIDTH
-from analysis.render.visible import visible
+from analysis.render.escape import escape_controls
 from analysis.sources.runs import Runs
 
 
@@ -81,4 +81,4 @@ def _draw(kind: str, study: Study, number: int | None) -> Drawing | NotDrawn:
         drawing = FIGURES[kind].draw(study)
     if drawing is None:
         return NotDrawn(name, kind, f"needs {FIGURES[kind].needs}", study.part.title)
-    return replace(drawing, name=name, caption=visible(drawing.caption))
+    return replace(drawing, name=name, caption=escape_controls(drawing.caption))

@@ -11,32 +11,14 @@ import numpy as np
 from analysis.figures.style import WIDTH, Look, looks
 from analysis.sources.runs import Runs
 from analysis.stats import Estimate
-from analysis.study.comparable import BASELINE, Part, settings_of, split
+from analysis.study.comparable import BASELINE, Comparable, settings_of, split
 from analysis.study.measures import Measures
 from analysis.study.metrics import WIN_RATE, metric
 from analysis.study.published import of_tables
-from analysis.study.rows import RowKeys, rows_of
+from analysis.study.rows import Cell, RowKeys, rows_of
 
 _KEYS = RowKeys()
 _LONG = 18  # characters beside which a unit is too much for one line
-
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """Runs of one noise and alpha (None without noise), finished ones by seed; lost: those that diverged or failed."""
-
-    noise: str
-    alpha: float | None
-    by_seed: dict[str, str]
-    lost: int
-
-    @property
-    def run_ids(self) -> list[str]:
-        return list(self.by_seed.values())
-
-    @property
-    def name(self) -> str:
-        return self.noise if self.alpha is None else f"{self.noise}, α={self.alpha:g}"
 
 
 @dataclass(frozen=True)
@@ -47,7 +29,7 @@ class Study:
     """
 
     measures: Measures
-    part: Part
+    part: Comparable
     cells: list[Cell]
     looks: dict[str, Look]
     width: float = WIDTH
@@ -122,11 +104,9 @@ def studies(runs: Runs, width: float = WIDTH) -> Iterator[Study]:
         yield Study(measures, part, list(_cells(part, measures)), styles, width)
 
 
-def _cells(part: Part, measures: Measures) -> Iterator[Cell]:
+def _cells(part: Comparable, measures: Measures) -> Iterator[Cell]:
     for row in rows_of(_KEYS, part, of_tables(()), measures):
-        cell, alpha = row.cell(""), row.labels["alpha"]
-        lost = cell.diverged + cell.failed
-        yield Cell(row.labels["noise"], float(alpha) if alpha else None, cell.by_seed, lost)
+        yield row.cell("")
 
 
 def counted(study: Study, cells: Sequence[Cell], is_judged: bool = True) -> str:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.render.visible import lines_of
+from analysis.render.escape import lines_of
 from analysis.study.comparable import BASELINE, plain_name
 
 INK, GRID, PAPER = "#1a1b1c", "#d9dadb", "#ffffff"

@@ -6,7 +6,7 @@ import csv
 import html
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from analysis.render.blocks import Block, blocks, body, notes
@@ -44,10 +44,16 @@ def markdown(table: Table) -> str:
     """A pipe table under its title."""
     table = stacked(table)
     heads = [*table.labels, *(_full_header(column) for column in table.columns)]
-    aligned = ["---"] * len(table.labels) + ["---" if column.is_text else "---:" for column in table.columns]
-    rows = [heads, aligned, *body(table)]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([f"**{table.title}**", "", *lines, "", *(f"{note}  " for note in notes(table))]) + "\n"
+    left = [True] * len(table.labels) + [column.is_text for column in table.columns]
+    rows = pipe_table(heads, body(table), left)
+    return "\n".join([f"**{table.title}**", "", rows, "", *(f"{note}  " for note in notes(table))]) + "\n"
+
+
+def pipe_table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[bool] = (True,)) -> str:
+    """Cells as a Markdown table without a line end; left: the columns that are aligned left, by default the first."""
+    sides = [*left, *[False] * (len(heads) - len(left))]
+    lines = [heads, ["---" if is_left else "---:" for is_left in sides], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def comma_separated(tables: Sequence[Table]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.render.visible import visible
+from analysis.render.escape import escape_controls
 from analysis.report import overview
 from analysis.report.answers import Answers, pack_answers, packed
 from analysis.report.runlist import ordered, run_list
@@ -55,7 +55,7 @@ def report_page(
     """The page of a study, and the answers in it. Raises: see `write_report`."""
     records = ordered(runs)
     page = _filled(runs, records, source)
-    page |= {"title": visible(title or f"Embedding noise: {Path(source).name or source}"), "note": note}
+    page |= {"title": escape_controls(title or f"Embedding noise: {Path(source).name or source}"), "note": note}
     template = _environment().get_template("page.html")
     room = int(max_mb * _MB) - len(template.render(page, answers=Answers(""), left_out="", data="").encode())
     room -= len(embedded_json(page["run_data"])) + _FRAME_BYTES + _ELEMENT_BYTES * len(records)
@@ -148,7 +148,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = visible
+    environment.filters["escaped"] = escape_controls
     return environment
 
 

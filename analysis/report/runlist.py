@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.render.visible import visible
+from analysis.render.escape import escape_controls
 from analysis.sources.record import RunRecord
 from analysis.sources.runs import Runs
 from analysis.sources.select import content_settings, judge_of
@@ -45,9 +45,9 @@ def run_list(runs: Runs, records: Sequence[RunRecord]) -> dict[str, Any]:
         "metrics": [_metric(name) for name in names],
         "runs": [
             {
-                "id": visible(run.run_id),
+                "id": escape_controls(run.run_id),
                 "status": run.status,
-                "values": [visible(each.get(key, UNSET)) for key in varying],
+                "values": [escape_controls(each.get(key, UNSET)) for key in varying],
                 "labels": label,
                 "numbers": [_number(run.final.get(name)) for name in names],
                 "url": run.origin if run.origin.startswith(("https://", "http://")) else None,
@@ -65,7 +65,7 @@ def _labels(runs: Runs, records: Sequence[RunRecord]) -> tuple[list[str], list[l
     free = [key for key in outside if settings[key].nunique() > 1 and key not in ("status", "noise", "alpha", "seed")]
     columns = ["noise", "alpha", "seed", *sorted(free, key=lambda key: (key not in SECTIONS, key))]
     known = settings[~settings.index.duplicated()].to_dict("index")
-    labels = [[visible(_label(run, known.get(run.run_id, {}), key)) for key in columns] for run in records]
+    labels = [[escape_controls(_label(run, known.get(run.run_id, {}), key)) for key in columns] for run in records]
     return columns, labels
 
 

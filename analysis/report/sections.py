@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import count
 
 from markupsafe import Markup
 
 from analysis.figures import NotDrawn, draw
+from analysis.render.escape import escape_controls
 from analysis.render.formats import render
 from analysis.render.table import Table, stacked
-from analysis.render.visible import visible
 from analysis.report.svg import inline
 from analysis.sources.runs import Runs
 from analysis.tables.build import build
-from analysis.tables.computed.alpha_and_length import NOTHING
+from analysis.tables.computed.per_study import NOTHING
 from analysis.tables.computed.registry import COMPUTED
 from analysis.tables.layouts import LAYOUTS
 
@@ -68,14 +67,14 @@ def table_sections(runs: Runs) -> Iterator[TableSection]:
     """The tables that this study has numbers for."""
     numbers = count()
     for name in _TABLES:
-        if _has_numbers(runs, name):
+        known = COMPUTED[name] if name in COMPUTED else LAYOUTS[name]
+        if known.needs.is_met(runs):
             tables = _tables(runs, name)
             # The sort is stable: of tables with as many rows the order of their names stays.
             largest = sorted(tables, key=lambda table: -len(table.rows))
             parts = [_part(table, number) for table, number in zip(largest[:_MOST_PARTS], numbers, strict=False)]
-            title = (COMPUTED if name in COMPUTED else LAYOUTS)[name].title
             if parts:
-                yield TableSection(name, title, parts, max(0, len(tables) - _MOST_PARTS))
+                yield TableSection(name, known.title, parts, max(0, len(tables) - _MOST_PARTS))
 
 
 def _tables(runs: Runs, name: str) -> list[Table]:
@@ -104,20 +103,4 @@ def _missing_line(kind: str, reason: str, count: int) -> str:
 
 def _part(table: Table, number: int) -> TablePart:
     texts = {form: render([table], form) for form in _FORMATS}
-    return TablePart(Markup(visible(render([table], "html"))), len(stacked(table).labels), texts, number)
-
-
-def _has_numbers(runs: Runs, name: str) -> bool:
-    """The tables that need a certain noise or probe are shown where there is one."""
-    noises = set(runs.runs["noise"])
-    if name == "compute_matched":
-        return LAYOUTS[name].baseline in noises and len(noises) > 1
-    if name == "noise_types":
-        return len(noises) > 1
-    if name in ("claims", "flatness"):
-        return len(noises) > 1 or runs.runs["alpha"].nunique() > 1
-    if name in ("differences", "length_gain"):
-        return {"none"} < noises
-    if name == "probes":
-        return any(fnmatchcase(str(column), "probe/*") for column in runs.runs)
-    return True
+    return TablePart(Markup(escape_controls(render([table], "html"))), len(stacked(table).labels), texts, number)

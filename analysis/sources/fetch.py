@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from analysis.sources.record import Details, Part
+from analysis.sources.record import Details, RecordPart
 
 _AT_ONCE = 8
 # Nothing arriving for so long means that nothing will: W&B's client itself waits for ever.
@@ -18,7 +18,7 @@ _PATIENCE_S = 120.0
 _SILENT_S = 2.0
 
 
-def fetch(details: Sequence[Details], part: Part) -> None:
+def fetch(details: Sequence[Details], part: RecordPart) -> None:
     """Have a part of every run here, so that reading it waits for nothing.
 
     Raises:
@@ -39,7 +39,7 @@ def fetch(details: Sequence[Details], part: Part) -> None:
             todo.get()
 
 
-def _work(todo: SimpleQueue[Details], done: SimpleQueue[Future[None]], part: Part) -> None:
+def _work(todo: SimpleQueue[Details], done: SimpleQueue[Future[None]], part: RecordPart) -> None:
     while not todo.empty():
         try:
             details = todo.get_nowait()
@@ -56,7 +56,7 @@ def _work(todo: SimpleQueue[Details], done: SimpleQueue[Future[None]], part: Par
             done.put(future)
 
 
-def _wait(done: SimpleQueue[Future[None]], part: Part, total: int) -> None:
+def _wait(done: SimpleQueue[Future[None]], part: RecordPart, total: int) -> None:
     started, is_shown = time.monotonic(), False
     for number in range(1, total + 1):
         try:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 STATUSES = ("finished", "diverged", "failed", "running", "incomplete", "foreign")
 DIVERGED, RUNNING, FOREIGN = "training met NaN or infinity", "not finished yet", "its settings are not this harness's"
 
-Part = Literal["history", "outputs", "annotations"]
+RecordPart = Literal["history", "outputs", "annotations"]
 
 
 class Details:
@@ -31,12 +31,12 @@ class Details:
         """Rows of annotations.json."""
         return []
 
-    def is_here(self, part: Part) -> bool:
+    def is_here(self, part: RecordPart) -> bool:
         """Whether a part can be read without a network."""
         del part
         return True
 
-    def fetch(self, part: Part) -> None:
+    def fetch(self, part: RecordPart) -> None:
         """Bring a part that is not here."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.sources.fetch import fetch
-from analysis.sources.record import STATUSES, Part, RunRecord
+from analysis.sources.record import STATUSES, RecordPart, RunRecord
 from analysis.sources.select import Source, flatten, read_records, without_duplicates
 from harness.metrics.preferences import win_fractions
 
@@ -94,7 +94,7 @@ class Runs:
         frame = pd.DataFrame(rows, columns=["run_id", "status", "reason", "origin", *IDENTITY])
         return frame.astype({"alpha": float})
 
-    def _rows(self, part: Part, rows_of: Callable[[RunRecord], Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def _rows(self, part: RecordPart, rows_of: Callable[[RunRecord], Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
         fetch([run.details for run in self.records], part)
         return [row for run in self.records for row in rows_of(run)]
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,8 @@ from analysis.suggest import similar
 
 Source = str | Path | Sequence[str | Path]
 
-# Settings that say where and how a run was recorded; two runs that differ only here are the same run.
-_NOT_CONTENT = ("tracking", "harness", "output_dir", "experiment", "stages")
-_NOT_CONTENT_KEYS = {
-    *("train.name", "train.log_every", "train.checkpoint_every", "train.keep_model", "generate.name"),
-    *("train.keep_checkpoints", "train.heldout_every", "model.shape"),
-    *("judge.store", "judge.concurrency", "judge.retries", "judge.timeout_s", "judge.api_key_env", "judge.python"),
-    *("train.devices", "train.nodes", "train.sharding", "train.cpu_offload"),
-    *("probe.name", "probe.max_tokens", "probe.every", "judge.unparsed_retries"),
-    *("judge.max_calls", "judge.max_usd", "judge.usd_per_million_input", "judge.usd_per_million_output"),
-}
+# Sections that say where and how a run was recorded; two runs that differ only here are the same run.
+_NO_RESULT_SECTIONS = ("tracking", "harness", "output_dir", "experiment", "stages")
 # Parts of the names of what differs between any two runs: times and memory.
 _COSTS = ("second", "time_percent", "memory")
 
@@ -68,8 +61,16 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def content_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that decide a run's results, flat."""
-    flat = flatten({key: value for key, value in config.items() if key not in _NOT_CONTENT})
-    return {key: value for key, value in flat.items() if key not in _NOT_CONTENT_KEYS}
+    flat = flatten({key: value for key, value in config.items() if key not in _NO_RESULT_SECTIONS})
+    return {key: value for key, value in flat.items() if key not in no_result_keys()}
+
+
+@cache
+def no_result_keys() -> frozenset[str]:
+    """Dotted keys that change how a result is obtained, not the result; a judge's name is a label that tables show."""
+    from harness.record.identity import NO_RESULT  # the schema behind it takes a while to import
+
+    return frozenset(f"{section}.{key}" for section, keys in NO_RESULT.items() for key in keys) - {"judge.name"}
 
 
 def without_duplicates(found: Sequence[RunRecord], include: Sequence[str]) -> tuple[list[RunRecord], list[RunRecord]]:

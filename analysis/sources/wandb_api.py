@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from analysis.sources.fetch import fetch
-from analysis.sources.record import RUNNING, Details, Part, RunRecord
+from analysis.sources.record import RUNNING, Details, RecordPart, RunRecord
 from analysis.sources.wandb_rows import ending_of, history_rows, record_of, table_rows
 from harness.record import read_json, write_text
 from harness.record.cache import cache_dir
@@ -26,7 +26,7 @@ from harness.record.cache import cache_dir
 # W&B calls a run "crashed" when it stopped sending without an end.
 _UNFINISHED = ("crashed", "killed", "preempted")
 _RUNNING = ("running", "pending", "preempting")
-_TABLES: dict[Part, str] = {"outputs": "generations", "annotations": "annotations"}
+_TABLES: dict[RecordPart, str] = {"outputs": "generations", "annotations": "annotations"}
 # Waiting for an answer to one request; the client repeats those that the server was too busy for until then.
 _PATIENCE_S = 30
 
@@ -46,10 +46,10 @@ class ApiDetails(Details):
     def annotations(self) -> list[dict[str, Any]]:
         return self._rows("annotations")
 
-    def is_here(self, part: Part) -> bool:
+    def is_here(self, part: RecordPart) -> bool:
         return not self._has(part) or self._file(part).is_file()
 
-    def fetch(self, part: Part) -> None:
+    def fetch(self, part: RecordPart) -> None:
         """Keep a part in the cache, in the place of what was there before the run changed.
 
         Raises:
@@ -60,17 +60,17 @@ class ApiDetails(Details):
             old.unlink(missing_ok=True)
         write_text(self._file(part), json.dumps(rows))
 
-    def _rows(self, part: Part) -> list[dict[str, Any]]:
+    def _rows(self, part: RecordPart) -> list[dict[str, Any]]:
         if not self._has(part):
             return []
         fetch([self], part)
         rows: list[dict[str, Any]] = read_json(self._file(part))
         return rows
 
-    def _has(self, part: Part) -> bool:
+    def _has(self, part: RecordPart) -> bool:
         return part == "history" or bool(self._reference(_TABLES[part]))
 
-    def _file(self, part: Part) -> Path:
+    def _file(self, part: RecordPart) -> Path:
         """Named by what tells one version from the next."""
         version = (
             [self.run.heartbeat_at, self.run.history_line_count]

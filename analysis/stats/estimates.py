@@ -134,7 +134,7 @@ def hierarchical_bootstrap(values_SI: Array, confidence: float = 0.95, draws: in
 
     An instruction is resampled for all seeds at once: the same questions were put to every run. Too narrow for few
     seeds: in the simulation named at `mean_over_seeds_and_instructions` the 95% interval holds the truth in 62 to
-    99% of the cases. It stands beside the t interval where a table asks for it (Layout.bootstrap), never instead.
+    99% of the cases. It stands beside the t interval where a table asks for it (TableLayout.bootstrap), never instead.
     """
     if not np.ptp(values_SI):
         return Estimate(float(values_SI.mean()), 0.0, _NAN, _NAN, *values_SI.shape)

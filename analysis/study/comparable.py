@@ -17,16 +17,17 @@ SECTIONS = ("model", "dataset", "eval_set", "noise", "judge")
 BUDGET = "train.budget"
 BASELINE = "none"
 UNSET = "unset"
-# Batches that a noise.length other than the true one needs, and gets from train.layout=auto.
-_LAYOUT_OF_LENGTH = {"padded": "padded", "row": "packed"}
 _LAYOUT = "train.layout"
 # Characters of a title that need no shortening, of a value in a shortened one, and the settings that it names.
 _LONG_TITLE, _LONG_VALUE, _MOST_SETTINGS = 250, 40, 8
 
 
 @dataclass(frozen=True)
-class Part:
-    """Runs that differ only in the shown settings and the seed, and what they share, by name."""
+class Comparable:
+    """Runs that may stand in one table: they differ in the shown settings and the seed alone.
+
+    settings: as `settings_of` gives them. shared: what the runs have in common, by name. number: its place among all.
+    """
 
     settings: pd.DataFrame
     shared: dict[str, str]
@@ -87,8 +88,10 @@ def _without_implied_layout(settings: pd.DataFrame) -> pd.DataFrame:
     """
     if _LAYOUT not in settings or "noise.length" not in settings:
         return settings
+    from harness.record.identity import LAYOUT_OF_LENGTH  # the schema behind it takes a while to import
+
     layout = settings[_LAYOUT]
-    implied = layout == settings["noise.length"].map(_LAYOUT_OF_LENGTH)
+    implied = layout == settings["noise.length"].map(LAYOUT_OF_LENGTH)
     others = set(layout[~implied])
     free = implied & ~layout.isin(others)
     return settings.assign(**{_LAYOUT: layout.mask(free, "auto")}) if "auto" in others else settings
@@ -118,7 +121,7 @@ def plain_name(label: str) -> str:
     return label.partition(" (")[0]
 
 
-def split(settings: pd.DataFrame, shown: Sequence[str]) -> list[Part]:
+def split(settings: pd.DataFrame, shown: Sequence[str]) -> list[Comparable]:
     """Parts of the runs, one for each combination of settings that `shown` leaves out.
 
     Raises:
@@ -134,9 +137,9 @@ def split(settings: pd.DataFrame, shown: Sequence[str]) -> list[Part]:
     free = [key for key in every if key not in {*inside, *shown, *SECTIONS, "seed", "status"}]
     keys = named + [key for key in free if settings[key].nunique() > 1]
     if not keys:
-        return [Part(settings, {})]
+        return [Comparable(settings, {})]
     groups = settings.groupby(keys, sort=True)
     return [
-        Part(part, dict(zip(keys, map(str, values), strict=True)), number)
+        Comparable(part, dict(zip(keys, map(str, values), strict=True)), number)
         for number, (values, part) in enumerate(groups, 1)
     ]

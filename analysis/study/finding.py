@@ -15,7 +15,7 @@ import pandas as pd
 from analysis import stats
 from analysis.sources.runs import Runs
 from analysis.stats import Array, Estimate
-from analysis.study.comparable import BASELINE, Part, settings_of, split
+from analysis.study.comparable import BASELINE, Comparable, settings_of, split
 from analysis.study.measures import Measures
 from analysis.study.rows import sort_label
 
@@ -88,7 +88,7 @@ def without_baseline(runs: Runs) -> bool:
     return bool(noises) and BASELINE not in noises
 
 
-def _of_part(part: Part, runs: Runs, measures: Measures, several: bool) -> Iterator[Finding]:
+def _of_part(part: Comparable, runs: Runs, measures: Measures, several: bool) -> Iterator[Finding]:
     finished = part.settings[part.settings["status"] == "finished"]
     base = finished[finished["noise"] == BASELINE]
     baseline = dict(zip(base["seed"], base.index, strict=True))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from analysis.stats import AlphaChoice
-from analysis.study.comparable import Part
+from analysis.study.comparable import Comparable
 from analysis.study.measures import Measures
 
 # Labels in the place of an alpha: chosen on one half of the instructions and reported on the other; and the papers'
@@ -19,15 +19,16 @@ CHOSEN, BEST = "chosen", "best on test"
 MEAN = "mean"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """The runs of one row and group: finished ones by seed, the others counted.
 
-    choice: how the alpha of these runs was chosen, for a row that chose it. is_best: chosen on the instructions that
-    it is reported on, so that no test of it is valid.
+    labels: those of its row. choice: how the alpha of these runs was chosen, for a row that chose it. is_best: chosen
+    on the instructions that it is reported on, so that no test of it is valid.
     """
 
     by_seed: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     diverged: int = 0
     failed: int = 0
     choice: AlphaChoice | None = None
@@ -42,12 +43,31 @@ class Cell:
     def run_ids(self) -> list[str]:
         return list(self.by_seed.values())
 
+    @property
+    def noise(self) -> str:
+        return self.labels["noise"]
+
+    @property
+    def alpha(self) -> float | None:
+        """None without noise."""
+        return float(self.labels["alpha"]) if self.labels["alpha"] else None
+
+    @property
+    def name(self) -> str:
+        """Noise and alpha, for a legend."""
+        return self.noise if self.alpha is None else f"{self.noise}, α={self.alpha:g}"
+
+    @property
+    def lost(self) -> int:
+        """Runs that diverged or failed."""
+        return self.diverged + self.failed
+
 
 EMPTY = Cell()
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """Labels by setting, and a cell for each group of columns that has runs."""
 
     labels: dict[str, str]
@@ -74,7 +94,7 @@ class RowKeys:
     choose_alpha: bool = False
 
 
-def rows_of(keys: RowKeys, part: Part, published: pd.DataFrame, measures: Measures) -> list[Row]:
+def rows_of(keys: RowKeys, part: Comparable, published: pd.DataFrame, measures: Measures) -> list[TableRow]:
     """Our rows, rows whose alpha was chosen, rows that only the papers have, sorted by label."""
     rows = list(_our_rows(keys, part.settings))
     if keys.choose_alpha and "alpha" in keys.rows:
@@ -83,11 +103,11 @@ def rows_of(keys: RowKeys, part: Part, published: pd.DataFrame, measures: Measur
         rows = [_with_mean(row, names, measures) for row in rows]
     for labels in published_labels(keys.rows, published, rows):
         if not any(row.matches(labels) for row in rows):
-            rows.append(Row(_completed(labels, keys.rows, rows), {}))
+            rows.append(TableRow(_completed(labels, keys.rows, rows), {}))
     return sorted(rows, key=lambda row: sort_labels(list(row.labels.values())))
 
 
-def _completed(labels: dict[str, str], keys: Sequence[str], rows: Sequence[Row]) -> dict[str, str]:
+def _completed(labels: dict[str, str], keys: Sequence[str], rows: Sequence[TableRow]) -> dict[str, str]:
     """All labels of a row that only a paper has; what the paper does not name is as in our rows of the same noise."""
     alike = [row.labels for row in rows if row.labels.get("noise") == labels.get("noise")]
     found = {key: {each[key] for each in alike if each[key]} for key in keys}
@@ -95,7 +115,7 @@ def _completed(labels: dict[str, str], keys: Sequence[str], rows: Sequence[Row])
     return {key: labels.get(key, ours.get(key, "")) for key in keys}
 
 
-def groups_of(spread: str | None, part: Part, published: pd.DataFrame) -> list[str]:
+def groups_of(spread: str | None, part: Comparable, published: pd.DataFrame) -> list[str]:
     """Values of the spread setting, in the order of the papers, then ours; one nameless group without a spread."""
     if spread is None:
         return [""]
@@ -109,7 +129,7 @@ def averaged_groups(spread: str | None, published: pd.DataFrame) -> list[str]:
     return [group for group in groups if group != MEAN] if MEAN in groups else []
 
 
-def published_labels(keys: Sequence[str], published: pd.DataFrame, rows: Sequence[Row]) -> list[dict[str, str]]:
+def published_labels(keys: Sequence[str], published: pd.DataFrame, rows: Sequence[TableRow]) -> list[dict[str, str]]:
     """For each published number the labels of the row that it belongs beside.
 
     Where a paper gives no alpha for a noise, it is the best on its test set: our row of the same kind, or the only one.
@@ -124,23 +144,23 @@ def published_labels(keys: Sequence[str], published: pd.DataFrame, rows: Sequenc
     return found
 
 
-def _our_rows(keys: RowKeys, settings: pd.DataFrame) -> Iterator[Row]:
+def _our_rows(keys: RowKeys, settings: pd.DataFrame) -> Iterator[TableRow]:
     for values, members in settings.groupby(list(keys.rows)):
         groups = members.groupby(keys.spread) if keys.spread else [("", members)]
-        cells = {str(group): _cell(runs) for group, runs in groups}
-        yield Row(dict(zip(keys.rows, map(str, values), strict=True)), cells)
+        labels = dict(zip(keys.rows, map(str, values), strict=True))
+        yield TableRow(labels, {str(group): _cell(runs, labels) for group, runs in groups})
 
 
-def _cell(runs: pd.DataFrame) -> Cell:
+def _cell(runs: pd.DataFrame, labels: dict[str, str]) -> Cell:
     finished = runs[runs["status"] == "finished"]
     by_seed = dict(sorted(zip(finished["seed"].map(str), finished.index.map(str), strict=True)))
     assert len(by_seed) == len(finished), "one run per seed: duplicates were left out, other differences split"
     counts = runs["status"].value_counts()
-    return Cell(by_seed, int(counts.get("diverged", 0)), int(counts.get("failed", 0)))
+    return Cell(by_seed, labels, int(counts.get("diverged", 0)), int(counts.get("failed", 0)))
 
 
-def _chosen_rows(keys: Sequence[str], rows: Iterable[Row], measures: Measures) -> Iterator[Row]:
-    families: dict[tuple[str, ...], list[Row]] = {}
+def _chosen_rows(keys: Sequence[str], rows: Iterable[TableRow], measures: Measures) -> Iterator[TableRow]:
+    families: dict[tuple[str, ...], list[TableRow]] = {}
     for row in rows:
         families.setdefault(tuple(label for key, label in row.labels.items() if key != "alpha"), []).append(row)
     for family in families.values():
@@ -149,10 +169,10 @@ def _chosen_rows(keys: Sequence[str], rows: Iterable[Row], measures: Measures) -
             cells = {group: _chosen_cells(family, group, measures) for group in groups}
             for place, label in enumerate((CHOSEN, BEST)):
                 labels = {key: label if key == "alpha" else family[0].labels[key] for key in keys}
-                yield Row(labels, {group: both[place] for group, both in cells.items()})
+                yield TableRow(labels, {group: both[place] for group, both in cells.items()})
 
 
-def _chosen_cells(family: Sequence[Row], group: str, measures: Measures) -> tuple[Cell, Cell]:
+def _chosen_cells(family: Sequence[TableRow], group: str, measures: Measures) -> tuple[Cell, Cell]:
     """Cells of the alpha that does best on the choosing half, and of the best on all; empty without verdicts.
 
     Alphas are compared on the seeds that all of them have: a seed that only some have would favour or harm those.
@@ -170,7 +190,7 @@ def _chosen_cells(family: Sequence[Row], group: str, measures: Measures) -> tupl
     return replace(honest, choice=choice), replace(best, choice=choice, is_best=True)
 
 
-def _with_mean(row: Row, names: Sequence[str], measures: Measures) -> Row:
+def _with_mean(row: TableRow, names: Sequence[str], measures: Measures) -> TableRow:
     """The row with a cell for the mean over the named groups, if it has runs in all of them: by their common seeds."""
     cells = [row.cell(name) for name in names]
     seeds = [seed for seed in cells[0].by_seed if all(seed in cell.by_seed for cell in cells)]

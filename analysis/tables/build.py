@@ -16,9 +16,9 @@ from analysis.study.comparable import settings_of, split
 from analysis.study.measures import Measures
 from analysis.study.metrics import TOGETHER, WIN_RATE, metric, with_companions
 from analysis.study.rows import Cell, averaged_groups, sort_labels
-from analysis.tables.context import Compared, Filled, Frame, frame_of, published_values
+from analysis.tables.context import Compared, Filled, TableContext, context_of, published_values
 from analysis.tables.differences import difference, difference_columns, lone_rows_note, relative, tested
-from analysis.tables.layout import Layout
+from analysis.tables.layout import TableLayout
 from analysis.tables.notes import (
     choice_note,
     interval_note,
@@ -38,7 +38,7 @@ _LARGEST_CHANGE = 1000.0
 _OF_ONE_RUN = ("/low", "/high", "/per_token", "/per_token_low", "/per_token_high")
 
 
-def build(runs: Runs, layout: Layout) -> list[Table]:
+def build(runs: Runs, layout: TableLayout) -> list[Table]:
     """The table, once for each combination of settings that it does not show.
 
     Raises:
@@ -53,76 +53,76 @@ def build(runs: Runs, layout: Layout) -> list[Table]:
         measures.check((*layout.metrics, *layout.optional))
     parts = split(settings_of(runs), layout.shown)
     with_runs = [part for part in parts if part.finished]
-    tables = [_table(frame_of(layout, part, measures)) for part in with_runs]
+    tables = [_table(context_of(layout, part, measures)) for part in with_runs]
     tables[-1].notes += [f"nothing finished with {part.title}" for part in parts if not part.finished]
     if left_out:
         tables[-1].notes.append(f"left out: {left_out}; `python -m analysis status` says why")
     return tables
 
 
-def _table(frame: Frame) -> Table:
-    layout, shown = frame.layout, _metrics_of(frame)
+def _table(context: TableContext) -> Table:
+    layout, shown = context.layout, _metrics_of(context)
     compared = {
-        (name, group): [difference(frame, name, row, group) for row in frame.rows]
-        for group in frame.groups
+        (name, group): [difference(context, name, row, group) for row in context.rows]
+        for group in context.groups
         for name in layout.differences
         if name in shown
     }
-    columns = [column for group in frame.groups for column in _group_columns(frame, group, compared)]
-    rows = [(list(row.labels.values()), [values[i] for _, values in columns]) for i, row in enumerate(frame.rows)]
-    part = frame.part
+    columns = [column for group in context.groups for column in _group_columns(context, group, compared)]
+    rows = [(list(row.labels.values()), [values[i] for _, values in columns]) for i, row in enumerate(context.rows)]
+    part = context.part
     title = f"{layout.title} ({part.title})" if part.shared else layout.title
     said = [
         "" if part.title == part.in_full else f"all settings of set {part.number}: {part.in_full}",
         interval_note(rows),
-        unjudged_note(frame.measures, frame.rows) if WIN_RATE in shown else "",
+        unjudged_note(context.measures, context.rows) if WIN_RATE in shown else "",
         relative_note(layout, columns),
         pairing_note(columns),
-        lone_rows_note(frame),
-        *power_notes(tested(frame, compared)),
-        choice_note(frame.rows),
-        mean_note(frame.rows, averaged_groups(layout.spread, frame.published)),
+        lone_rows_note(context),
+        *power_notes(tested(context, compared)),
+        choice_note(context.rows),
+        mean_note(context.rows, averaged_groups(layout.spread, context.published)),
         uncontrolled_note(columns),
         "" if set(shown) - set(with_companions(layout.metrics)) else unrecorded_note(layout),
-        published_note(layout, frame.published),
+        published_note(layout, context.published),
     ]
     notes = [*layout.notes, *(note for note in said if note)]
     heads = [column for column, _ in columns]
     return Table(layout.name, title, list(layout.rows), heads, rows, notes, layout.spread or "")
 
 
-def _group_columns(frame: Frame, group: str, compared: Compared) -> Iterator[Filled]:
-    layout, shown = frame.layout, _metrics_of(frame)
-    cells = [row.cell(group) for row in frame.rows]
+def _group_columns(context: TableContext, group: str, compared: Compared) -> Iterator[Filled]:
+    layout, shown = context.layout, _metrics_of(context)
+    cells = [row.cell(group) for row in context.rows]
     yield Column("runs", group=group), [_runs_text(cell) for cell in cells]
     if WIN_RATE in shown:
-        yield Column("instructions", group=group), [_instructions_text(frame.measures, cell) for cell in cells]
+        yield Column("instructions", group=group), [_instructions_text(context.measures, cell) for cell in cells]
     if layout.endings:
         yield Column("diverged", decimals=0, group=group), [float(cell.diverged) for cell in cells]
         yield Column("failed", decimals=0, group=group), [float(cell.failed) for cell in cells]
     for name in shown:
-        yield _column(name, group), [_estimate(frame, name, cell) for cell in cells]
-        theirs = published_values(frame, name, group)
+        yield _column(name, group), [_estimate(context, name, cell) for cell in cells]
+        theirs = published_values(context, name, group)
         if any(value != "" for value in theirs):
             yield replace(_column(name, group), header=f"{metric(name).header}, published", better="neither"), theirs
     for name in (name for name in layout.differences if (name, group) in compared):
-        yield from difference_columns(frame, name, group, compared)
+        yield from difference_columns(context, name, group, compared)
     for name in (name for name in layout.relative if name in shown):
         header = f"{metric(name).header}, relative change to {layout.baseline}"
         known = replace(_column(name, group), header=header, unit="%", better="neither", bound="")
         column = replace(known, decimals=1, signed=True, largest=_LARGEST_CHANGE)
-        changes = [relative(frame, name, row, group) for row in frame.rows]
+        changes = [relative(context, name, row, group) for row in context.rows]
         if any(value != "" for value in changes):
             yield column, changes
 
 
-def _metrics_of(frame: Frame) -> tuple[str, ...]:
+def _metrics_of(context: TableContext) -> tuple[str, ...]:
     """The layout's metrics; of the optional ones those that a run of this table recorded."""
-    run_ids = [run_id for row in frame.rows for cell in row.cells.values() for run_id in cell.run_ids]
-    known = frame.measures.known(run_ids)
+    run_ids = [run_id for row in context.rows for cell in row.cells.values() for run_id in cell.run_ids]
+    known = context.measures.known(run_ids)
     known = sorted((name for name in known if not name.endswith(_OF_ONE_RUN)), key=_by_number)
-    found = [name for pattern in frame.layout.optional for name in known if fnmatchcase(name, pattern)]
-    return with_companions(tuple(dict.fromkeys([*frame.layout.metrics, *found])))
+    found = [name for pattern in context.layout.optional for name in known if fnmatchcase(name, pattern)]
+    return with_companions(tuple(dict.fromkeys([*context.layout.metrics, *found])))
 
 
 def _by_number(name: str) -> tuple[tuple[int, float, str], ...]:
@@ -150,7 +150,7 @@ def _runs_text(cell: Cell) -> str:
     return f"{len(cell.by_seed)} ({lost})" if lost else f"{len(cell.by_seed)}"
 
 
-def _estimate(frame: Frame, name: str, cell: Cell) -> Value:
+def _estimate(context: TableContext, name: str, cell: Cell) -> Value:
     if not cell.by_seed:
         return None
-    return frame.measures.estimate(name, cell.run_ids, cell.half)
+    return context.measures.estimate(name, cell.run_ids, cell.half)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.render.table import Column, Published, Value
-from analysis.study.comparable import Part
+from analysis.study.comparable import Comparable
 from analysis.study.measures import Measures
 from analysis.study.published import of_tables
-from analysis.study.rows import MEAN, Row, groups_of, published_labels, rows_of
-from analysis.tables.layout import Layout
+from analysis.study.rows import MEAN, TableRow, groups_of, published_labels, rows_of
+from analysis.tables.layout import TableLayout
 
 # A column with a value for each row; and values for each row by metric and group.
 Filled = tuple[Column, list[Value]]
@@ -20,22 +20,22 @@ Compared = dict[tuple[str, str], list[Value]]
 
 
 @dataclass(frozen=True)
-class Frame:
+class TableContext:
     """What every column of one table is made from.
 
     groups: values of the layout's spread setting. beside: published numbers by metric, group and place of the row.
     """
 
-    layout: Layout
+    layout: TableLayout
     measures: Measures
-    part: Part
+    part: Comparable
     published: pd.DataFrame
-    rows: list[Row]
+    rows: list[TableRow]
     groups: list[str]
     beside: dict[tuple[str, str, int], Value]
 
 
-def frame_of(layout: Layout, part: Part, measures: Measures) -> Frame:
+def context_of(layout: TableLayout, part: Comparable, measures: Measures) -> TableContext:
     """The rows and published numbers of one table: runs that may stand together."""
     published = of_tables(layout.published)
     if "dataset" not in layout.shown:
@@ -44,15 +44,17 @@ def frame_of(layout: Layout, part: Part, measures: Measures) -> Frame:
         published = published[published["dataset"] != MEAN]
     rows = rows_of(layout.keys, part, published, measures)
     beside = _beside(layout, published, rows)
-    return Frame(layout, measures, part, published, rows, groups_of(layout.spread, part, published), beside)
+    return TableContext(layout, measures, part, published, rows, groups_of(layout.spread, part, published), beside)
 
 
-def published_values(frame: Frame, name: str, group: str) -> list[Value]:
+def published_values(context: TableContext, name: str, group: str) -> list[Value]:
     """For each row the paper's number for this metric and group, or nothing."""
-    return [frame.beside.get((name, group, row), "") for row in range(len(frame.rows))]
+    return [context.beside.get((name, group, row), "") for row in range(len(context.rows))]
 
 
-def _beside(layout: Layout, published: pd.DataFrame, rows: Sequence[Row]) -> dict[tuple[str, str, int], Value]:
+def _beside(
+    layout: TableLayout, published: pd.DataFrame, rows: Sequence[TableRow]
+) -> dict[tuple[str, str, int], Value]:
     """Published numbers by metric, group and place of the row that they stand in."""
     found: dict[tuple[str, str, int], Value] = {}
     records = published.to_dict("records")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from analysis.study.comparable import BASELINE
 from analysis.study.metrics import WIN_RATE
 from analysis.study.rows import RowKeys
+from analysis.tables.needs import FINISHED_RUNS, Need
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """One table: which settings make its rows, which metrics its columns, what is compared.
 
     rows: settings that make the rows: model, dataset, eval_set, noise, judge, or a key of config.yaml.
@@ -23,6 +24,7 @@ class Layout:
     choose_alpha: one more row per noise, its alpha chosen on one half of the instructions and its win rate taken
         on the other.
     published: tables of published.csv whose numbers stand beside ours.
+    needs: what the runs must have for the table to be worth showing unasked, as in the report.
     by_name: somebody asked for these metrics: one that no run has is a mistake.
     """
 
@@ -41,6 +43,7 @@ class Layout:
     choose_alpha: bool = False
     published: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    needs: Need = FINISHED_RUNS
     by_name: bool = False
 
     @property

@@ -7,27 +7,28 @@ from pathlib import Path
 from analysis.study.comparable import BASELINE
 from analysis.study.metrics import WIN_RATE
 from analysis.suggest import hint, is_pattern, listed
-from analysis.tables.layout import Layout
+from analysis.tables.layout import TableLayout
+from analysis.tables.needs import COMPARED, SEVERAL_NOISES, compared_with, metrics_like
 
 _DIVERSITY = ("text/repetition_2_paper", "text/log_diversity_paper", "text/log_diversity", "text/measured")
 _LENGTHS = ("shorter", "similar", "longer")
 _UNREAD = "rows and columns are this project's: the paper's own figures for this table could not be re-read"
 
 _LAYOUTS = (
-    Layout(
+    TableLayout(
         "ablation",
         "Noise and alpha",
         optional=("judge/accuracy", "heldout/loss"),
         differences=(WIN_RATE, "heldout/loss"),
     ),
-    Layout(
+    TableLayout(
         "symnoise_table1",
         "SymNoise Table 1: win rate by training set",
         spread="dataset",
         choose_alpha=True,
         published=("symnoise_table1",),
     ),
-    Layout(
+    TableLayout(
         "symnoise_table2",
         "SymNoise Table 2: models",
         rows=("model", "noise", "alpha"),
@@ -35,7 +36,7 @@ _LAYOUTS = (
         choose_alpha=True,
         notes=(_UNREAD,),
     ),
-    Layout(
+    TableLayout(
         "symnoise_table3",
         "SymNoise Table 3: distribution of the noise",
         rows=("noise", "noise.distribution", "noise.pair", "alpha"),
@@ -43,7 +44,7 @@ _LAYOUTS = (
         published=("neftune_table6",),
         notes=("the paper's own figures could not be re-read; those beside ours are NEFTune Table 6's",),
     ),
-    Layout(
+    TableLayout(
         "symnoise_table4",
         "SymNoise Table 4: repetition and diversity",
         spread="dataset",
@@ -51,21 +52,21 @@ _LAYOUTS = (
         differences=(),
         notes=(_UNREAD,),
     ),
-    Layout(
+    TableLayout(
         "symnoise_fig1",
         "SymNoise Figure 1: win rate by training set, with and without noise",
         rows=("dataset", "noise", "alpha"),
         choose_alpha=True,
         published=("symnoise_table1",),
     ),
-    Layout(
+    TableLayout(
         "neftune_table2",
         "NEFTune Table 2: model sizes",
         rows=("model", "noise", "alpha"),
         choose_alpha=True,
         published=("neftune_table2",),
     ),
-    Layout(
+    TableLayout(
         "neftune_fig2",
         "NEFTune Figure 2: models by training sets",
         rows=("model", "noise", "alpha"),
@@ -73,7 +74,7 @@ _LAYOUTS = (
         choose_alpha=True,
         published=("neftune_fig2",),
     ),
-    Layout(
+    TableLayout(
         "neftune_table4",
         "NEFTune Table 4: repetition and diversity",
         rows=("dataset", "noise", "alpha"),
@@ -82,41 +83,41 @@ _LAYOUTS = (
         choose_alpha=True,
         published=("neftune_table4",),
     ),
-    Layout(
+    TableLayout(
         "neftune_table6",
         "NEFTune Table 6: uniform and Gaussian noise",
         spread="dataset",
         published=("neftune_table6",),
     ),
-    Layout(
+    TableLayout(
         "neftune_table11",
         "NEFTune Table 11: judges",
         rows=("judge", "noise", "alpha"),
         spread="dataset",
         notes=(_UNREAD,),
     ),
-    Layout(
+    TableLayout(
         "neftune_table12",
         "NEFTune Table 12: adversarial training",
         choose_alpha=True,
         published=("neftune_table12",),
         notes=("the paper's data set and judge for this table could not be re-read",),
     ),
-    Layout(
+    TableLayout(
         "qlora",
         "NEFTune with QLoRA",
         rows=("model", "noise", "alpha"),
         spread="dataset",
         published=("qlora",),
     ),
-    Layout(
+    TableLayout(
         "epochs",
         "Epochs",
         rows=("noise", "alpha", "train.epochs"),
         choose_alpha=False,
         published=("epochs",),
     ),
-    Layout(
+    TableLayout(
         "open_llm",
         "OpenLLM tasks",
         metrics=("lm_eval/arc", "lm_eval/hellaswag", "lm_eval/mmlu", "lm_eval/truthfulqa"),
@@ -124,7 +125,7 @@ _LAYOUTS = (
         choose_alpha=True,
         published=("open_llm",),
     ),
-    Layout(
+    TableLayout(
         "symnoise_gain",
         "SymNoise over NEFTune: points and percent",
         choose_alpha=True,
@@ -133,7 +134,7 @@ _LAYOUTS = (
         detectable=True,
         notes=("the improvement of 6.7% in SymNoise's abstract is relative: 64.69 to 69.04, +4.35 points",),
     ),
-    Layout(
+    TableLayout(
         "length_bias",
         "Win rate by length of the answer",
         metrics=(WIN_RATE, *(f"length/{what}_{each}" for each in _LENGTHS for what in ("share", "win_rate"))),
@@ -142,23 +143,24 @@ _LAYOUTS = (
             "shorter, similar, longer: characters under 0.8, up to 1.25, or over 1.25 times those of the reference",
         ),
     ),
-    Layout(
+    TableLayout(
         "accuracy",
         "Accuracy by split and level, where a checker marks the answers",
         metrics=("judge/accuracy",),
         optional=("judge/accuracy/*",),
         differences=("judge/accuracy/heldout", "judge/accuracy/unseen"),
     ),
-    Layout("leaderboard", "AlpacaEval leaderboard", rows=("model", "noise", "alpha"), published=("leaderboard",)),
-    Layout("alpha_grid", "Alpha", spread="dataset", choose_alpha=True, published=("neftune_table6",)),
-    Layout(
+    TableLayout("leaderboard", "AlpacaEval leaderboard", rows=("model", "noise", "alpha"), published=("leaderboard",)),
+    TableLayout("alpha_grid", "Alpha", spread="dataset", choose_alpha=True, published=("neftune_table6",)),
+    TableLayout(
         "noise_types",
         "Noise types: distribution, scale and pairing",
         rows=("noise", "noise.distribution", "noise.scale", "noise.pair", "alpha"),
         optional=("noise/norm", "noise/ratio", "heldout/loss"),
         differences=(WIN_RATE, "heldout/loss"),
+        needs=SEVERAL_NOISES,
     ),
-    Layout(
+    TableLayout(
         "compute_matched",
         "Compute-matched: difference to two independent draws",
         rows=("noise", "noise.pair", "alpha"),
@@ -166,8 +168,9 @@ _LAYOUTS = (
         optional=("train/documents", "train/rows", "train/tokens", "train/flops", "heldout/loss"),
         differences=(WIN_RATE, "heldout/loss"),
         baseline="bernoulli_x2",
+        needs=compared_with("bernoulli_x2"),
     ),
-    Layout(
+    TableLayout(
         "overhead",
         "Overhead and stability",
         metrics=("train/seconds", "stability/grad_norm_max"),
@@ -180,7 +183,7 @@ _LAYOUTS = (
         endings=True,
         notes=("times compare only within one machine",),
     ),
-    Layout(
+    TableLayout(
         "probes",
         "Probes: smoothness without noise",
         metrics=("heldout/loss",),
@@ -190,8 +193,9 @@ _LAYOUTS = (
         ),
         differences=("probe/slope/rademacher/5", "probe/curvature/rademacher/5", "probe/top_eigenvalue"),
         notes=("slope is |l(X+e) - l(X-e)| / 2|e|, curvature (l(X+e) + l(X-e) - 2 l(X)) / |e|^2, at |e| = 5",),
+        needs=metrics_like("probe/*"),
     ),
-    Layout(
+    TableLayout(
         "probe_radii",
         "Probes: curvature by radius",
         metrics=("heldout/loss",),
@@ -199,7 +203,7 @@ _LAYOUTS = (
         differences=(),
         notes=("a curvature times |e|^2 that is not well above rounding says nothing",),
     ),
-    Layout(
+    TableLayout(
         "overfitting",
         "Probes: training, held-out and unseen examples without noise",
         metrics=("heldout/loss",),
@@ -211,19 +215,20 @@ _LAYOUTS = (
         ),
         differences=("probe/train/loss", "probe/heldout/loss", "probe/gap"),
     ),
-    Layout(
+    TableLayout(
         "differences",
         "Differences to no noise: absolute and relative",
         relative=(WIN_RATE,),
         detectable=True,
         bootstrap=True,
         notes=("bootstrap: seeds and instructions resampled; too narrow with few seeds, see docs/analysis.md",),
+        needs=COMPARED,
     ),
 )
 LAYOUTS = {layout.name: layout for layout in _LAYOUTS}
 
 
-def layout_named(name: str) -> Layout:
+def layout_named(name: str) -> TableLayout:
     """The table of that name.
 
     Raises:
@@ -243,7 +248,7 @@ def custom_layout(
     metrics: str | None,
     differences: str | None = None,
     baseline: str | None = None,
-) -> Layout:
+) -> TableLayout:
     """A table by names: comma-separated settings, a setting to spread over columns, metrics or patterns of them.
 
     differences: metrics compared with noise=`baseline`; by default the win rate, where it is shown.
@@ -263,7 +268,7 @@ def custom_layout(
         raise ValueError(f"--differences, --baseline: compare noises, but noise is not among --rows {','.join(shown)}")
     if columns and len(listed(columns)) != 1:
         raise ValueError(f"--columns {columns}: one setting, whose values get a group of columns each")
-    return Layout(
+    return TableLayout(
         "custom",
         "Custom table",
         rows=shown,

@@ -12,8 +12,8 @@ from analysis.render.table import Column, Value
 from analysis.stats import Estimate
 from analysis.study.measures import Measures
 from analysis.study.metrics import CONTROLLED, metric, unit_of_difference
-from analysis.study.rows import BEST, CHOSEN, MEAN, Row
-from analysis.tables.layout import Layout
+from analysis.study.rows import BEST, CHOSEN, MEAN, TableRow
+from analysis.tables.layout import TableLayout
 
 # The header of the counts beside a difference.
 PAIRS = "pairs"
@@ -21,7 +21,7 @@ PAIRS = "pairs"
 _MOST_NAMED = 6
 
 
-def relative_note(layout: Layout, columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
+def relative_note(layout: TableLayout, columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
     """What the brackets of a relative change are, where there is one."""
     if not layout.relative or not any("change to" in column.header for column, _ in columns):
         return ""
@@ -30,7 +30,7 @@ def relative_note(layout: Layout, columns: Iterable[tuple[Column, Sequence[Value
     )
 
 
-def unrecorded_note(layout: Layout) -> str:
+def unrecorded_note(layout: TableLayout) -> str:
     """That no run of the table has any of its optional metrics, where it has some."""
     return f"these runs have recorded none of {', '.join(layout.optional)}" if layout.optional else ""
 
@@ -52,7 +52,7 @@ def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
     return f"± half of a 95% t interval over seeds, for win rates over seeds and {items} instructions{single}"
 
 
-def unjudged_note(measures: Measures, rows: Iterable[Row]) -> str:
+def unjudged_note(measures: Measures, rows: Iterable[TableRow]) -> str:
     """That intervals and differences count fewer instructions than the means, where a verdict is missing."""
     missing = max((measures.unjudged(cell.run_ids) for row in rows for cell in row.cells.values()), default=0)
     if not missing:
@@ -115,7 +115,7 @@ def pairing_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
     )
 
 
-def uncompared_note(layout: Layout, lone: Sequence[tuple[Row, str]], is_all: bool) -> str:
+def uncompared_note(layout: TableLayout, lone: Sequence[tuple[TableRow, str]], is_all: bool) -> str:
     """Why rows have no difference."""
     if not lone:
         return ""
@@ -125,11 +125,11 @@ def uncompared_note(layout: Layout, lone: Sequence[tuple[Row, str]], is_all: boo
     return f"{named} compared with {layout.baseline}: no finished runs of it with the same settings and seeds"
 
 
-def _called(row: Row, group: str) -> str:
+def _called(row: TableRow, group: str) -> str:
     return " ".join(label for label in (*row.labels.values(), group) if label != "")
 
 
-def mean_note(rows: Sequence[Row], names: Sequence[str]) -> str:
+def mean_note(rows: Sequence[TableRow], names: Sequence[str]) -> str:
     """What the mean over groups is over, where we have one."""
     if not any(MEAN in row.cells for row in rows):
         return ""
@@ -144,7 +144,7 @@ def comparisons(compared: Mapping[tuple[str, str], Sequence[Value]]) -> int:
     return sum(not np.isnan(stats.p_value(value)) for value in values)
 
 
-def choice_note(rows: Sequence[Row]) -> str:
+def choice_note(rows: Sequence[TableRow]) -> str:
     """The alphas that were chosen, and what choosing them on the reported instructions does."""
     said = []
     for row in rows:
@@ -163,7 +163,7 @@ def choice_note(rows: Sequence[Row]) -> str:
     )
 
 
-def _without_choice(rows: Sequence[Row]) -> str:
+def _without_choice(rows: Sequence[TableRow]) -> str:
     """Noises whose alphas could not be chosen among, with the reason."""
     lost = []
     for row in (row for row in rows if row.labels.get("alpha") == CHOSEN):
@@ -184,7 +184,7 @@ def uncontrolled_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
     return f"{header}: needs judge.difficulty and judge.gamed, files of AlpacaEval"
 
 
-def published_note(layout: Layout, published: pd.DataFrame) -> str:
+def published_note(layout: TableLayout, published: pd.DataFrame) -> str:
     """Where the published numbers come from; judge and model, because they are seldom ours."""
     said = []
     for record in published.to_dict("records"):

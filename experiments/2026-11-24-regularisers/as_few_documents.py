@@ -7,56 +7,56 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
+import pandas as pd
 
+from analysis import load_runs
+from analysis.render.formats import pipe_table
 from analysis.stats import holm, mean_over_seeds, p_value
-from harness.record import read_json, write_text
+from analysis.study.baseline import paired
+from harness.record import write_text
 
-HERE = Path(__file__).parent
-LOSS, DOCUMENTS = "heldout/loss", "train/documents"
 METHODS = ["r3f", "neftune_x2", "rdrop", "symnoise", "sam", "freelb", "vat", "smart"]
-# Rows that a method forwards for a document -> documents in its steps of 12 rows: the batch of the plain runs.
-FEWER = {2: 6, 3: 4}
 THREE_ROWS = ("freelb", "vat", "smart")
+HEADS = ["method", "documents", "of plain", "held-out loss (nats)", "of plain", "difference", "seeds", "p (Holm)"]
 
 
 def main() -> None:
     """Read, pair, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="output folder of the study")
-    found = by_setting(parser.parse_args().runs)
+    runs = of_study(parser.parse_args().runs)
     rows, estimates = [], []
     for method in METHODS:
-        ours, plain = found[method, 12], found["none", FEWER[3 if method in THREE_ROWS else 2]]
-        seeds = sorted(ours.keys() & plain.keys())
-        estimate = mean_over_seeds(np.array([ours[seed][LOSS] - plain[seed][LOSS] for seed in seeds]))
-        estimates.append(estimate)
-        rows.append(
-            [method, *(f"{np.mean([run[DOCUMENTS] for run in runs.values()]):.0f}" for runs in (ours, plain))]
-            + [f"{np.mean([run[LOSS] for run in runs.values()]):.3f}" for runs in (ours, plain)]
-            + [f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]", str(len(seeds))]
-        )
+        # Plain training with as many documents a step as a method with two or three rows a document has in 12 rows.
+        plain = {"noise": "none", "batch": 4 if method in THREE_ROWS else 6}
+        losses = paired(runs, "heldout/loss", ours := {"noise": method, "batch": 12}, plain)
+        estimates.append(estimate := mean_over_seeds(losses[0] - losses[1]))
+        means = [f"{mean(runs, each, key):{form}}" for key, form in MEANS for each in (ours, plain)]
+        interval = f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+        rows.append([method, *means, interval, str(estimate.runs)])
     corrected = holm(np.array([p_value(estimate) for estimate in estimates]))
-    lines = [[*row, f"{p:.3f}"] for row, p in zip(rows, corrected, strict=True)]
-    header = ["method", "documents", "of plain", "held-out loss (nats)", "of plain", "difference", "seeds", "p (Holm)"]
-    table = ["| " + " | ".join(line) + " |" for line in (header, ["---", *["---:"] * 7], *lines)]
-    write_text(HERE / "as-few-documents.md", "\n".join(table) + "\n")
+    table = pipe_table(HEADS, [[*row, f"{p:.3f}"] for row, p in zip(rows, corrected, strict=True)])
+    write_text(Path(__file__).with_name("as-few-documents.md"), table + "\n")
 
 
-def by_setting(folder: Path) -> dict[tuple[str, int], dict[int, dict[str, Any]]]:
-    """(noise, documents or rows a step) -> seed -> summary, of the runs of study.yaml."""
-    found: dict[tuple[str, int], dict[int, dict[str, Any]]] = {}
-    for summary in sorted(folder.glob("*/summary.json")):
-        config = yaml.safe_load((summary.parent / "config.yaml").read_text("utf-8"))
-        data, train, noise = config["dataset"], config["train"], config["noise"]["name"]
-        recipe = (data["name"], data["size"], data["prompt"], train["lr"]) == ("builtin", 400, "none", 1e-3)
-        of_study = train["budget"] == "equal_forward_rows" or (noise == "none" and train["max_steps"] == 136)
-        if recipe and of_study and config["alpha"] in (0.0, 5.0):
-            found.setdefault((noise, train["batch_size"]), {})[config["seed"]] = read_json(summary)["final"]
-    return found
+MEANS = (("train/documents", ".0f"), ("heldout/loss", ".3f"))
+
+
+def mean(runs: pd.DataFrame, settings: dict[str, object], key: str) -> float:
+    """Over the runs of these settings."""
+    return float(runs[(runs["noise"] == settings["noise"]) & (runs["batch"] == settings["batch"])][key].mean())
+
+
+def of_study(folder: Path) -> pd.DataFrame:
+    """The runs of study.yaml, with the documents or rows of a step as `batch`."""
+    recipe = {"dataset.name": "builtin", "dataset.size": 400, "dataset.prompt": "none", "train.lr": 1e-3}
+    found = load_runs(folder, where={**recipe, "alpha": [0, 5]})
+    configs = found.configs.loc[found.runs["run_id"]]
+    runs = found.runs.assign(batch=configs["train.batch_size"].to_numpy())
+    is_plain = (configs["noise.name"] == "none") & (configs["train.max_steps"] == 136)
+    return runs[((configs["train.budget"] == "equal_forward_rows") | is_plain).to_numpy()]
 
 
 if __name__ == "__main__":

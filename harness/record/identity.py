@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from harness.config import Config
+from harness.config.noise import LAYOUT_OF_LENGTH as LAYOUT_OF_LENGTH  # analysis reads it here
 from harness.config.paths import canonical_json, path_fingerprint
 
 # The sections that decide what the trained model is, what it answers, and how the answers are judged.
@@ -19,7 +20,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
 # Where it is computed; sums differ in their last digits.
 _PLACES = {"devices", "nodes", "sharding", "cpu_offload"}
 # Keys that change how a result is obtained or kept, but not the result.
-_NO_RESULT = {
+NO_RESULT = {
     "train": {
         *("name", "log_every", "heldout_every", "checkpoint_every", "keep_checkpoints", "keep_model"),
         *_PLACES,
@@ -51,7 +52,7 @@ def stage_fingerprint(config: Config, stage: str) -> str:
     """SHA-256 of the settings that a stage's output depends on (hex)."""
     plain = config.model_dump(mode="json")
     kept = {name: plain[name] for name in _SECTIONS[stage]}
-    for section, keys in _NO_RESULT.items():
+    for section, keys in NO_RESULT.items():
         if section in kept:
             kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
     if config.train.several and config.train.loss == "micro_batch_mean":

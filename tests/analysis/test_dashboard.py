@@ -32,7 +32,7 @@ def sweep(tmp_path: Path) -> Path:
 
 
 def section_of(sweep: Path) -> dict[str, Any]:
-    from analysis.commands.dashboard import specification, workspace
+    from analysis.commands.workspace import specification, workspace
 
     return json.loads(specification(workspace("team/study", load_runs(sweep))))["section"]
 
@@ -71,7 +71,7 @@ def test_what_is_saved_loads_as_it_was(sweep: Path) -> None:
     """Through the library's own model of a view, as W&B's app and its client read it."""
     from wandb_workspaces.workspaces.interface import Workspace
 
-    from analysis.commands.dashboard import workspace
+    from analysis.commands.workspace import workspace
 
     ours = workspace("team/study", load_runs(sweep))
     view = ours._to_model()

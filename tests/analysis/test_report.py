@@ -22,7 +22,7 @@ from support.run_folders import config_of, write_run
 
 from analysis import load_runs
 from analysis.__main__ import main
-from analysis.render.visible import visible
+from analysis.render.escape import escape_controls
 from analysis.report.answers import pack_answers
 from analysis.report.page import report_page
 from analysis.report.runlist import ordered
@@ -270,7 +270,7 @@ def test_two_evaluation_sets_are_a_caution(tmp_path: Path) -> None:
 
 
 def test_text_is_made_visible_and_json_cannot_end_its_element() -> None:
-    assert visible("a\u202eb\u0007") == "a⟨RLO⟩b⟨U+0007⟩"
+    assert escape_controls("a\u202eb\u0007") == "a⟨RLO⟩b⟨U+0007⟩"
     assert "<" not in embedded_json({"a": "</script><!--"})
     assert json.loads(embedded_json({"a": "</script>&\u2028"})) == {"a": "</script>&\u2028"}
 

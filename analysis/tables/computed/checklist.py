@@ -13,7 +13,7 @@ from analysis.study.comparable import BASELINE
 from analysis.study.metrics import WIN_RATE, metric
 from analysis.study.published import of_tables, published
 from analysis.tables.build import build
-from analysis.tables.layout import Layout
+from analysis.tables.layout import TableLayout
 from analysis.tables.layouts import LAYOUTS
 
 _HEADS = (
@@ -70,7 +70,7 @@ def _pairs(table: Table) -> Iterator[Pair]:
                 yield Pair(f"{column.group}:{column.header}", named, known, value.value)
 
 
-def _cells(layout: Layout, pairs: list[Pair]) -> list[Value]:
+def _cells(layout: TableLayout, pairs: list[Pair]) -> list[Value]:
     """A published number counts once, however many tables of ours it stands beside."""
     found = [pair for pair in pairs if pair.ours is not None]
     run = {(pair.column, *(v for k, v in pair.labels.items() if k != "alpha"), pair.theirs) for pair in found}
@@ -82,7 +82,7 @@ def _cells(layout: Layout, pairs: list[Pair]) -> list[Value]:
     return [float(len(of_tables((layout.name,)))), float(len(run)), said, distance]
 
 
-def _agreements(layout: Layout, pairs: list[Pair]) -> Iterator[bool]:
+def _agreements(layout: TableLayout, pairs: list[Pair]) -> Iterator[bool]:
     """For each noise with a baseline in the paper and here: both effects have one sign; no effect has none."""
     for pair in pairs:
         if pair.labels.get("noise") in (BASELINE, None):

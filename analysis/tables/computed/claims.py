@@ -11,11 +11,12 @@ from analysis import stats
 from analysis.render.table import Column, Table, Value
 from analysis.sources.runs import Runs
 from analysis.stats import Estimate
+from analysis.study.baseline import by_seed
 from analysis.study.comparable import plain_name
 from analysis.study.measures import Measures
 from analysis.study.metrics import LENGTH, WIN_RATE, metric, unit_of_difference
-from analysis.study.rows import Row
-from analysis.tables.computed.alpha_and_length import per_study
+from analysis.study.rows import TableRow
+from analysis.tables.computed.per_study import per_study
 
 _LEAST, _MOST = 5, 15  # the alphas that the papers report
 AGREE, CONTRADICT, OPEN, NOT_RUN = "agrees", "contradicts", "not shown", "not run"
@@ -87,7 +88,7 @@ def claims(runs: Runs) -> list[Table]:
     return per_study(runs, Table("claims", "The papers' claims and these runs", ["claim"], heads, [], notes), _rows)
 
 
-def _rows(measures: Measures, rows: list[Row]) -> Iterator[tuple[list[str], list[Value]]]:
+def _rows(measures: Measures, rows: list[TableRow]) -> Iterator[tuple[list[str], list[Value]]]:
     tests = [test for claim in CLAIMS for test in _tests(measures, rows, claim)]
     tested = stats.with_shared_scatter([test.found for test in tests])
     p_values = stats.holm(np.array([stats.p_value(found) for found in tested]))
@@ -107,20 +108,20 @@ def _status(test: _Test, p: float) -> str:
     return AGREE if test.found.mean * test.claim.sign > 0 else CONTRADICT
 
 
-def _tests(measures: Measures, rows: list[Row], claim: Claim) -> Iterator[_Test]:
+def _tests(measures: Measures, rows: list[TableRow], claim: Claim) -> Iterator[_Test]:
     """The claim at each alpha of the papers that both noises have; no noise stands beside all of them."""
-    for ours in (row for row in rows if _is(row, claim.noise)):
-        for base in (row for row in rows if _is(row, claim.base)):
-            alpha = ours.labels["alpha"]
-            seeds = [seed for seed in ours.cell("").by_seed if seed in base.cell("").by_seed]
-            if base.labels["alpha"] not in ("", alpha) or not seeds or not _LEAST <= float(alpha) <= _MOST:
+    for treatment in (row for row in rows if _is(row, claim.noise)):
+        for control in (row for row in rows if _is(row, claim.base)):
+            alpha = treatment.labels["alpha"]
+            both = by_seed(treatment.cell(""), control.cell(""))
+            if control.labels["alpha"] not in ("", alpha) or not both or not _LEAST <= float(alpha) <= _MOST:
                 continue
-            pairs = [[row.cell("").by_seed[seed] for seed in seeds] for row in (ours, base)]
-            found = measures.difference(claim.metric, pairs[0], pairs[1])
+            found = measures.difference(claim.metric, *both)
             if isinstance(found, Estimate) and not np.isnan(found.mean):
-                yield _Test(claim, claim.text(ours.labels["noise"], base.labels["noise"]), alpha, found)
+                text = claim.text(treatment.labels["noise"], control.labels["noise"])
+                yield _Test(claim, text, alpha, found)
 
 
-def _is(row: Row, noise: str) -> bool:
+def _is(row: TableRow, noise: str) -> bool:
     """The noise itself, or the one variant of it that these runs have: "neftune (length=true)"."""
     return plain_name(row.labels["noise"]) == noise

@@ -1,4 +1,4 @@
-"""Tables that are computed and not laid out, by name."""
+"""Computed tables by name."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from dataclasses import dataclass
 
 from analysis.render.table import Table
 from analysis.sources.runs import Runs
-from analysis.tables.computed.alpha_and_length import flatness, length_gain
+from analysis.tables.computed.alpha_flatness import flatness
 from analysis.tables.computed.checklist import checklist
 from analysis.tables.computed.claims import claims
+from analysis.tables.computed.length_gain import length_gain
+from analysis.tables.needs import COMPARED, FINISHED_RUNS, SEVERAL_SETTINGS, Need
 
 
 @dataclass(frozen=True)
 class ComputedTable:
-    """A table by its title, and what makes it."""
+    """A table by its title, what makes it, and what it needs."""
 
     title: str
     make: Callable[[Runs], list[Table]]
+    needs: Need = FINISHED_RUNS
 
 
 COMPUTED = {
-    "claims": ComputedTable("The papers' claims and these runs", claims),
+    "claims": ComputedTable("The papers' claims and these runs", claims, SEVERAL_SETTINGS),
     "checklist": ComputedTable("The papers' numbers and these runs", checklist),
-    "flatness": ComputedTable("How flat is it in alpha?", flatness),
-    "length_gain": ComputedTable("How much of the gain is length?", length_gain),
+    "flatness": ComputedTable("How flat is it in alpha?", flatness, SEVERAL_SETTINGS),
+    "length_gain": ComputedTable("How much of the gain is length?", length_gain, COMPARED),
 }

@@ -15,7 +15,7 @@ _CONTROL = re.compile("[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]")
 _ELLIPSIS = "…"
 
 
-def visible(value: object) -> str:
+def escape_controls(value: object) -> str:
     """Direction marks and control characters as ⟨RLO⟩, ⟨U+0007⟩; everything else unchanged."""
     text = str(value).translate(_NAMES)
     return _CONTROL.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
@@ -23,5 +23,5 @@ def visible(value: object) -> str:
 
 def lines_of(name: str, width: int, most: int = 2) -> str:
     """A name for a figure: visible, in lines of `width` characters, what has no room in `most` of them cut."""
-    plain = " ".join(visible(name).split())
+    plain = " ".join(escape_controls(name).split())
     return textwrap.fill(plain, width, max_lines=most, placeholder=_ELLIPSIS, break_on_hyphens=False)

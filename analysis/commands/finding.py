@@ -1,0 +1,23 @@
+"""`python -m analysis finding`: what the runs show of each noise, a sentence each."""
+
+from __future__ import annotations
+
+import argparse
+
+from analysis.commands.options import add_output, add_sources, selection
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    add_sources(command)
+    add_output(command)
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """A line for each noise."""
+    from analysis.sources.runs import load_runs
+    from analysis.study.finding import findings, without_baseline
+
+    runs = load_runs(arguments.source, **selection(arguments))
+    if without_baseline(runs):
+        return "nothing to compare with: no finished run has noise=none\n"
+    return "".join(f"{finding}\n" for finding in findings(runs)) or "nothing to compare: no noise with a baseline\n"

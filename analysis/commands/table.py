@@ -1,0 +1,61 @@
+"""`python -m analysis table`: a table by name, or one of settings and metrics by name."""
+
+from __future__ import annotations
+
+import argparse
+
+from analysis.commands.options import add_format, add_sources, selection
+
+_CUSTOM = ("rows", "columns", "metrics", "differences", "baseline")
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", nargs="?", default="ablation", metavar="NAME", help="a table, or list for all names")
+    add_sources(command)
+    custom = command.add_argument_group(
+        "the table custom", "comma-separated names: settings (noise, train.lr), metrics"
+    )
+    custom.add_argument("--rows", metavar="SETTINGS")
+    custom.add_argument("--columns", metavar="SETTING", help="a group of columns for each of its values")
+    custom.add_argument("--metrics", metavar="METRICS", help="names, or patterns like probe/*")
+    custom.add_argument("--differences", metavar="METRICS", help="those to compare with the baseline (the win rate)")
+    custom.add_argument("--baseline", metavar="NOISE", help="what they are compared with (default: none)")
+    add_format(command)
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """The table in the format that was asked for."""
+    from analysis.render.formats import render
+    from analysis.sources.runs import load_runs
+    from analysis.tables.build import build
+    from analysis.tables.computed.registry import COMPUTED
+    from analysis.tables.layouts import custom_layout, layout_named
+
+    if arguments.name == "list":
+        return _names()
+    given = [getattr(arguments, name) for name in _CUSTOM]
+    if arguments.name != "custom" and any(given):
+        flags = ", ".join(f"--{name}" for name in _CUSTOM)
+        raise ValueError(f"{flags}: only for the table custom, not {arguments.name}")
+    if arguments.name in COMPUTED:
+        return render(
+            COMPUTED[arguments.name].make(load_runs(arguments.source, **selection(arguments))), arguments.format
+        )
+    layout = custom_layout(*given) if arguments.name == "custom" else layout_named(arguments.name)
+    runs = load_runs(arguments.source, **selection(arguments))
+    noises = sorted(runs.runs["noise"].dropna().unique())
+    if arguments.baseline not in (None, *noises):
+        raise ValueError(
+            f"--baseline {arguments.baseline}: no finished run of that noise; there are {', '.join(noises)}"
+        )
+    return render(build(runs, layout), arguments.format)
+
+
+def _names() -> str:
+    from analysis.tables.computed.registry import COMPUTED
+    from analysis.tables.layouts import LAYOUTS
+
+    titles = {name: layout.title for name, layout in LAYOUTS.items()}
+    titles |= {name: table.title for name, table in COMPUTED.items()}
+    titles["custom"] = "rows, columns and metrics by name: --rows, --columns, --metrics"
+    return "".join(f"{name:<18}{title}\n" for name, title in titles.items())
