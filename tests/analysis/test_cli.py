@@ -268,7 +268,7 @@ def test_watching_ends_with_the_last_run(runs: Path, monkeypatch: pytest.MonkeyP
         if len(waits) == 1:
             lock.__exit__(None, None, None)
 
-    monkeypatch.setattr("analysis.__main__.time.sleep", wait)
+    monkeypatch.setattr("analysis.commands.status.time.sleep", wait)
     assert main(["status", "runs", "--watch"]) == 0
     assert waits == [10.0, 10.0]  # a second look: between two runs none is running
 
