@@ -9,7 +9,7 @@ STUDY := noise=none,symnoise,neftune alpha=1,5,10 'seed=range(3)'
 SOURCES := harness analysis tests benchmarks experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev sweep test test-slow check audit format tables figures report notebooks docs base-model alpaca-eval bench clean
+.PHONY: help run dev sweep test test-slow floors check audit format tables figures report notebooks docs base-model alpaca-eval bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,13 @@ test: $(DEV) ## the tests (no network)
 
 test-slow: $(DEV) ## the minutes-long tests and those on the real model
 	$(BIN)/python -m pytest -m slow
+
+floors: ## the tests with the oldest releases that pyproject.toml allows, in .venv-floors (torch of PyPI: 6 GB on Linux)
+	$(PYTHON) -m venv .venv-floors
+	$(PYTHON) tests/floors.py > .venv-floors/pins.txt
+	PIP_CONSTRAINT= .venv-floors/bin/python -m pip install --quiet --disable-pip-version-check -r .venv-floors/pins.txt
+	OMP_NUM_THREADS=1 .venv-floors/bin/python -m pytest -n auto tests/models tests/train tests/noise tests/generate \
+		tests/pipeline/test_torchrun.py tests/system
 
 check: $(DEV) audit ## lint, format check, types, floors of imports, known vulnerabilities
 	$(BIN)/ruff check $(SOURCES)

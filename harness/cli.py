@@ -52,6 +52,7 @@ def main() -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from harness.config import defaults
+    from harness.system.versions import check_versions
 
     # For every group that it looks at, Hydra copies its store of configs, our schema included: most of the time of
     # --help. Only `store` writes to it, so the copies may be the store itself.
@@ -59,6 +60,7 @@ def main() -> None:
     # Every key of the schema exists before the YAML files are laid over it, so any can be overridden.
     ConfigStore.instance().store(name="schema", node=defaults())
     try:
+        check_versions()
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
     except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
         if show_traceback:

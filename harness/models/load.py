@@ -52,8 +52,17 @@ def load_model(
         embedding: Any = model.get_input_embeddings()
         check_vocabulary(config, embedding.weight.shape[0])
     if config.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        checkpoint_layers(model)
     return model
+
+
+def checkpoint_layers(model: PreTrainedModel, reentrant: bool = False) -> None:
+    """Have each layer's activations recomputed in the backward pass, under the name that this transformers has for it.
+
+    Releases up to 5.17 know it as gradient_checkpointing_enable alone; later ones warn of that name.
+    """
+    enable: Any = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": reentrant})
 
 
 def load_trained(config: ModelConfig, seed: int, folder: Path, four_bits: LoRAConfig | None = None) -> Any:

@@ -5,7 +5,9 @@ B rows, H heads, T tokens of a row, E features of a head; N tokens of all rows, 
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import inspect
+import warnings
 from collections.abc import Callable
 from functools import cache, lru_cache
 from itertools import accumulate
@@ -24,22 +26,51 @@ _FIRST_CAPABILITY = (8, 0)  # of both flash kernels
 def choose_kernel(device: torch.device, dtype: torch.dtype, dropout: float = 0.0) -> Kernel:
     """The kernel for tensors of this kind; all of them compute the same function.
 
-    On a GPU, in this order: the flash-attn package (half precision), torch's varlen_attn (half precision, no dropout),
-    FlexAttention (any precision, no dropout). Otherwise, and on a CPU always, documents one by one.
+    On a GPU, in this order: the flash-attn package (half precision), torch's varlen_attn (half precision, no dropout,
+    torch 2.11 or later), FlexAttention (any precision, no dropout). Otherwise, and on a CPU always, documents one by
+    one. A flash-attn that is installed and does not load (built for another torch) counts as absent, with a warning.
     """
     if device.type != "cuda":
         return "per_document"
     flash = dtype in _HALF and torch.cuda.get_device_capability(device) >= _FIRST_CAPABILITY
-    if flash and _installed("flash_attn"):
+    if flash and flash_function() is not None:
         return "flash_attn"
     if dropout:
         return "per_document"
-    return "torch_varlen" if flash and _installed("torch.nn.attention.varlen") else "flex"
+    return "torch_varlen" if flash and torch_function() is not None else "flex"
 
 
 @cache
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+def flash_function() -> Callable[..., Any] | None:
+    """flash-attn's kernel for documents of any length; None where it is absent or does not load."""
+    try:
+        function: Callable[..., Any] = importlib.import_module("flash_attn").flash_attn_varlen_func
+    except ModuleNotFoundError as error:
+        if error.name == "flash_attn":
+            return None
+        problem: Exception = error
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        problem = error
+    else:
+        return function
+    reason = " ".join(str(problem).split())
+    warnings.warn(f"flash-attn is installed and does not load, so it is not used: {reason}", stacklevel=2)
+    return None
+
+
+@cache
+def torch_function() -> Callable[..., Any] | None:
+    """torch's kernel for documents of any length; None where it has no window and scale (torch before 2.11)."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn if {"scale", "window_size"} <= _parameters(varlen_attn) else None
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> set[str]:
+    return set(inspect.signature(function).parameters)
 
 
 def varlen_attention(
@@ -86,8 +117,8 @@ def _boundaries(lengths: Lengths, device: torch.device) -> Tensor:
 def _flash_attn(
     q_NHE: Tensor, k_NHE: Tensor, v_NHE: Tensor, lengths: Lengths, window: int | None, scale: float | None, drop: float
 ) -> Tensor:
-    from flash_attn import flash_attn_varlen_func
-
+    flash_attn_varlen_func = flash_function()
+    assert flash_attn_varlen_func is not None  # `choose_kernel` saw to it
     starts, longest = _boundaries(lengths, q_NHE.device), max(lengths)
     left = -1 if window is None else window - 1
     options: dict[str, Any] = {"causal": True, "window_size": (left, -1 if window is None else 0)}
@@ -100,18 +131,19 @@ def _flash_attn(
 def _torch_varlen(
     q_NHE: Tensor, k_NHE: Tensor, v_NHE: Tensor, lengths: Lengths, window: int | None, scale: float | None, drop: float
 ) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    assert not drop  # `choose_kernel` saw to it
+    varlen_attn = torch_function()
+    assert varlen_attn is not None  # `choose_kernel` saw to both
+    assert not drop
     starts, longest = _boundaries(lengths, q_NHE.device), max(lengths)
     left = -1 if window is None else window - 1
-    grouped = q_NHE.shape[1] != k_NHE.shape[1]
-    attended = varlen_attn(
-        *(q_NHE, k_NHE, v_NHE, starts, starts, longest, longest),
-        scale=scale,
-        window_size=(left, 0),  # nothing to the right: causal
-        enable_gqa=grouped,
-    )
+    # Nothing to the right: causal.
+    options: dict[str, Any] = {"scale": scale, "window_size": (left, 0)}
+    group = q_NHE.shape[1] // k_NHE.shape[1]
+    if "enable_gqa" in _parameters(varlen_attn):
+        options["enable_gqa"] = group > 1
+    elif group > 1:  # torch 2.11: as many heads of keys and values as of queries
+        k_NHE, v_NHE = (each.repeat_interleave(group, dim=1) for each in (k_NHE, v_NHE))
+    attended = varlen_attn(q_NHE, k_NHE, v_NHE, starts, starts, longest, longest, **options)
     assert isinstance(attended, Tensor)
     return attended
 

@@ -8,21 +8,26 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from harness.config import Config, TrainConfig
 from harness.context import Run, StageResult
 from harness.pipeline.plan import pending_stages
-from harness.pipeline.worker import MEETING, RANKS, RESULT, die_with_parent
+from harness.pipeline.worker import MEETING, PATIENCE, PROCESSES, RANKS, RESULT, die_with_parent
 from harness.record import RunFolder, read_json
-from harness.system.nodes import devices, node_rank, rendezvous
+from harness.system.nodes import cores, devices, lost_cores, node_rank, rendezvous
+from harness.system.signals import stoppable
 
 _POLL_SECONDS = 0.2
-# What torchrun gives its ranks after SIGTERM before it kills them, and what it is given itself.
+# What torchrun gives the ranks that a dead one has left before it kills them, where it can be told (torch 2.12;
+# before, 30 s), and what it is given itself. A rank that is asked to save has PATIENCE.
 _RANK_SECONDS, _TORCHRUN_SECONDS = 7, 12
 # What gloo and NCCL say on the ranks that another one has left.
 _LOST_PEER = re.compile(r"connection (closed|reset)|broken pipe|gloo/|NCCL|remote process", re.IGNORECASE)
@@ -32,17 +37,33 @@ class RankFailed(RuntimeError):
     """A process of the training ended in an error, or was killed."""
 
 
+@dataclass(frozen=True)
+class _Training:
+    """torchrun, and the folder in which the ranks that it started have left their process ids."""
+
+    torchrun: subprocess.Popen[bytes]
+    processes: Path
+
+    def ranks(self) -> list[int]:
+        return [int(path.name) for path in self.processes.iterdir()]
+
+
 def run(run: Run) -> StageResult:
     """Train on all devices of this node, with the other nodes if there are any.
 
     Raises:
         RankFailed: a rank failed; the message is that of the first, its traceback is in the log.
     """
-    with _torchrun(run.config.train, run.folder) as process:
-        status = _follow(process, run)
+    settings = run.config.train
+    run.folder.log(f"ranks: {devices(settings)} on this node, {threads_of_a_rank(settings)} threads each")
+    if lost := lost_cores():
+        run.folder.log(f"warning: {lost}")
+    with _torchrun(settings, run.folder) as training:
+        status = _follow(training.torchrun, run)
+        started = bool(training.ranks())
     result = run.folder / RANKS / RESULT
     if status or not result.exists():
-        _raise_first(run, status)
+        _raise_first(run, status, started)
     figures = StageResult(**read_json(result))
     run.folder.remove_tree(RANKS)
     return figures
@@ -56,60 +77,100 @@ def assist(config: Config, folder: RunFolder) -> dict[str, Any]:
     """
     if "train" not in pending_stages(config, folder):
         return {}
-    with _torchrun(config.train, folder) as process:
-        if process.wait():
-            raise RankFailed(f"node {node_rank()}: torchrun ended with {process.returncode}; see {folder / 'log.txt'}")
+    with stoppable(), _torchrun(config.train, folder) as training:
+        if status := training.torchrun.wait():
+            raise RankFailed(f"node {node_rank()}: torchrun ended with {status}; see {folder / 'log.txt'}")
     return {}
 
 
 def torchrun_options(settings: TrainConfig, meeting: Path, run_id: str) -> list[str]:
     """Processes and where they meet: in a folder on one node, so that nothing listens; a host and port for several."""
     here = str(devices(settings))
-    end = ["--shutdown-timeout", str(_RANK_SECONDS), "--max-restarts", "0"]
+    end = ["--max-restarts", "0"]
+    if "--shutdown-timeout" in known_options():
+        end = ["--shutdown-timeout", str(_RANK_SECONDS), *end]
     if settings.nodes == 1:
         file = str(meeting / "torchrun")
         meet = ["--rdzv-backend", "c10d", "--rdzv-conf", "store_type=file", "--rdzv-endpoint", file]
         return ["--nnodes", "1", "--nproc-per-node", here, "--rdzv-id", run_id, *meet, *end]
     host, port = rendezvous()
     meet = ["--node-rank", str(node_rank()), "--master-addr", host, "--master-port", str(port)]
-    return ["--nnodes", str(settings.nodes), "--nproc-per-node", here, *meet, *end]
+    wait = ["--rdzv-conf", f"timeout={int(PATIENCE.total_seconds())}"]  # for nodes that start later
+    return ["--nnodes", str(settings.nodes), "--nproc-per-node", here, *meet, *wait, *end]
+
+
+@cache
+def known_options() -> frozenset[str]:
+    """Options of the torchrun that is installed."""
+    from torch.distributed.run import get_args_parser
+
+    return frozenset(option for action in get_args_parser()._actions for option in action.option_strings)
 
 
 @contextmanager
-def _torchrun(settings: TrainConfig, folder: RunFolder) -> Iterator[subprocess.Popen[bytes]]:
+def _torchrun(settings: TrainConfig, folder: RunFolder) -> Iterator[_Training]:
     """torchrun in a session of its own, ended with this block and, by the kernel, with this process."""
     path = folder.path.resolve()
-    with _predecessor_gone(path) as lock:
+    with _predecessor_gone(path) as lock, tempfile.TemporaryDirectory(prefix="noise-harness-") as processes:
+        meeting = path / RANKS / f"meeting-{os.getpid()}"
         if node_rank() == 0:
             folder.remove_tree(RANKS)
-        meeting = path / RANKS / f"meeting-{os.getpid()}"
-        meeting.mkdir(parents=True, exist_ok=True)
+            meeting.mkdir(parents=True, exist_ok=True)
         options = torchrun_options(settings, meeting, path.name)
-        process = subprocess.Popen(
+        torchrun = subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", *options, "-m", "harness.pipeline.worker", path],
-            env=_environment(settings, meeting),
+            env=_environment(settings, meeting) | {PROCESSES: processes},
             start_new_session=True,
             pass_fds=[lock],
-            preexec_fn=lambda: die_with_parent(signal.SIGTERM),
+            preexec_fn=_before_torchrun,
         )
+        training = _Training(torchrun, Path(processes))
         try:
-            yield process
+            yield training
         finally:
-            _end(process)
+            _end(training)
+
+
+def _before_torchrun() -> None:
+    """SLURM's warnings (USR1, USR2) are for this process: torchrun and its ranks would die of them."""
+    die_with_parent(signal.SIGTERM)
+    for warning in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(warning, signal.SIG_IGN)
 
 
 @contextmanager
 def _predecessor_gone(path: Path) -> Iterator[int]:
     """Wait for the torchrun of a command that was killed: its ranks may still be saving. The lock's file descriptor.
 
-    torchrun inherits the lock and outlives its ranks, so it is free when all of them are gone.
+    torchrun inherits the lock and outlives its ranks, so it is free when all of them are gone. The folder is made here
+    where node 0 has not come to it yet.
     """
+    path.mkdir(parents=True, exist_ok=True)
     with open(path / f".{RANKS}-{node_rank()}.lock", "w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(training: _Training) -> None:
+    """Have the ranks save and leave, for as long as that takes them; a second signal to this process ends the wait.
+
+    A rank that hangs in a collective operation is ended by that operation's own limit, PATIENCE.
+    """
+    torchrun = training.torchrun
+    try:
+        if torchrun.poll() is None:
+            for rank in training.ranks():
+                with suppress(ProcessLookupError):
+                    os.kill(rank, signal.SIGTERM)
+            if training.ranks():
+                torchrun.wait(PATIENCE.total_seconds())
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        _end_torchrun(torchrun)
+
+
+def _end_torchrun(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
     try:
@@ -125,10 +186,15 @@ def _environment(settings: TrainConfig, meeting: Path) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in secret}
     if settings.nodes == 1:
         environment |= {MEETING: str(meeting / "ranks"), "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
-    environment.setdefault("OMP_NUM_THREADS", "1")
+    environment.setdefault("OMP_NUM_THREADS", str(threads_of_a_rank(settings)))
     package = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     return environment
+
+
+def threads_of_a_rank(settings: TrainConfig) -> int:
+    """The cores that this process may use, shared out: optimisers of offloaded shards and loading run on them."""
+    return max(1, cores() // devices(settings))
 
 
 def _follow(process: subprocess.Popen[bytes], run: Run) -> int:
@@ -148,13 +214,18 @@ def _follow(process: subprocess.Popen[bytes], run: Run) -> int:
         time.sleep(_POLL_SECONDS)
 
 
-def _raise_first(run: Run, status: int) -> None:
+def _raise_first(run: Run, status: int, started: bool) -> None:
     """Report the rank that failed first, not those that miss it; where all only miss one, it was killed."""
     reports = sorted((run.folder / RANKS).glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
     errors: list[dict[str, Any]] = [read_json(path) | {"rank": path.stem.removeprefix("error-")} for path in reports]
     for error in errors:
         run.folder.log(f"rank {error['rank']} failed\n{error['traceback']}")
     causes = [error for error in errors if not _LOST_PEER.search(error["message"])]
-    if not causes:
+    if causes:
+        raise RankFailed(f"rank {causes[0]['rank']}: {causes[0]['type']}: {causes[0]['message']}")
+    if started:
         raise RankFailed(f"a process of the training was killed (torchrun: {status}); out of memory?")
-    raise RankFailed(f"rank {causes[0]['rank']}: {causes[0]['type']}: {causes[0]['message']}")
+    raise RankFailed(
+        f"torchrun ended with status {status} before a process of the training started; "
+        "its own message stands on standard error"
+    )

@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 import traceback
 from dataclasses import asdict
 from datetime import timedelta
@@ -30,10 +31,14 @@ from harness.record.tracking import Tracker
 RANKS = "ranks"
 RESULT = "result.json"
 MEETING = "HARNESS_MEETING"  # environment: the file through which the ranks of one node meet
+PROCESSES = "HARNESS_PROCESSES"  # environment: the folder in which the ranks of one node leave their process ids
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-# Of one collective operation; the first waits while other processes still load the model.
-_PATIENCE = timedelta(minutes=30)
+# Of one collective operation; the first waits while other processes still load the model, one in the end while they
+# write their part of a checkpoint.
+PATIENCE = timedelta(minutes=30)
+# How long NFS may go on saying that a file of another node is not there.
+_NFS_SECONDS = 90
 
 
 class ReadOnlyFolder(RunFolder):
@@ -56,8 +61,9 @@ def main(path: Path) -> None:
     """Train as one rank of many; leave ranks/result.json, or ranks/error-RANK.json and exit status 1."""
     die_with_parent(signal.SIGKILL)
     rank = int(os.environ["RANK"])
+    Path(os.environ[PROCESSES], str(os.getpid())).touch()
     try:
-        config = parse(yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8")))
+        config = parse(yaml.safe_load(read_from_another_node(path / "config.yaml")))
         result = _train(config, path, rank)
         if rank == 0:
             write_json(path / RANKS / RESULT, asdict(result))
@@ -95,9 +101,22 @@ def _join(cuda: bool) -> None:
         "cpu:gloo,cuda:nccl" if cuda else "gloo",
         rank=int(os.environ["RANK"]),
         world_size=ranks,
-        timeout=_PATIENCE,
+        timeout=PATIENCE,
         store=distributed.FileStore(file, ranks) if file else None,  # type: ignore[attr-defined]
     )
+
+
+def read_from_another_node(path: Path, seconds: float = _NFS_SECONDS) -> str:
+    """The text of a file that node 0 has written; NFS may remember for a minute that it was missing."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            if time.monotonic() > deadline:
+                raise
+            os.scandir(path.parent).close()  # asks the server again
+            time.sleep(0.1)
 
 
 def die_with_parent(how: signal.Signals) -> None:

@@ -22,6 +22,22 @@ def devices(settings: TrainConfig) -> int:
     return max(1, torch.cuda.device_count())
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def lost_cores() -> str | None:
+    """A line where SLURM gave this task more cores than its process may use; None where it did not."""
+    asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if not asked.isdecimal() or int(asked) <= cores():
+        return None
+    return (
+        f"SLURM gave the task {asked} cores and this process may use {cores()}: srun of SLURM 22.05 to 23.02 forgets "
+        "--cpus-per-task; put 'export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK' first in hydra.launcher.setup"
+    )
+
+
 def rendezvous() -> tuple[str, int]:
     """Host and port at which the nodes meet.
 

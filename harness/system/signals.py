@@ -1,4 +1,8 @@
-"""SIGTERM (a scheduler's preemption) and Ctrl-C as an exit that unwinds: checkpoints and W&B are closed in order."""
+"""SIGTERM (a scheduler's preemption) and Ctrl-C as an exit that unwinds: checkpoints and W&B are closed in order.
+
+So is the warning that SLURM gives before its limit (USR1 or USR2), where a launcher waits for it: submitit queues the
+job again, which has SLURM kill it. Everything is closed first, and then the launcher is told.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,12 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+
+
+def _warnings() -> list[signal.Signals]:
+    """Those that somebody waits for."""
+    return [number for number in _WARNINGS if callable(signal.getsignal(number))]
 
 
 class Stop:
@@ -30,26 +40,35 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Inside, both signals raise at once, and once more at the end of the block if that was swallowed."""
+    """Inside, signals raise at once, and once more at the end of the block if that was swallowed.
+
+    After a warning the handler that was there before is called at the very end.
+    """
     stop = Stop()
 
     def handle(number: int, _frame: Any) -> None:
         stop.number = number
         stop.leave()
 
-    previous = {number: signal.signal(number, handle) for number in _SIGNALS}
+    previous = {number: signal.signal(number, handle) for number in (*_SIGNALS, *_warnings())}
     try:
         yield stop
         stop.check()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        if stop.number in _WARNINGS and callable(told := previous[signal.Signals(stop.number)]):
+            told(stop.number, None)
 
 
 class Termination:
-    """Whether SIGTERM has arrived."""
+    """Which signal has asked to leave after the step: SIGTERM or a warning; 0: none."""
 
-    requested = False
+    number = 0
+
+    @property
+    def requested(self) -> bool:
+        return self.number != 0
 
     def agreed(self, accelerator: Any) -> bool:
         """Whether any rank has been asked to leave, so that all of them save at the same step."""
@@ -60,13 +79,17 @@ class Termination:
         return bool(accelerator.reduce(torch.tensor(int(self.requested), device=accelerator.device)) > 0)
 
     def leave(self) -> NoReturn:
-        """Exit with the status of a process that SIGTERM ended; the pipeline closes the log and W&B on the way."""
+        """Leave as the signal does outside; the pipeline closes the log and W&B on the way."""
+        handler = signal.getsignal(self.number) if self.number else None
+        if self.number in _WARNINGS and callable(handler):
+            handler(self.number, None)
+        # On the ranks that were not asked themselves, too: the status of a process that SIGTERM ended.
         sys.exit(128 + signal.SIGTERM)
 
 
 @contextmanager
 def deferred_termination() -> Iterator[Termination]:
-    """Inside, the first SIGTERM only sets `requested`; a second one ends the process as outside.
+    """Inside, the first SIGTERM or warning only sets `number`; a second one ends the process as outside.
 
     Signals reach the main thread alone: elsewhere (a test, a notebook's thread) nothing is deferred.
     """
@@ -74,15 +97,17 @@ def deferred_termination() -> Iterator[Termination]:
     if threading.current_thread() is not threading.main_thread():
         yield termination
         return
-    previous = signal.getsignal(signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, *_warnings())}
 
     def request(number: int, frame: Any) -> None:
-        del number, frame
-        termination.requested = True
-        signal.signal(signal.SIGTERM, previous)
+        del frame
+        termination.number = number
+        signal.signal(number, previous[signal.Signals(number)])
 
-    signal.signal(signal.SIGTERM, request)
+    for number in previous:
+        signal.signal(number, request)
     try:
         yield termination
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

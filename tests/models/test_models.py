@@ -6,16 +6,18 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
+from support.tiny_models import tiny_model
 from transformers import AutoTokenizer
 
 from harness.config import ModelConfig
 from harness.config.paths import ASSETS, conf_dir
 from harness.models.checks import check_model, vocabulary_size
-from harness.models.load import load_model
+from harness.models.load import checkpoint_layers, load_model
 from harness.models.meta import meta_model
 from harness.models.save import save_model
 from harness.models.tokenizer import load_tokenizer
@@ -174,3 +176,20 @@ def test_gradient_checkpointing_and_dtype_reach_the_model(tmp_path):
     assert model.dtype == torch.bfloat16
     save_model(model, load_tokenizer(config), tmp_path / "saved")
     assert load_model(config, seed=1, weights=tmp_path / "saved").dtype == torch.bfloat16
+
+
+class BeforeTheNewName:
+    """The method of transformers 5.17.0, by its signature there."""
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs=None, every_n_layers=1, offload=False):
+        assert (every_n_layers, offload) == (1, False)
+        self.given = gradient_checkpointing_kwargs
+
+
+def test_layers_are_checkpointed_under_the_name_that_a_release_has():
+    old: Any = BeforeTheNewName()
+    checkpoint_layers(old)
+    assert old.given == {"use_reentrant": False}
+    model = tiny_model("llama")
+    checkpoint_layers(model)
+    assert all(layer.gradient_checkpointing for layer in model.model.layers)

@@ -10,6 +10,7 @@ from support.tiny_models import VOCABULARY, tiny_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from harness.models.load import checkpoint_layers
 from harness.noise import PRESETS, EmbeddingNoise, Noise
 
 SYMNOISE = Noise(**PRESETS["symnoise"])
@@ -109,7 +110,7 @@ def test_gradient_checkpointing_recomputes_the_same_noise() -> None:
     for checkpointing in (False, True):
         model = tiny_model("llama", torch.float64)
         if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
+            checkpoint_layers(model)
         with EmbeddingNoise(model, SYMNOISE, seed=0):
             model(**batch_of_two(), use_cache=False).loss.backward()
         results.append(gradients(model))
@@ -149,7 +150,7 @@ def test_adapted_embeddings_and_checkpointing(trained: dict[str, Any], reentrant
     peft = pytest.importorskip("peft")
     model: Any = tiny_model("llama")
     model.enable_input_require_grads()
-    model.activation_checkpointing_enable({"use_reentrant": reentrant})
+    checkpoint_layers(model, reentrant)
     settings = {"target_modules": ["q_proj"], **trained}
     model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=2, **settings)).train()
     batch = batch_of_two()

@@ -75,8 +75,9 @@ def test_slurm_gets_one_array_with_what_the_settings_ask_for(tmp_path):
     asked = {line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH --")}
     assert asked >= {
         "array=0-1%2", "partition=gpu", "gpus-per-node=8", "nodes=2", "ntasks-per-node=1", "cpus-per-task=8",
-        "job-name=harness", "time=720", "signal=USR2@120",
+        "job-name=harness", "time=720", "signal=USR2@300", "mem-per-gpu=64G",
     }  # fmt: skip
+    assert "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK" in text.split("srun ")[0]
     assert "submitit.core._submit" in text
     assert not done(tmp_path)
 

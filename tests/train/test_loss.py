@@ -14,6 +14,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from experiments.tiny_base.precision import bf16_supported
 from harness.data.batching import Batch, micro_batches
 from harness.models.attention import packed_attention
+from harness.models.load import checkpoint_layers
 from harness.train import loss as loss_module
 from harness.train.loss import LogitTransform, ResponseLoss, document_losses, response_loss
 
@@ -205,7 +206,7 @@ def test_gradient_checkpointing_changes_nothing() -> None:
     model = tiny_model("llama", torch.float64)
     batches = micro_batches(random_documents(), layout="packed", max_tokens=14)
     expected, expected_gradients = ours(model, batches)
-    model.activation_checkpointing_enable({"use_reentrant": False})
+    checkpoint_layers(model)
     loss, checkpointed = ours(model, batches)
     assert torch.equal(loss, expected)
     assert relative(checkpointed, expected_gradients) < 1e-14

@@ -222,10 +222,12 @@ def test_two_nodes_train_as_one(compose, tmp_path, monkeypatch):
     monkeypatch.setenv("MASTER_PORT", str(port))
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     nodes = []
-    for rank in range(2):
+    for rank in (1, 0):  # the second comes first, to a folder that is not there yet
         monkeypatch.setenv("NODE_RANK", str(rank))
         options = ("noise=symnoise", "stages=[train]", "train.nodes=2", "train.sharding=fsdp")
         nodes.append(start(tmp_path / "two", *TINY, *options))
+        if rank:
+            wait_for(nodes[0], tmp_path / "two", ".ranks-1.lock")
     messages = [node.communicate(timeout=300)[1].decode() for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], messages
     two = compose(*TINY, f"output_dir={tmp_path / 'two'}", "stages=[train]", "noise=symnoise")
