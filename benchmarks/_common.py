@@ -50,18 +50,10 @@ def commit() -> str:
 
 def composed(*overrides: str) -> Config:
     """The settings that `python -m harness OVERRIDES` would run with."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
-
-    from harness.cli import enable_plugins
-    from harness.config import defaults
-    from harness.config.paths import conf_dir
+    from harness.config.compose import compose
     from harness.pipeline.plan import config_from
 
-    enable_plugins()
-    ConfigStore.instance().store(name="schema", node=defaults())
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return config_from(compose("config", list(overrides)))
+    return config_from(compose(overrides))
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:

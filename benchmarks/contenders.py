@@ -11,7 +11,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from harness.data.batching import IGNORE_INDEX, Document, micro_batches
 from harness.data.tokenize import encode_examples
 from harness.models.attention import packed_attention
 from harness.models.onednn import fast_linear
+from harness.pipeline.plan import job_of
 from harness.record import RunFolder
 from harness.system.memory import retain_freed_memory
 from harness.train.loop import fit
@@ -170,7 +171,7 @@ def harness_loop(setting: Setting, precision: str, overrides: tuple[str, ...] = 
     )
     model = setting.load()
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(config, "benchmark", RunFolder(Path(folder)), cast(Any, _Steps(clock)))
+        run = Run(replace(job_of(config), folder=RunFolder(Path(folder))), cast(Any, _Steps(clock)))
         objective = ResponseLoss(model)
         with packed_attention(model), fast_linear(model), retain_freed_memory():
             fit(run, objective, _as_drawn(documents, config.seed), "packed")

@@ -1,8 +1,8 @@
-"""What every stage is given: the settings, the folder, the tracker, and the model while it is in memory."""
+"""What every stage is given: the job that was planned, its folder, the tracker, and the model while it is in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +21,49 @@ if TYPE_CHECKING:
 Observer = Callable[[Any, "Sequence[Document]", int, bool], dict[str, float]]
 
 
-@dataclass
-class Run:
-    """One run in progress."""
+@dataclass(frozen=True)
+class Job:
+    """One distinct run, identified once, in the plan (`harness.pipeline.plan.job_of`).
+
+    Attributes:
+        config: its settings.
+        run_id: name of the run, and of its folder.
+        folder: where it lives.
+        fingerprints: by stage, SHA-256 of everything that the stage's output depends on.
+        pending: stages that were left to do when it was planned, and "record" (see `pending_stages`).
+        overrides: what was typed for it.
+    """
 
     config: Config
     run_id: str
     folder: RunFolder
+    fingerprints: Mapping[str, str]
+    pending: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+
+
+@dataclass
+class Run:
+    """One job in progress."""
+
+    job: Job
     tracker: Tracker
     model: PreTrainedModel | None = None
     show_progress: bool = True
     stop: Stop = field(default_factory=Stop)
     observers: Sequence[Observer] = ()
+
+    @property
+    def config(self) -> Config:
+        return self.job.config
+
+    @property
+    def run_id(self) -> str:
+        return self.job.run_id
+
+    @property
+    def folder(self) -> RunFolder:
+        return self.job.folder
 
     def trained_model(self) -> PreTrainedModel:
         """The fine-tuned model on this process's device: the one in memory, else from the folder's model/.
@@ -73,8 +104,8 @@ class Run:
 
 @dataclass(frozen=True)
 class StageResult:
-    """A stage's final figures (they go to summary.json and W&B), how it ended, and names (of the judge, say)."""
+    """A stage's final numbers (they go to summary.json and W&B), how it ended, and names (of the judge, say)."""
 
-    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     status: str = "finished"
     labels: dict[str, str] = field(default_factory=dict)

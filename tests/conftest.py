@@ -33,21 +33,12 @@ def shared_data() -> Path:
 @pytest.fixture
 def compose(tmp_path: Path) -> Callable:
     """compose("noise=symnoise", ...) -> checked Config whose runs go to a temporary folder."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.config_store import ConfigStore
-
-    from harness.cli import enable_plugins
-    from harness.config import Config, defaults
-    from harness.config.paths import conf_dir
+    from harness.config import Config
+    from harness.config.compose import compose as composed
     from harness.pipeline.plan import config_from
 
-    enable_plugins()
-    ConfigStore.instance().store(name="schema", node=defaults())
-
     def build(*overrides: str) -> Config:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            composed = hydra_compose("config", [f"output_dir={tmp_path / 'runs'}", "tracking=disabled", *overrides])
-        return config_from(composed, ["tracking=disabled", *overrides])
+        given = ["tracking=disabled", *overrides]
+        return config_from(composed([f"output_dir={tmp_path / 'runs'}", *given]), given)
 
     return build

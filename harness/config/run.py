@@ -11,13 +11,14 @@ from harness.config.budget import Budget, check_divisible
 from harness.config.data import DatasetConfig, EvalSetConfig
 from harness.config.generate import GenerateConfig
 from harness.config.judge import JudgeConfig
+from harness.config.messages import rule_violations
 from harness.config.model import ModelConfig
 from harness.config.noise import LAYOUT_OF_LENGTH, NoiseConfig
 from harness.config.probe import ProbeConfig
 from harness.config.train import PairMode, TrainConfig
 
-STAGES = ("train", "generate", "judge", "probe")
 Stage = Literal["train", "generate", "judge", "probe"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class TrackingConfig(Section):
@@ -126,7 +127,7 @@ def parse(composed: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(composed)
     except ValidationError as error:
-        raise ValueError("; ".join(_one_line(item) for item in error.errors())) from None
+        raise ValueError(rule_violations(error)) from None
 
 
 def defaults(section: type[BaseModel] = Config) -> dict[str, Any]:
@@ -138,16 +139,3 @@ def defaults(section: type[BaseModel] = Config) -> dict[str, Any]:
         else:
             found[name] = "???" if info.is_required() else info.default
     return found
-
-
-def _one_line(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    message = item["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    if item["type"] == "extra_forbidden":
-        return f"{key}: there is no such key"
-    if item["type"] == "missing":
-        return f"{key}: is missing"
-    if isinstance(item["input"], dict):
-        return f"{key}: {message}" if key else message
-    return f"{key}={item['input']!r}: {message}"

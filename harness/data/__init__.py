@@ -6,7 +6,7 @@ from harness.data.examples import EvalItem, Example
 from harness.data.files import go_offline, read_rows, text_field
 from harness.data.load import (
     Loaded,
-    check_inputs,
+    check_dataset,
     load_dataset,
     load_eval_items,
     load_examples,
@@ -18,7 +18,7 @@ __all__ = [
     "EvalItem",
     "Example",
     "Loaded",
-    "check_inputs",
+    "check_dataset",
     "go_offline",
     "load_dataset",
     "load_eval_items",

@@ -7,12 +7,10 @@ for the first to write it.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +28,7 @@ from harness.data.batching import IGNORE_INDEX, Document
 from harness.data.tokenize import Encoded, EncodingRules, encode_examples
 from harness.models.tokenizer import load_tokenizer
 from harness.record.cache import cache_dir
+from harness.system.locks import locked
 
 _FORMAT = "1"  # a change of the encoding that keys cannot see makes a new number
 
@@ -115,7 +114,7 @@ def _cached(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: EncodingRules, wanted: int | None
 ) -> tuple[Encoded, Path, str]:
     path = cache_dir() / "tokens" / f"{_key(examples, tokenizer, rules, wanted)}.safetensors"
-    with _locked(path):
+    with locked(path.with_suffix(".lock")):  # one process makes an entry; the others wait and find it
         if path.exists():
             try:
                 return _read(path), path, "tokens: from the cache"
@@ -151,15 +150,6 @@ def _tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> bytes:
     state = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
     settings = [type(tokenizer).__name__, str(tokenizer.special_tokens_map), str(tokenizer.chat_template)]
     return "\0".join([state, *settings, str(tokenizer("a")["input_ids"])]).encode()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time makes an entry; the others wait and find it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _write(path: Path, encoded: Encoded) -> None:

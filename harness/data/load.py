@@ -30,18 +30,16 @@ class Loaded:
         return self.report.describe(len(self.examples))
 
 
-def check_inputs(config: Config) -> None:
-    """Read every file of data that the run's stages need. A dry run downloads nothing, and says what it left out.
+def check_dataset(config: Config) -> None:
+    """Read the training examples. A dry run downloads nothing, and says what it left out.
 
     Raises:
         ValueError: the first problem, naming file, row, key and value.
     """
-    if {"train", "probe"} & set(config.stages):
-        if config.harness.dry_run and _to_download(config.dataset):
-            _say_once(f"dataset={config.dataset.name}: not checked, {config.dataset.hub_id} is not in the cache yet")
-        else:
-            load_dataset(config.dataset)
-    load_eval_items(config.eval_set)
+    if config.harness.dry_run and _to_download(config.dataset):
+        _say_once(f"dataset={config.dataset.name}: not checked, {config.dataset.hub_id} is not in the cache yet")
+    else:
+        load_dataset(config.dataset)
 
 
 @cache

@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
-from harness.config import Config, GenerateConfig
+from harness.config import Config, DatasetConfig, EvalSetConfig, GenerateConfig, ModelConfig
 from harness.config.data import Prompt
-from harness.data import EvalItem
+from harness.context import Job
+from harness.data import EvalItem, load_eval_items
+from harness.models.checks import check_model
+from harness.system.packages import require_package
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+def check(config: Config) -> None:
+    """The instructions, the backend, and the base model where only an adapter was saved.
+
+    Raises:
+        ValueError: as `load_eval_items`, `check_backend` and `check_model`.
+    """
+    if config.train.method != "full":
+        check_model(config.model, fetch=not config.harness.dry_run)
+    load_eval_items(config.eval_set)
+    check_backend(config)
+
+
+def prepare(jobs: Sequence[Job]) -> list[str]:
+    """Hold the prompts of models that are still to be trained against the limits.
+
+    Raises:
+        ValueError: as `check_prompts`.
+    """
+    pending = [job.config for job in jobs if {"train", "generate"} <= set(job.pending)]
+    return [line for each in pending for line in _prompts(each.dataset, each.model, each.eval_set, each.generate)]
+
+
+@cache
+def _prompts(
+    dataset: DatasetConfig, model: ModelConfig, eval_set: EvalSetConfig, settings: GenerateConfig
+) -> list[str]:
+    from harness.models.tokenizer import load_tokenizer, positions
+
+    items = load_eval_items(eval_set)
+    prompts = prompts_of(items, load_tokenizer(model), dataset.prompt, settings)
+    note = check_prompts(items, prompts, settings, model.name, positions(model))
+    return [f"generate: {note}"] if note else []
 
 
 def check_backend(config: Config) -> None:
@@ -22,11 +59,8 @@ def check_backend(config: Config) -> None:
     """
     if config.generate.backend == "engine":
         _check_engine(config)
-    if config.generate.backend == "vllm" and importlib.util.find_spec("vllm") is None:
-        raise ValueError(
-            "generate.backend=vllm: the package vllm is not installed "
-            "(pip install 'noise-harness[vllm]' on a machine with a GPU); backend=auto needs nothing"
-        )
+    if config.generate.backend == "vllm":
+        require_package("vllm", "generate.backend=vllm", "vllm", "it needs a GPU; backend=auto needs nothing")
 
 
 def _check_engine(config: Config) -> None:

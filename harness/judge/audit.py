@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from harness.config import JudgeConfig, defaults
+from harness.config.messages import keys_of, one_line, rule_violations
 from harness.judge.annotations import Row, order_is_switched, read_annotations
 from harness.judge.ask import ask
 from harness.judge.base import Comparison, Judge
@@ -160,32 +161,22 @@ def judge_config(overrides: Sequence[str]) -> JudgeConfig:
     Raises:
         ValueError: an override of another form, an unknown judge, or a key or value that the schema refuses.
     """
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
     from pydantic import ValidationError
 
-    from harness.config.paths import conf_dir
+    from harness.config.compose import compose
 
-    pairs = [override.partition("=") for override in overrides]
-    for key, separator, _ in pairs:
-        if not separator or (key != "judge" and not key.startswith("judge.")):
+    for key in (override.partition("=")[0].lstrip("+~") for override in overrides):
+        if key != "judge" and not key.startswith("judge."):
             raise ValueError(f"{key}: expected judge=NAME or judge.KEY=VALUE")
-    name = next((value for key, _, value in pairs if key == "judge"), "reference")
-    path = conf_dir() / "judge" / f"{name}.yaml"
-    if not path.is_file():
-        raise ValueError(
-            f"judge={name}: expected one of {', '.join(sorted(p.stem for p in path.parent.glob('*.yaml')))}"
-        )
-    given = OmegaConf.from_dotlist([override for override in overrides if override.startswith("judge.")])
-    merged = OmegaConf.merge(defaults(JudgeConfig), OmegaConf.load(path), given.get("judge", {}))
     try:
-        return JudgeConfig.model_validate(OmegaConf.to_container(merged))
+        return JudgeConfig.model_validate(OmegaConf.to_container(compose(overrides).judge, resolve=True))
     except ValidationError as error:
-        raise ValueError("; ".join(_one_line(item) for item in error.errors())) from None
-
-
-def _one_line(item: Any) -> str:
-    key = ".".join(("judge", *map(str, item["loc"])))
-    return f"{key}: {item['msg'].removeprefix('Value error, ')}"
+        raise ValueError(rule_violations(error, "judge")) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(one_line(error, keys_of(defaults()))) from error
 
 
 def describe(result: dict[str, Any]) -> str:

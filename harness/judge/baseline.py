@@ -8,16 +8,17 @@ from pathlib import Path
 import yaml
 
 from harness.config import Config, parse
+from harness.context import Job
 from harness.data import EvalItem
 from harness.judge.annotations import Row, pair_outputs, read_model_outputs
 from harness.record import RunFolder
-from harness.record.identity import run_id, stage_fingerprint
+from harness.record.identity import stage_fingerprint
 
 REFERENCE = "reference"
 NONE_SAME_SEED = "none_same_seed"
 
 
-def baseline_rows(config: Config, items: Sequence[EvalItem], outputs: Sequence[Row]) -> list[Row]:
+def baseline_rows(job: Job, items: Sequence[EvalItem], outputs: Sequence[Row]) -> list[Row]:
     """Rows to be judged, in the order of the items: output_1 the baseline's, output_2 the model's answer.
 
     Raises:
@@ -25,36 +26,37 @@ def baseline_rows(config: Config, items: Sequence[EvalItem], outputs: Sequence[R
             baseline is missing or not finished.
     """
     asked = _asked(items)
-    reference = asked if config.judge.baseline == REFERENCE else _answers_of(config, asked)
+    reference = asked if job.config.judge.baseline == REFERENCE else _answers_of(job, asked)
     rows, report = pair_outputs(outputs, reference)
     if not report.complete:
         raise ValueError("model_outputs.json answers other instructions than eval_set's: " + report.describe("outputs"))
     return rows
 
 
-def check_baseline(config: Config, items: Sequence[EvalItem], done_by_then: Sequence[Config] = ()) -> None:
+def check_baseline(job: Job, items: Sequence[EvalItem], done_by_then: Sequence[Job] = ()) -> None:
     """Refuse, before a run starts, a baseline that will not be there when it is judged.
 
     Args:
-        config: of the run.
+        job: the run.
         items: its instructions.
         done_by_then: runs that the same command does before it, and itself.
 
     Raises:
         ValueError: as `baseline_rows`.
     """
-    name = config.judge.baseline
-    if name == REFERENCE or any(_is_baseline(name, config, each) for each in done_by_then):
+    name = job.config.judge.baseline
+    if name == REFERENCE or any(_is_baseline(name, job.config, each) for each in done_by_then):
         return
-    _answers_of(config, _asked(items))
+    _answers_of(job, _asked(items))
 
 
-def _is_baseline(name: str, config: Config, other: Config) -> bool:
+def _is_baseline(name: str, config: Config, job: Job) -> bool:
     """Whether a run that is still to be done is the one that judge.baseline names."""
+    other = job.config
     if other.output_dir != config.output_dir or "generate" not in other.stages:
         return False
     if name != NONE_SAME_SEED:
-        return run_id(other) == name
+        return job.run_id == name
     alike = all(
         getattr(other, key) == getattr(config, key) for key in ("seed", "model", "dataset", "train", "eval_set")
     )
@@ -68,8 +70,8 @@ def _asked(items: Sequence[EvalItem]) -> list[Row]:
     ]
 
 
-def _answers_of(config: Config, asked: Sequence[Row]) -> list[Row]:
-    path = baseline_file(config)
+def _answers_of(job: Job, asked: Sequence[Row]) -> list[Row]:
+    path = baseline_file(job)
     rows, report = pair_outputs(read_model_outputs(path), asked)
     if report.only_right:
         raise ValueError(f"judge.baseline: {path} does not answer every instruction: " + report.describe("baseline"))
@@ -84,15 +86,15 @@ def _answers_of(config: Config, asked: Sequence[Row]) -> list[Row]:
     ]
 
 
-def baseline_file(config: Config) -> Path:
+def baseline_file(job: Job) -> Path:
     """The file of outputs that judge.baseline names.
 
     Raises:
         ValueError: there is no such run or file, or the run has not finished generating.
     """
-    name, root = config.judge.baseline, Path(config.output_dir).expanduser()
+    name, root = job.config.judge.baseline, job.folder.path.parent
     if name == NONE_SAME_SEED:
-        return _outputs_of(_run_without_noise(config, root), name)
+        return _outputs_of(_run_without_noise(job, root), name)
     if (root / name / "config.yaml").is_file():
         return _outputs_of(root / name, name)
     path = Path(name).expanduser()
@@ -110,9 +112,9 @@ def _outputs_of(folder: Path, name: str) -> Path:
     return folder / "model_outputs.json"
 
 
-def _run_without_noise(config: Config, root: Path) -> Path:
+def _run_without_noise(job: Job, root: Path) -> Path:
     """The run whose settings differ from ours in noise and alpha only, and which has no noise."""
-    wanted = stage_fingerprint(config, "generate")
+    config, wanted = job.config, job.fingerprints["generate"]
     for path in sorted(root.glob("*/config.yaml")):
         text = path.read_text(encoding="utf-8")
         if "distribution: none" in text and _fingerprint_with_our_noise(text, config) == wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from harness.metrics import (
     win_rate,
     win_rate_by_category,
 )
+from harness.system.packages import require_package
 
 # NEFTune 2310.05914 Table 4: how many words of each output count, by training set; shorter outputs are dropped.
 WORDS = {"alpaca": 50, "evol_instruct": 100, "sharegpt": 150, "platypus": 150}
@@ -88,8 +88,7 @@ def check_length_control(config: JudgeConfig, instructions: Sequence[str]) -> No
     if config.difficulty is None or config.gamed is None:
         return
     check_judge(config)
-    if importlib.util.find_spec("sklearn") is None:
-        raise ValueError("judge.difficulty: the length-controlled win rate needs the extra `judge` (scikit-learn)")
+    require_package("sklearn", "judge.difficulty", "judge", "without both tables there is no length control")
     load_difficulty(config.difficulty, instructions)
     load_gamed(config.gamed)
 

@@ -30,7 +30,7 @@ def run(run: Run) -> StageResult:
     config = run.config.judge
     items = load_eval_items(run.config.eval_set)
     outputs = _outputs_of(run.folder)
-    pairs = baseline_rows(run.config, items, outputs)
+    pairs = baseline_rows(run.job, items, outputs)
     check_length_control(config, [row["instruction"] for row in pairs])
     judge = load_judge(config, all(item.checkable for item in items), run.folder.path)
     run.folder.log(f"judge: {config.kind}, {whereabouts(config)}")

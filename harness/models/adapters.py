@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from harness.config import LoRAConfig, TrainConfig
+from harness.system.packages import require_package
 
 # Names of attention modules in transformers' decoders: Llama and its kin, GPT-2, GPT-NeoX, BLOOM.
 _ATTENTION = {"self_attn", "attn", "attention", "self_attention"}
@@ -115,8 +115,7 @@ def adapter_base(model: Any) -> Any:
 
 
 def check_peft() -> None:
-    if importlib.util.find_spec("peft") is None:
-        raise ValueError("train.method=lora needs the extra: pip install 'noise-harness[peft]'")
+    require_package("peft", "train.method=lora", "peft")
 
 
 @contextmanager
@@ -168,10 +167,7 @@ def check_quantisation() -> None:
     Raises:
         ValueError: bitsandbytes is not installed, or no CUDA device is visible.
     """
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError(
-            "train.method=qlora: the package bitsandbytes is not installed (pip install 'noise-harness[qlora]'); "
-            "train.method=lora needs neither it nor a GPU"
-        )
+    advice = "train.method=lora needs neither it nor a GPU"
+    require_package("bitsandbytes", "train.method=qlora", "qlora", advice)
     if not torch.cuda.is_available():
         raise ValueError("train.method=qlora: needs a CUDA GPU, and none is visible here; use train.method=lora")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from harness.config import ModelConfig
 from harness.config.paths import resolve_path
 from harness.record import read_json
+from harness.system.packages import is_installed, require_package
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
@@ -32,7 +32,7 @@ def check_model(config: ModelConfig, fetch: bool = True) -> None:
         )
     if config.architecture is None and config.location is None:
         raise ValueError(f"model={config.name}: give model.path (a folder or a .gguf file) or model.hub_id")
-    if config.attention == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
+    if config.attention == "flash_attention_2" and not is_installed("flash_attn"):
         raise ValueError("model.attention=flash_attention_2: the package flash_attn is not installed; use sdpa")
     if config.path is not None:
         path = resolve_path(config.path)
@@ -120,8 +120,7 @@ def _check_gguf(path: Path) -> None:
         magic = file.read(4)
     if path.suffix != ".gguf" or magic != b"GGUF":
         raise ValueError(f"model.path={path}: expected a model folder or a GGUF file, which starts with 'GGUF'")
-    if importlib.util.find_spec("gguf") is None:
-        raise ValueError(f"model.path={path}: reading GGUF needs the extra: pip install 'noise-harness[gguf]'")
+    require_package("gguf", f"model.path={path}", "gguf")
 
 
 def _check_cached(config: ModelConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from harness.config import ModelConfig
 from harness.config.paths import path_fingerprint, resolve_path
 from harness.models.save import save_model
 from harness.record.cache import cache_dir
+from harness.system.packages import require_package
 
 
 def source_of(config: ModelConfig) -> tuple[str, str | None]:
@@ -29,8 +29,7 @@ def _convert_gguf(path: Path) -> Path:
     folder = cache_dir() / "gguf" / f"{path.stem}-{path_fingerprint(str(path))[:16]}"
     if folder.is_dir():
         return folder
-    if importlib.util.find_spec("gguf") is None:
-        raise ValueError(f"model.path={path}: reading GGUF needs the extra: pip install 'noise-harness[gguf]'")
+    require_package("gguf", f"model.path={path}", "gguf")
     from transformers import GgufConfig
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}

@@ -5,29 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.config import Config, parse
+from harness.context import Job
+from harness.pipeline.stages import check
 from harness.record import RunFolder
-from harness.record.identity import run_id, stage_fingerprint
+from harness.record.identity import fingerprints, run_name
 from harness.record.secrets import refuse_secrets
 from harness.record.tracking import upload_is_due
 
 
 class RunFailed(ValueError):
     """At least one run of the command failed; the message lists them with their logs."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One distinct run: its settings, its folder, and what is left to do."""
-
-    config: Config
-    run_id: str
-    pending: list[str]
-    overrides: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -81,47 +73,25 @@ def config_from(composed: Any, overrides: Sequence[str] = ()) -> Config:
     return parse({key: value for key, value in settings.items() if key != "run_id"})
 
 
-def folder_of(config: Config) -> RunFolder:
-    """Where the run lives."""
-    return RunFolder(Path(config.output_dir).expanduser() / run_id(config))
+def job_of(config: Config, overrides: Sequence[str] = ()) -> Job:
+    """The run of these settings: its identity, its folder, and what is left of it to do."""
+    prints = fingerprints(config)
+    name = run_name(config, prints["generate"])
+    job = Job(config, name, RunFolder(Path(config.output_dir).expanduser() / name), prints, overrides=overrides)
+    return replace(job, pending=pending_stages(job))
 
 
-def pending_stages(config: Config, folder: RunFolder) -> list[str]:
+def pending_stages(job: Job) -> list[str]:
     """The requested stages that are not complete with these settings, and "record" if the end or W&B's copy is missing.
 
     A diverged run has nothing left to do: the same settings would diverge again.
     """
-    pending: list[str] = [
-        stage for stage in config.stages if not folder.is_complete(stage, stage_fingerprint(config, stage))
-    ]
+    config, folder = job.config, job.folder
+    pending: list[str] = [stage for stage in config.stages if not folder.is_complete(stage, job.fingerprints[stage])]
     if "train" not in pending and folder.stages().get("train", {}).get("status") == "diverged":
         pending = []
     recorded = (folder / "done").exists() and not pending and not upload_is_due(config, folder)
     return pending if recorded else [*pending, "record"]
-
-
-def _check(config: Config) -> None:
-    """Settings against what is at hand: models, data, judges."""
-    from harness.data import check_inputs
-    from harness.generate.checks import check_backend
-    from harness.judge.judges.registry import check_judge
-    from harness.models.checks import check_model
-    from harness.probe.checks import check_benchmarks
-
-    stages = config.stages
-    if "train" in stages or config.train.method != "full":  # an adapter needs its base model again
-        check_model(config.model, fetch=not config.harness.dry_run)
-    if "train" in stages and not (config.train.is_plain and config.train.layout != "packed"):
-        from harness.train.checks import check_training
-
-        check_training(config.model, config.train)
-    check_inputs(config)
-    if "generate" in stages:
-        check_backend(config)
-    if "judge" in stages:
-        check_judge(config.judge)
-    if "probe" in stages and config.probe.benchmarks.tasks:
-        check_benchmarks(config.probe.benchmarks)
 
 
 def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | None = None) -> Plan:
@@ -143,11 +113,9 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
         if config.offline:
             go_offline()
         if not config.harness.explain:  # that works without data and weights at hand
-            _check(config)
-        identity = run_id(config)
-        if identity not in jobs:
-            pending = pending_stages(config, folder_of(config))
-            jobs[identity] = Job(config, identity, pending, overrides[number] if overrides else ())
+            check(config)
+        job = job_of(config, overrides[number] if overrides else ())
+        jobs.setdefault(job.run_id, job)
     return Plan(requested, list(jobs.values()))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 import yaml
 
 from harness.config import STAGES, Config
-from harness.context import Run, StageResult
-from harness.pipeline.plan import RunFailed, folder_of, pending_stages
+from harness.context import Job, Run
+from harness.pipeline.plan import RunFailed, job_of, pending_stages
+from harness.pipeline.stages import work_of
 from harness.probe.observers import observers
 from harness.record import RunFolder, read_json, write_json, write_text
 from harness.record.failure import record_failure
-from harness.record.identity import file_fingerprints, run_id, stage_fingerprint
+from harness.record.identity import file_fingerprints
 from harness.record.provenance import provenance
 from harness.record.tracking import Tracker
 from harness.system.gpus import take_gpus
@@ -23,36 +23,38 @@ from harness.system.nodes import node_rank
 from harness.system.progress import summary_line
 from harness.system.signals import stoppable
 
-# Each module has one public function of this shape: run(Run) -> StageResult.
-_MODULES = {
-    "train": "harness.train.stage",
-    "generate": "harness.generate.stage",
-    "judge": "harness.judge.stage",
-    "probe": "harness.probe.stage",
-}
-
 
 def execute(config: Config) -> dict[str, Any]:
-    """Do what is left of one run and return its summary.
+    """Do what is left of the run of these settings, which a launcher may have brought to another machine.
 
     Raises:
         ValueError: the settings are not those that were planned.
+        RunFailed: as `run_job`.
+    """
+    job, planned = job_of(config), config.harness.run_id
+    if planned not in (None, job.run_id):
+        raise ValueError(f"planned as {planned} but now {job.run_id}: settings or data changed since")
+    return run_job(job)
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Do what is left of one run and return its summary.
+
+    Raises:
         RunFailed: a stage failed; the traceback is in the run's log.txt, the reason in `failed`.
     """
-    identity, folder = run_id(config), folder_of(config)
-    if config.harness.run_id not in (None, identity):
-        raise ValueError(f"planned as {config.harness.run_id} but now {identity}: settings or data changed since")
+    config, folder = job.config, job.folder
     if config.train.nodes > 1 and node_rank() > 0:
         from harness.pipeline.torchrun import assist
 
-        return assist(config, folder)
+        return assist(job)
     with folder.locked(), stoppable() as stop:
-        pending = pending_stages(config, folder)
+        pending = pending_stages(job)  # another command may have done some of it since the plan
         if not pending:
             return dict(read_json(folder / "summary.json"))
         _take_gpus(config, folder)
         _open(folder, config)
-        run = Run(config, identity, folder, Tracker(config, identity, folder), stop=stop, observers=observers(config))
+        run = Run(job, Tracker(config, job.run_id, folder), stop=stop, observers=observers(config))
         try:
             started = time.monotonic()
             _run_stages(run, pending)
@@ -62,20 +64,20 @@ def execute(config: Config) -> dict[str, Any]:
         except Exception as error:
             reason = record_failure(folder, error, config)
             run.tracker.abort(reason)
-            raise RunFailed(f"{identity}: {reason} (traceback in {folder / 'log.txt'})") from error
+            raise RunFailed(f"{job.run_id}: {reason} (traceback in {folder / 'log.txt'})") from error
         finally:
             run.tracker.abort()
 
 
 def _run_stages(run: Run, pending: list[str]) -> None:
-    for stage in (stage for stage in pending if stage in _MODULES):
+    for stage in (stage for stage in pending if stage in STAGES):
         run.folder.log(f"{stage}: starts")
         started = time.monotonic()
-        result: StageResult = importlib.import_module(_module(stage, run.config)).run(run)
+        result = work_of(stage, run.config).run(run)
         run.stop.check()  # before the stage counts: what swallowed the signal may have been a half-done import
         seconds = time.monotonic() - started
-        fingerprint = stage_fingerprint(run.config, stage)
-        run.folder.complete(stage, fingerprint, seconds, result.status, result.figures, result.labels)
+        fingerprint = run.job.fingerprints[stage]
+        run.folder.complete(stage, fingerprint, seconds, result.status, result.metrics, result.labels)
         run.folder.log(f"{stage}: {result.status} in {seconds:.1f} s")
         if result.status != "finished":
             return
@@ -85,10 +87,6 @@ def _take_gpus(config: Config, folder: RunFolder) -> None:
     """Before anything starts CUDA; of a run on several nodes all GPUs are its own."""
     count = None if config.train.devices == "auto" or config.train.nodes > 1 else config.train.devices
     take_gpus(count, config.harness.runs_per_gpu, folder.log)
-
-
-def _module(stage: str, config: Config) -> str:
-    return "harness.pipeline.torchrun" if stage == "train" and config.train.several else _MODULES[stage]
 
 
 def _open(folder: RunFolder, config: Config) -> None:

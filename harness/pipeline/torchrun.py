@@ -17,11 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.config import Config, TrainConfig
-from harness.context import Run, StageResult
+from harness.config import TrainConfig
+from harness.context import Job, Run, StageResult
 from harness.pipeline.plan import pending_stages
 from harness.pipeline.worker import MEETING, PATIENCE, PROCESSES, RANKS, RESULT, die_with_parent
-from harness.record import RunFolder, read_json
+from harness.record import read_json
 from harness.system.nodes import cores, devices, lost_cores, node_rank, rendezvous
 from harness.system.signals import stoppable
 
@@ -58,28 +58,29 @@ def run(run: Run) -> StageResult:
     run.folder.log(f"ranks: {devices(settings)} on this node, {threads_of_a_rank(settings)} threads each")
     if lost := lost_cores():
         run.folder.log(f"warning: {lost}")
-    with _torchrun(settings, run.folder) as training:
+    with _torchrun(run.job) as training:
         status = _follow(training.torchrun, run)
         started = bool(training.ranks())
     result = run.folder / RANKS / RESULT
     if status or not result.exists():
         _raise_first(run, status, started)
-    figures = StageResult(**read_json(result))
+    done = StageResult(**read_json(result))
     run.folder.remove_tree(RANKS)
-    return figures
+    return done
 
 
-def assist(config: Config, folder: RunFolder) -> dict[str, Any]:
+def assist(job: Job) -> dict[str, Any]:
     """What a node beside the leading one does of a run: its ranks of the training; it writes nothing.
 
     Raises:
         RankFailed: the training failed on any node; the leading one's log says why.
     """
-    if "train" not in pending_stages(config, folder):
+    if "train" not in pending_stages(job):
         return {}
-    with stoppable(), _torchrun(config.train, folder) as training:
+    with stoppable(), _torchrun(job) as training:
         if status := training.torchrun.wait():
-            raise RankFailed(f"node {node_rank()}: torchrun ended with {status}; see {folder / 'log.txt'}")
+            log = job.folder / "log.txt"
+            raise RankFailed(f"node {node_rank()}: torchrun ended with {status}; see {log}")
     return {}
 
 
@@ -108,8 +109,9 @@ def known_options() -> frozenset[str]:
 
 
 @contextmanager
-def _torchrun(settings: TrainConfig, folder: RunFolder) -> Iterator[_Training]:
+def _torchrun(job: Job) -> Iterator[_Training]:
     """torchrun in a session of its own, ended with this block and, by the kernel, with this process."""
+    settings, folder = job.config.train, job.folder
     path = folder.path.resolve()
     with _predecessor_gone(path) as lock, tempfile.TemporaryDirectory(prefix="noise-harness-") as processes:
         meeting = path / RANKS / f"meeting-{os.getpid()}"
@@ -117,8 +119,9 @@ def _torchrun(settings: TrainConfig, folder: RunFolder) -> Iterator[_Training]:
             folder.remove_tree(RANKS)
             meeting.mkdir(parents=True, exist_ok=True)
         options = torchrun_options(settings, meeting, path.name)
+        worker = ["-m", "harness.pipeline.worker", str(path), job.fingerprints["train"]]
         torchrun = subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", *options, "-m", "harness.pipeline.worker", path],
+            [sys.executable, "-m", "torch.distributed.run", *options, *worker],
             env=_environment(settings, meeting) | {PROCESSES: processes},
             start_new_session=True,
             pass_fds=[lock],

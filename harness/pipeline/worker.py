@@ -1,7 +1,7 @@
-"""One of several training processes: `torchrun -m harness.pipeline.worker RUN_FOLDER`, started by pipeline/torchrun.py.
+"""One of several training processes: `torchrun -m harness.pipeline.worker RUN_FOLDER FINGERPRINT`.
 
-It knows no Hydra and no W&B: the settings are the run folder's config.yaml, the first process writes, the launching
-process copies what it wrote.
+pipeline/torchrun.py starts it and hands on the training's fingerprint. It knows no Hydra and no W&B: the settings are
+the run folder's config.yaml, the first process writes, the launching process copies what it wrote.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from harness.config import Config, parse
-from harness.context import Run
+from harness.context import Job, Run
 from harness.probe.observers import observers
 from harness.record import METRICS, RunFolder, write_json
 from harness.record.secrets import redact
@@ -57,14 +57,14 @@ class ReadOnlyFolder(RunFolder):
         pass
 
 
-def main(path: Path) -> None:
+def main(path: Path, fingerprint: str) -> None:
     """Train as one rank of many; leave ranks/result.json, or ranks/error-RANK.json and exit status 1."""
     die_with_parent(signal.SIGKILL)
     rank = int(os.environ["RANK"])
     Path(os.environ[PROCESSES], str(os.getpid())).touch()
     try:
         config = parse(yaml.safe_load(read_from_another_node(path / "config.yaml")))
-        result = _train(config, path, rank)
+        result = _train(config, path, fingerprint, rank)
         if rank == 0:
             write_json(path / RANKS / RESULT, asdict(result))
     except Exception as error:
@@ -74,7 +74,7 @@ def main(path: Path) -> None:
         raise SystemExit(1) from error
 
 
-def _train(config: Config, path: Path, rank: int) -> Any:
+def _train(config: Config, path: Path, fingerprint: str, rank: int) -> Any:
     import torch
 
     from harness.train import stage as train
@@ -83,7 +83,8 @@ def _train(config: Config, path: Path, rank: int) -> Any:
     folder = RunFolder(path) if rank == 0 else ReadOnlyFolder(path)
     untracked = config.model_copy(update={"tracking": config.tracking.model_copy(update={"mode": "disabled"})})
     tracker = Tracker(untracked, path.name, folder)
-    result = train.run(Run(config, path.name, folder, tracker, show_progress=rank == 0, observers=observers(config)))
+    job = Job(config, path.name, folder, {"train": fingerprint}, ["train"])
+    result = train.run(Run(job, tracker, show_progress=rank == 0, observers=observers(config)))
     # Not after an error, where it would wait for the others: the end of this process breaks off their waiting.
     torch.distributed.destroy_process_group()
     return result
@@ -126,4 +127,4 @@ def die_with_parent(how: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

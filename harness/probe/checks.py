@@ -1,13 +1,42 @@
-"""Which tasks of the lm-evaluation-harness are asked for, checked before a run starts."""
+"""What of the probes can be refused before training: data, base model, tasks of the lm-evaluation-harness."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
+from collections.abc import Sequence
 from typing import Any
 
-from harness.config import BenchmarksConfig
+from harness.config import BenchmarksConfig, Config
 from harness.config.paths import resolve_path
+from harness.context import Job
+from harness.data import check_dataset
+from harness.models.checks import check_model
+from harness.system.packages import require_package
+
+
+def check(config: Config) -> None:
+    """The data, the base model (weights are compared with it) and the benchmarks.
+
+    Raises:
+        ValueError: as `check_model`, `load_dataset` and `check_benchmarks`.
+    """
+    check_model(config.model, fetch=not config.harness.dry_run)
+    check_dataset(config)
+    check_benchmarks(config.probe.benchmarks)
+
+
+def prepare(jobs: Sequence[Job]) -> list[str]:
+    """Fetch the benchmarks of models that are still to be trained.
+
+    Raises:
+        ValueError: as `fetch_benchmarks`.
+    """
+    seen: list[BenchmarksConfig] = []
+    for job in jobs:
+        if {"train", "probe"} <= set(job.pending) and job.config.probe.benchmarks not in seen:
+            seen.append(job.config.probe.benchmarks)
+            fetch_benchmarks(seen[-1])
+    return []
 
 
 def check_benchmarks(settings: BenchmarksConfig) -> None:
@@ -18,8 +47,7 @@ def check_benchmarks(settings: BenchmarksConfig) -> None:
     """
     if not settings.tasks:
         return
-    if importlib.util.find_spec("lm_eval") is None:
-        raise ValueError("probe.benchmarks.tasks: needs the extra `eval`: pip install 'noise-harness[eval]'")
+    require_package("lm_eval", "probe.benchmarks.tasks", "eval")
     manager = task_manager(settings)
     unknown = [name for name in settings.tasks if name not in manager.all_tasks]
     if unknown:

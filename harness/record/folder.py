@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 
 from harness.record.files import read_json, write_json, write_text
 from harness.record.secrets import redact
+from harness.system.locks import try_lock
 
 METRICS = "metrics.jsonl"
 STEPS = "steps.jsonl"  # loss and gradient norm of every step
@@ -50,16 +50,16 @@ class RunFolder:
         fingerprint: str,
         seconds: float,
         status: str,
-        figures: dict[str, float],
+        metrics: dict[str, float],
         labels: dict[str, str] | None = None,
     ) -> None:
-        """Note that a stage's output is in place, with its final figures and names."""
+        """Note that a stage's output is in place, with its final numbers and names."""
         entry = {
             "fingerprint": fingerprint,
             "status": status,
             "finished_at": time.time(),
             "seconds": round(seconds, 3),
-            "figures": figures,
+            "figures": metrics,  # the key of every run folder so far
             "labels": labels or {},
         }
         write_json(self / "stages.json", {**self.stages(), stage: entry})
@@ -109,10 +109,11 @@ class RunFolder:
             RunBusy: another process is working on the same run.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self / ".lock", "w", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunBusy(f"{self.path}: another process is working on this run") from None
+        lock = try_lock(self / ".lock")
+        if lock is None:
+            raise RunBusy(f"{self.path}: another process is working on this run")
+        try:
             self._remove_unfinished()
             yield
+        finally:
+            lock.release()

@@ -43,9 +43,19 @@ def run_id(config: Config) -> str:
     Left out: folders, launcher, tracking, experiment name, and the judge (a run keeps the verdicts of
     several judges). A path counts by the content behind it.
     """
+    return run_name(config, stage_fingerprint(config, "generate"))
+
+
+def run_name(config: Config, generate_fingerprint: str) -> str:
+    """The run_id of settings whose stage `generate` has this fingerprint."""
     alpha = f"-a{config.alpha:g}" if config.alpha else ""
     prefix = f"{config.model.name}-{config.dataset.name}-{config.noise.name}{alpha}-s{config.seed}"
-    return f"{prefix}-{stage_fingerprint(config, 'generate')[:10]}"
+    return f"{prefix}-{generate_fingerprint[:10]}"
+
+
+def fingerprints(config: Config) -> dict[str, str]:
+    """`stage_fingerprint` of every stage."""
+    return {stage: stage_fingerprint(config, stage) for stage in _SECTIONS}
 
 
 def stage_fingerprint(config: Config, stage: str) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock
+
+from harness.system.locks import locked, try_lock
 
 _POLL_SECONDS = 1.0
 
-_held: list[tuple[str, IO[str]]] = []  # GPUs of this process and their locks, which end with it however it ends
+_held: list[tuple[str, FileLock]] = []  # GPUs of this process and their locks, which end with it however it ends
 
 
 def take_gpus(count: int | None, runs_per_gpu: int, say: Callable[[str], None]) -> list[str]:
@@ -61,7 +63,7 @@ _ALL = "HARNESS_ALL_GPUS"
 def _release() -> list[str]:
     """Give back what is held; all GPUs that were visible at first."""
     while _held:
-        _held.pop()[1].close()
+        _held.pop()[1].release()
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[_ALL]
     return visible_gpus()
 
@@ -69,27 +71,17 @@ def _release() -> list[str]:
 def _try_to_take(visible: list[str], wanted: int, runs_per_gpu: int) -> bool:
     """All of them or none, so that two runs of several GPUs cannot wait for each other."""
     folder = _lock_folder()
-    with open(folder / "all", "w", encoding="utf-8") as everything:
-        fcntl.flock(everything, fcntl.LOCK_EX)
+    with locked(folder / "all"):
         for slot in range(runs_per_gpu):
             for gpu in visible:
                 if len(_held) < wanted and gpu not in {name for name, _ in _held}:
-                    _lock(folder / f"{gpu}.{slot}", gpu)
+                    lock = try_lock(folder / f"{gpu}.{slot}")
+                    _held.extend([] if lock is None else [(gpu, lock)])
         if len(_held) == wanted:
             return True
         while _held:
-            _held.pop()[1].close()
+            _held.pop()[1].release()
         return False
-
-
-def _lock(path: Path, gpu: str) -> None:
-    file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (held for the life of the process)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-    else:
-        _held.append((gpu, file))
 
 
 def _lock_folder() -> Path:

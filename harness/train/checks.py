@@ -1,12 +1,52 @@
-"""What of a training can be refused before it starts: method, frozen parts, adapters, optimiser, layout."""
+"""What of a training can be refused before it starts: model, data, method, adapters, optimiser, layout, lengths."""
 
 from __future__ import annotations
 
-from harness.config import ModelConfig, TrainConfig
-from harness.models.adapters import check_peft, check_quantisation, make_trainable
-from harness.models.attention import has_known_structure
-from harness.models.meta import meta_model
-from harness.train.optimizer import check_optimizer
+from collections.abc import Sequence
+from functools import cache
+
+from harness.config import Config, DatasetConfig, ModelConfig, TrainConfig
+from harness.context import Job
+from harness.data import check_dataset, load_eval_items
+from harness.models.checks import check_model
+
+
+def check(config: Config) -> None:
+    """Model, method and data; the instructions too, which are part of the run's identity.
+
+    Raises:
+        ValueError: as `check_model`, `check_training`, `load_dataset` and `load_eval_items`.
+    """
+    check_model(config.model, fetch=not config.harness.dry_run)
+    if not (config.train.is_plain and config.train.layout != "packed"):
+        check_training(config.model, config.train)
+    check_dataset(config)
+    load_eval_items(config.eval_set)
+
+
+def prepare(jobs: Sequence[Job]) -> list[str]:
+    """Tokenize what is to be trained on into the cache.
+
+    Raises:
+        ValueError: an example that no rule lets pass, or one longer than the model has positions.
+    """
+    pending = [job.config for job in jobs if "train" in job.pending]
+    return [line for config in pending for line in _documents(config.dataset, config.model)]
+
+
+@cache
+def _documents(dataset: DatasetConfig, model: ModelConfig) -> list[str]:
+    from harness.data.documents import load_documents
+    from harness.models.tokenizer import positions
+
+    data, limit = load_documents(dataset, model), positions(model)
+    longest = max(len(document) for document in (*data.train, *data.heldout))
+    if limit is not None and longest > limit:
+        raise ValueError(
+            f"dataset.max_length={dataset.max_length}: the longest example has {longest} tokens, but "
+            f"model={model.name} has positions for {limit}; set dataset.max_length={limit}"
+        )
+    return [f"data: {line}" for line in (*data.notes, f"{data.origin}, {data.entry}")]
 
 
 def check_training(model: ModelConfig, settings: TrainConfig) -> None:
@@ -16,6 +56,11 @@ def check_training(model: ModelConfig, settings: TrainConfig) -> None:
         ValueError: as `make_trainable`, `check_optimizer` and `check_quantisation`, or packed rows for a model that
             cannot keep their documents apart.
     """
+    from harness.models.adapters import check_peft, check_quantisation, make_trainable
+    from harness.models.attention import has_known_structure
+    from harness.models.meta import meta_model
+    from harness.train.optimizer import check_optimizer
+
     if settings.method == "qlora":
         check_quantisation()
     if settings.method != "full":

@@ -24,7 +24,6 @@ from harness.models.place import describe
 from harness.models.tokenizer import load_tokenizer
 from harness.noise import EmbeddingNoise, Noise
 from harness.record import STEPS
-from harness.record.identity import stage_fingerprint
 from harness.system.memory import PeakMemory
 from harness.system.signals import deferred_termination
 from harness.train.checkpoint import load_checkpoint, save_checkpoint
@@ -79,7 +78,7 @@ def fit(
     cost, count = config.noise.cost, len(documents)
     planned = matched_schedule(count, settings.batch_size, steps, cost.forwards, settings.budget)
     total, batch_size = planned.steps, planned.batch_size
-    fingerprint = stage_fingerprint(config, "train")
+    fingerprint = run.job.fingerprints["train"]
     start, refused = load_checkpoint(run.folder / "checkpoints", fingerprint, wrapped, optimizer)
     for line in refused:
         run.folder.log(line)

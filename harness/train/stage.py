@@ -43,10 +43,10 @@ def run(run: Run) -> StageResult:
             retain_freed_memory(),
         ):
             observer = _observer(run, objective, data.heldout, layout)
-            figures, status = fit(run, objective, data.train, layout, observer)
-            figures |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
+            metrics, status = fit(run, objective, data.train, layout, observer)
+            metrics |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
             if status == "finished" and data.heldout:
-                figures["heldout/loss"] = mean_loss(objective, data.heldout, settings.micro_batch_tokens, layout)
+                metrics["heldout/loss"] = mean_loss(objective, data.heldout, settings.micro_batch_tokens, layout)
     finally:
         undistribute(objective)
     if status == "finished":
@@ -56,7 +56,7 @@ def run(run: Run) -> StageResult:
         # A rank of several is about to end, and its weights may be shards.
         run.model = model if world_size() > 1 else for_inference(model)
     run.folder.remove_tree("checkpoints")
-    return StageResult(figures, status)
+    return StageResult(metrics, status)
 
 
 def _observer(run: Run, objective: ResponseLoss, heldout: list[Document], layout: Layout) -> Observer | None:

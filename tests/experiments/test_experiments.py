@@ -17,18 +17,18 @@ import pytest
 import yaml
 from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from support.commands import environment
+from support.runs import folder_of
 
 from analysis.figures import FIGURES
 from analysis.tables.layouts import LAYOUTS
-from harness.cli import enable_plugins, with_builtin_tasks
-from harness.config import Config, defaults
+from harness.config import Config
+from harness.config.compose import prepare_hydra
 from harness.config.paths import conf_dir
-from harness.pipeline.plan import config_from, folder_of
+from harness.pipeline.plan import config_from
 from harness.pipeline.runner import execute
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +46,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def sweep() -> Iterator[Any]:
     """sweep(arguments) -> the jobs' overrides and a function that composes one, by the sweeper that Hydra makes."""
-    enable_plugins()
-    ConfigStore.instance().store(name="schema", node=defaults())
+    prepare_hydra()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         context = HydraContext(loader, Callbacks())
@@ -87,7 +86,7 @@ def test_one_step_of_it_runs_small(name: str, sweep: Any, tmp_path_factory: pyte
     shared = tmp_path_factory.getbasetemp() / "experiments"  # experiments share runs: each is done once
     own_data = name == "first_language_modelling"  # generated text, small as it is
     small = [line for line in SMALL if line != "dataset=builtin" or not own_data]
-    jobs, compose = sweep(*with_builtin_tasks([f"experiment={name}", *small, f"output_dir={shared}"]))
+    jobs, compose = sweep(f"experiment={name}", *small, f"output_dir={shared}")
     config = compose(jobs[-1])
     assert config.dataset.name == ("builtin_text" if own_data else "builtin")
     assert (config.stages == ["train"]) == (name in ("overhead", "first_language_modelling"))
@@ -124,13 +123,16 @@ def test_every_study_of_the_lab_book_passes_the_schema(name: str, sweep: Any) ->
     assert set(study.get("figures", ())) <= set(FIGURES)
 
 
-def test_named_groups_stay_as_named() -> None:
-    plain = ["noise=none", "dataset=builtin"]
-    assert with_builtin_tasks(plain) == plain
-    paper = ["experiment=epochs", "dataset=alpaca"]
-    assert with_builtin_tasks(paper) == paper
+def test_named_groups_stay_as_named(sweep: Any) -> None:
+    from hydra_plugins.harness_sweeper.sweeper import builtin_tasks
+
+    assert builtin_tasks(["noise=none", "dataset=builtin"]) == []
+    assert builtin_tasks(["experiment=epochs", "dataset=alpaca"]) == []
     given = ["experiment=epochs", "dataset=builtin", "judge=similarity"]
-    assert with_builtin_tasks(given) == [*given, "eval_set=builtin", "probe=default"]
+    assert builtin_tasks(given) == ["eval_set=builtin", "probe=default"]
+    # Of several data sets the builtin one alone.
+    jobs, compose = sweep("experiment=epochs", "dataset=builtin,alpaca", "noise=none", "train.epochs=1")
+    assert [compose(job).judge.name for job in jobs] == ["reference", "alpaca_eval_chatgpt"]
 
 
 def test_the_page_lists_every_experiment_with_a_table_that_exists() -> None:

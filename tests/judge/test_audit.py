@@ -116,9 +116,12 @@ def test_the_command_asks_a_judge_about_a_sample(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["judge=nobody"], "judge=nobody: expected one of alpaca_eval, alpaca_eval_chatgpt"),
-        (["judge=endpoint", "judge.order=random"], "judge.order: Input should be 'alpaca_eval' or 'both'"),
-        (["judge=endpoint", "judge.flavour=x"], "judge.flavour: Extra inputs are not permitted"),
+        (
+            ["judge=nobody"],
+            "Could not find 'judge/nobody' Available options in 'judge': alpaca_eval",
+        ),
+        (["judge=endpoint", "judge.order=random"], "judge.order='random': input should be 'alpaca_eval' or 'both'"),
+        (["judge=endpoint", "judge.flavour=x"], "judge.flavour: there is no such key"),
         (["alpha=3"], "alpha: expected judge=NAME or judge.KEY=VALUE"),
         (["--sample", "7"], "--sample=7:"),
     ],
@@ -136,3 +139,6 @@ def test_bad_arguments_are_one_line(
 def test_overrides_are_read_as_in_the_main_command() -> None:
     config = judge_config(["judge=endpoint", "judge.temperature=0.5", "judge.labels=[X,Y]"])
     assert (config.temperature, config.labels, config.order) == (0.5, ["X", "Y"], "both")
+    composed = judge_config(["judge=alpaca_eval_gpt4"])  # laid over another file of conf/judge
+    assert (composed.name, composed.annotators_config) == ("alpaca_eval_gpt4", "alpaca_eval_gpt4")
+    assert composed.python == ".venv-alpaca-eval/bin/python"

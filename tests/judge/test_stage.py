@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from support.judge_server import completion, serve
+from support.runs import folder_of
 
 from harness.config import Config, JudgeConfig
 from harness.context import Run
@@ -26,7 +28,7 @@ from harness.judge.base import Batch, Comparison, Identity, NoBudget, Verdict
 from harness.judge.judges.reference import from_scores, word_f1
 from harness.judge.judges.registry import check_judge
 from harness.judge.store import VerdictStore
-from harness.pipeline.plan import folder_of
+from harness.pipeline.plan import job_of
 from harness.pipeline.runner import _summary
 from harness.record import write_json
 from harness.record.identity import run_id
@@ -68,7 +70,7 @@ def prepare(config: Config, texts: Callable[[int, Any], str]) -> Run:
     write_json(folder / "model_outputs.json", rows)
     (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
     folder.complete("generate", "f", 1.0, "finished", {})
-    return Run(config, run_id(config), folder, Tracker(config, "x", folder))
+    return Run(job_of(config), Tracker(config, "x", folder))
 
 
 def judge(config: Config, texts: Callable[[int, Any], str] = lambda _, item: item.reference) -> tuple[Run, Any]:
@@ -86,16 +88,16 @@ def test_checker_verdicts_accuracy_and_labels(compose: Compose) -> None:
     rows = read_annotations(run.folder / "annotations.json")
     assert [row["preference"] for row in rows] == [1.0, 1.5] * 3
     assert {row["annotator"] for row in rows} == {"reference:checker"}
-    assert result.figures["judge/win_rate"] == 25.0
-    assert result.figures["judge/accuracy"] == 50.0
-    by_split = [result.figures[f"judge/accuracy/{split}"] for split in ("heldout", "unseen")]
+    assert result.metrics["judge/win_rate"] == 25.0
+    assert result.metrics["judge/accuracy"] == 50.0
+    by_split = [result.metrics[f"judge/accuracy/{split}"] for split in ("heldout", "unseen")]
     assert 4 * by_split[0] + 2 * by_split[1] == pytest.approx(6 * 50.0)
-    assert result.figures["judge/n_total"] == 6
+    assert result.metrics["judge/n_total"] == 6
     assert result.labels == {"judge_id": "reference:checker", "judge_baseline": "gold"}
     family = rows[0]["dataset"]
     own = [row["preference"] - 1 for row in rows if row["dataset"] == family]
-    assert result.figures[f"judge/win_rate/{family}"] == 100 * sum(own) / len(own)
-    assert result.figures["text/characters_mean"] == sum(len(row["output_2"]) for row in rows) / 6
+    assert result.metrics[f"judge/win_rate/{family}"] == 100 * sum(own) / len(own)
+    assert result.metrics["text/characters_mean"] == sum(len(row["output_2"]) for row in rows) / 6
     assert not (run.folder.path.parent / "verdicts.sqlite").exists()
 
 
@@ -107,7 +109,7 @@ def test_a_run_against_another_run_wins_draws_and_loses(compose: Compose) -> Non
     rows = read_annotations(run.folder / "annotations.json")
     assert [row["preference"] for row in rows] == [1.0, 1.5, 1.0, 2.0, 1.5, 2.0]
     assert {row["generator_1"] for row in rows} == {run_id(base)}
-    assert result.figures["judge/accuracy"] == 50.0
+    assert result.metrics["judge/accuracy"] == 50.0
     assert result.labels["judge_baseline"] == run_id(base)
 
 
@@ -119,7 +121,7 @@ def test_none_same_seed_is_found_by_its_settings(compose: Compose) -> None:
     with pytest.raises(ValueError, match=r"judge.baseline=none_same_seed: no run in .* noise=none, seed=0"):
         stage.run(run)
     base = prepare(compose("noise=none", "judge.store=elsewhere", *SMALL), lambda _, item: item.reference)
-    assert stage.run(run).figures["judge/win_rate"] == 0.0
+    assert stage.run(run).metrics["judge/win_rate"] == 0.0
     assert read_annotations(run.folder / "annotations.json")[0]["generator_1"] == base.run_id
     (base.folder / "stages.json").unlink()
     with pytest.raises(ValueError, match=f"the run {base.run_id} has not finished generating"):
@@ -136,7 +138,7 @@ def test_a_file_as_baseline_must_answer_everything(compose: Compose, tmp_path: P
         judge(config)
     write_json(tmp_path / "other.json", rows)
     _, result = judge(config)
-    assert result.figures["judge/win_rate"] == 100.0
+    assert result.metrics["judge/win_rate"] == 100.0
     assert result.labels["judge_baseline"] == "other"
 
 
@@ -144,16 +146,16 @@ def test_outputs_of_another_set_are_refused(compose: Compose) -> None:
     run = prepare(compose(*SMALL), lambda *_: "x")
     other = compose("eval_set.seed=9", *SMALL)
     with pytest.raises(ValueError, match="answers other instructions than eval_set's: 0 joined, 6 only in outputs"):
-        stage.run(Run(other, run.run_id, run.folder, run.tracker))
+        stage.run(Run(replace(run.job, config=other), run.tracker))
 
 
 def test_two_judges_on_one_run_never_mix(compose: Compose) -> None:
     pytest.importorskip("openai", reason="needs the extra `judge`")
     run, first = judge(compose(*SMALL), alternate)
-    run.folder.complete("judge", "f", 0.0, "finished", first.figures, first.labels)
+    run.folder.complete("judge", "f", 0.0, "finished", first.metrics, first.labels)
     with serve(lambda *_: completion("A", model="fake-2026-01-01")) as server:
         config = compose("judge=endpoint", f"judge.base_url={server.url}", *SMALL)
-        again = Run(config, run.run_id, run.folder, run.tracker)
+        again = Run(replace(run.job, config=config), run.tracker)
         second = stage.run(again)
         calls = len(server.requests)
         assert calls == 6  # both orders of three pairs; three answers are the reference's own
@@ -165,13 +167,13 @@ def test_two_judges_on_one_run_never_mix(compose: Compose) -> None:
     assert {row["annotator"] for row in current} == {second.labels["judge_id"]}
     assert second.labels["judge_id"].startswith("endpoint-")
     assert second.labels["judge_model"] == "fake-2026-01-01"
-    assert "judge/accuracy" not in second.figures
-    run.folder.complete("judge", "g", 0.0, "finished", second.figures, second.labels)
+    assert "judge/accuracy" not in second.metrics
+    run.folder.complete("judge", "g", 0.0, "finished", second.metrics, second.labels)
     summary = _summary(again)
     assert summary["judge_id"] == second.labels["judge_id"]
     assert "judge/accuracy" not in summary["final"]
     back = stage.run(run)
-    assert back.figures == first.figures
+    assert back.metrics == first.metrics
     assert not (run.folder / "annotations.reference-checker.json").exists()
     assert (run.folder / f"annotations.{second.labels['judge_id']}.json").exists()
 
@@ -180,15 +182,15 @@ def test_another_baseline_keeps_the_earlier_file_under_both_names(compose: Compo
     base = compose("noise=none", *SMALL)
     prepare(base, lambda *_: "wrong")
     run, _ = judge(compose(f"judge.baseline={run_id(base)}", *SMALL), alternate)
-    stage.run(Run(compose(*SMALL), run.run_id, run.folder, run.tracker))
+    stage.run(Run(replace(run.job, config=compose(*SMALL)), run.tracker))
     assert (run.folder / f"annotations.reference-checker.against-{run_id(base)}.json").exists()
 
 
 def test_one_item_has_no_standard_error_and_no_crash(compose: Compose) -> None:
     _, result = judge(compose("eval_set.heldout=1", "eval_set.unseen=0"))
-    assert result.figures["judge/win_rate"] == 50.0
-    assert "judge/standard_error" not in result.figures
-    json.dumps(result.figures, allow_nan=False)
+    assert result.metrics["judge/win_rate"] == 50.0
+    assert "judge/standard_error" not in result.metrics
+    json.dumps(result.metrics, allow_nan=False)
 
 
 def released(shared_data: Path, tmp_path: Path, limit: int) -> list[str]:
@@ -208,10 +210,10 @@ def test_805_free_text_rows_in_seconds_with_length_control(compose: Compose, sha
     by_text = {row["instruction"]: row["output"] for row in outputs}
     _, result = judge(config, lambda _, item: by_text[item.text])
     assert result.labels["judge_id"] == "reference:word_f1_proxy"
-    assert 0 < result.figures["judge/length_controlled_winrate"] < 50
-    assert set(result.figures) >= {"judge/lc_standard_error", "judge/lc_low", "judge/C", "judge/win_rate/koala"}
-    assert result.figures["judge/avg_length"] == 396
-    assert result.figures["text/measured"] + result.figures["text/too_short"] == 805
+    assert 0 < result.metrics["judge/length_controlled_winrate"] < 50
+    assert set(result.metrics) >= {"judge/lc_standard_error", "judge/lc_low", "judge/C", "judge/win_rate/koala"}
+    assert result.metrics["judge/avg_length"] == 396
+    assert result.metrics["text/measured"] + result.metrics["text/too_short"] == 805
 
 
 def test_length_control_is_refused_for_other_instructions_before_judging(compose: Compose, shared_data: Path) -> None:

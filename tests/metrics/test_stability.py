@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from support.commands import SMALL
+from support.runs import folder_of
 
 from harness.metrics.stability import robust_z, spikes, stability
 from harness.noise.statistics import Stopwatch
-from harness.pipeline.plan import folder_of
 from harness.pipeline.runner import execute
 from harness.system.memory import PeakMemory
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.commands import SMALL
+from support.runs import folder_of
 from support.tiny_models import tiny_model
 
 from harness.config import LoRAConfig, TrainConfig
 from harness.models.adapters import check_quantisation, for_inference, make_trainable
-from harness.pipeline.plan import folder_of, make_plan
+from harness.pipeline.plan import make_plan
 from harness.pipeline.runner import execute
 from harness.probe.weights import weight_distance
 from harness.train.optimizer import build_optimizer, check_optimizer

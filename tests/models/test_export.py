@@ -8,13 +8,13 @@ import pytest
 import torch
 import yaml
 from support.commands import SMALL
+from support.runs import folder_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.config import Config
 from harness.export import export
 from harness.export.card import model_card
 from harness.models.load import load_trained
-from harness.pipeline.plan import folder_of
 from harness.pipeline.runner import execute
 
 LORA = [*SMALL, "train.method=lora", "train.lora.rank=4", "train.lr=0.01"]

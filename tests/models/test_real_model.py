@@ -6,6 +6,7 @@ import importlib.util
 
 import pytest
 import torch
+from support.runs import folder_of
 
 from harness.generate.backends import GenerationSettings, generate
 from harness.models.load import load_model
@@ -56,7 +57,6 @@ METHODS = ["r3f", "rdrop", "freelb", "vat", "smart", "sam"]
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [*NOISES, *METHODS])
 def test_a_step_with_each_noise_is_finite_and_near_the_step_without(noise, compose, shared_data):
-    from harness.pipeline.plan import folder_of
     from harness.pipeline.runner import execute
 
     data = ["dataset=alpaca", f"dataset.path={shared_data / 'alpaca_999.json'}", "dataset.size=4", "dataset.heldout=2"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.commands import harness
 
-from harness.cli import one_line
+from harness.config.messages import one_line
 
 ROOT = Path(__file__).parents[2]
 

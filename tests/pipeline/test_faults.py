@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from support.commands import SMALL, environment, sweep
+from support.runs import folder_of
 
 from analysis import load_runs
 from harness.config import Config
-from harness.pipeline.plan import RunFailed, folder_of, make_plan
+from harness.pipeline.plan import RunFailed, make_plan
 from harness.pipeline.runner import execute
 from harness.record import METRICS, RunFolder
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 from support.commands import SMALL, environment
+from support.runs import folder_of, pending_of
 
-from harness.pipeline.plan import RunFailed, folder_of, make_plan, pending_stages
+from harness.pipeline.plan import RunFailed, make_plan
 from harness.pipeline.runner import execute
 from harness.record import RunFolder
 
@@ -63,8 +64,7 @@ def test_a_finished_run_is_not_run_again(compose):
 
 def test_only_the_stage_whose_settings_changed_is_run_again(compose):
     execute(compose(*SMALL))
-    folder = folder_of(compose(*SMALL))
-    assert pending_stages(compose(*SMALL, "generate.max_new_tokens=3"), folder) == ["generate", "judge", "record"]
+    assert pending_of(compose(*SMALL, "generate.max_new_tokens=3")) == ["generate", "judge", "record"]
 
 
 def test_stages_can_be_run_one_by_one_with_the_same_result(compose, tmp_path):
@@ -120,7 +120,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(how, compose, tmp_pa
     if how == signal.SIGTERM:
         _left_in_order(process, disturbed)
     again = compose(*SMALL, "noise=symnoise", "train.max_steps=40", f"output_dir={disturbed}")
-    assert pending_stages(again, folder_of(again))[0] == "train"
+    assert pending_of(again)[0] == "train"
     execute(again)
     assert _steady(folder_of(again)) == _steady(folder_of(undisturbed))
     weights, expected = (load_file(folder_of(c) / "model" / "model.safetensors") for c in (again, undisturbed))

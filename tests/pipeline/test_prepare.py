@@ -16,8 +16,8 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 from harness.config import Config
 from harness.data import load_eval_items
 from harness.generate.checks import check_prompts
-from harness.pipeline.plan import make_plan
-from harness.pipeline.prepare import prepare
+from harness.pipeline.plan import Plan, make_plan
+from harness.pipeline.stages import prepare as prepare_jobs
 from harness.record.identity import run_id
 
 Compose = Callable[..., Config]
@@ -30,6 +30,10 @@ def eval_file(folder: Path, rows: Any) -> list[str]:
     path = folder / "items.json"
     path.write_text(json.dumps(rows), encoding="utf-8")
     return ["eval_set=alpaca_eval", f"eval_set.path={path}", "eval_set.heldout=0", "eval_set.unseen=0"]
+
+
+def prepare(plan: Plan) -> list[str]:
+    return prepare_jobs(plan.to_run)
 
 
 def refused(config: Config, message: str) -> str:

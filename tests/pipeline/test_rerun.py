@@ -7,11 +7,12 @@ import shutil
 
 import pytest
 from support.commands import SMALL
+from support.runs import folder_of, pending_of
 
 from harness.models.load import load_model
 from harness.models.save import save_model
 from harness.models.tokenizer import load_tokenizer
-from harness.pipeline.plan import folder_of, make_plan, pending_stages
+from harness.pipeline.plan import make_plan
 from harness.pipeline.runner import execute
 
 
@@ -46,7 +47,7 @@ def test_generation_needs_the_run_folder_alone(method, rows, compose, tmp_path):
     again = compose(f"run_id={name}", "stages=[generate,judge]")
     assert again.dataset.path == str(rows)
     make_plan([again])
-    assert pending_stages(again, folder_of(again)) == ["generate", "judge", "record"]
+    assert pending_of(again) == ["generate", "judge", "record"]
     summary = execute(again)
     assert summary["run_id"] == name
     assert (folder_of(again) / "model_outputs.json").exists()

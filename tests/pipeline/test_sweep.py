@@ -10,8 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from support.commands import judge_down_at_first, sweep
 
-from harness.cli import enable_plugins
-from harness.config import defaults
+from harness.config.compose import prepare_hydra
 from harness.config.paths import conf_dir
 from harness.record import RunFolder, read_json
 
@@ -77,12 +76,10 @@ def test_six_runs_tokenise_once(tmp_path, monkeypatch):
     ids=" ".join,
 )
 def test_jobs_composed_fast_equal_hydras_own(overrides):
-    enable_plugins()
-    from hydra.core.config_store import ConfigStore
+    prepare_hydra()
     from hydra.types import RunMode
     from hydra_plugins.harness_sweeper.composer import Composer
 
-    ConfigStore.instance().store(name="schema", node=defaults())
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)

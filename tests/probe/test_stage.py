@@ -10,13 +10,14 @@ import sys
 import pytest
 import torch
 from support.commands import SMALL, environment
+from support.runs import folder_of, pending_of
 from support.tiny_models import random_documents, tiny_model
 
 from harness.config import BenchmarksConfig
 from harness.models.load import load_model
 from harness.models.tokenizer import load_tokenizer
 from harness.noise import EmbeddingNoise, Noise
-from harness.pipeline.plan import folder_of, make_plan, pending_stages
+from harness.pipeline.plan import make_plan
 from harness.pipeline.runner import execute
 from harness.probe.benchmarks import results_figures
 from harness.probe.checks import fetch_benchmarks
@@ -155,7 +156,7 @@ def test_the_stage_writes_figures_with_intervals_and_runs_again_alone(compose):
     again = compose(*SMALL, *PROBE, "noise=symnoise", "stages=[probe]", "probe.radii=[2.0]")
     assert make_plan([again]).to_run[0].pending == ["probe", "record"]
     assert "probe/slope/rademacher/2" in execute(again)["final"]
-    assert pending_stages(again, folder) == []
+    assert pending_of(again) == []
 
 
 def test_examples_and_directions_do_not_depend_on_the_runs_seed(compose):

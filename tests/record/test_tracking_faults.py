@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from support.commands import SMALL
+from support.runs import folder_of, pending_of
 from support.wandb_server import StoredRun, WandbServer, wandb_server
 
 from harness.config import Config
-from harness.pipeline.plan import folder_of, pending_stages
 from harness.pipeline.runner import execute
 from harness.record import tracking
 
@@ -77,11 +77,11 @@ def test_an_unreachable_server_makes_an_offline_log_that_syncs_later(compose, cl
     waited = time.monotonic() - started
     assert "W&B cannot be reached" in capsys.readouterr().err
     assert "W&B cannot be reached" in (folder_of(config) / "log.txt").read_text()
-    assert pending_stages(config, folder_of(config)) == ["record"]
+    assert pending_of(config) == ["record"]
     with wandb_server(port) as server:
         sync(Path(config.output_dir), server)
         assert_complete(config, only(server))
-        assert pending_stages(config, folder_of(config)) == []
+        assert pending_of(config) == []
     assert waited < 60
 
 
@@ -97,7 +97,7 @@ def test_the_same_command_uploads_what_an_unreachable_server_missed(compose, cli
         sync(Path(config.output_dir), server)  # nothing is left for it
         assert_complete(config, only(server))
         assert_tables_once(only(server))
-        assert pending_stages(config, folder_of(config)) == []
+        assert pending_of(config) == []
 
 
 @pytest.mark.slow
@@ -126,11 +126,11 @@ def test_a_server_that_dies_during_the_run_loses_nothing(compose, client, capsys
         assert 0 < len(arrived) < 30
         sync(Path(config.output_dir), server)
         assert only(server).history == arrived
-        assert pending_stages(config, folder_of(config)) == ["record"]
+        assert pending_of(config) == ["record"]
         assert execute(config)["status"] == "finished"
         assert_complete(config, only(server))
         assert_tables_once(only(server))
-        assert pending_stages(config, folder_of(config)) == []
+        assert pending_of(config) == []
         assert not list((Path(config.output_dir) / "wandb").glob("offline-run-*"))
 
 
@@ -154,7 +154,7 @@ def test_a_slow_server_does_not_hold_the_training_up(compose, client, capsys):
         assert "W&B went away" in capsys.readouterr().err
         server.delay = 0.0
         time.sleep(9)  # what was on its way arrives or is dropped
-        assert pending_stages(config, folder_of(config)) == ["record"]
+        assert pending_of(config) == ["record"]
         assert execute(config)["status"] == "finished"
         assert_complete(config, only(server))
-        assert pending_stages(config, folder_of(config)) == []
+        assert pending_of(config) == []

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from support.commands import SMALL
+from support.runs import pending_of
 
 from harness.pipeline import runner as pipeline
-from harness.pipeline.plan import folder_of, pending_stages
 from harness.pipeline.runner import execute
 from harness.system.signals import stoppable
 
@@ -51,5 +51,5 @@ def test_a_stage_in_which_a_signal_was_swallowed_does_not_count(compose, monkeyp
         patch.setattr(pipeline.importlib, "import_module", importing)
         with pytest.raises(SystemExit):
             execute(config)
-    assert pending_stages(config, folder_of(config))[0] == "generate"
+    assert pending_of(config)[0] == "generate"
     assert execute(config)["status"] == "finished"

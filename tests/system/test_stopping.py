@@ -6,11 +6,11 @@ import json
 
 import pytest
 from support.commands import SMALL
+from support.runs import folder_of
 
 from harness.models.load import load_model
 from harness.models.save import save_model
 from harness.models.tokenizer import load_tokenizer
-from harness.pipeline.plan import folder_of
 from harness.pipeline.runner import execute
 
 ROWS = {"Name a colour.": "red", "Name a fruit.": "a ripe pear", "Count.": "one two three", "Greet.": "hello"}

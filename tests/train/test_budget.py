@@ -7,10 +7,10 @@ from itertools import chain
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.runs import folder_of
 from support.tiny_models import tiny_model
 
 from harness.config.budget import Cost
-from harness.pipeline.plan import folder_of
 from harness.pipeline.runner import execute
 from harness.record.identity import run_id
 from harness.train.cost import ModelSize, flops, squared_lengths

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.runs import folder_of
 
-from harness.pipeline.plan import folder_of
 from harness.pipeline.runner import execute
 from harness.record.identity import run_id
 

@@ -15,11 +15,12 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 from support.commands import SMALL, environment
+from support.runs import folder_of
 from support.tiny_models import random_documents
 
 from harness.config import Config
 from harness.data.batching import micro_batches
-from harness.pipeline.plan import RunFailed, folder_of
+from harness.pipeline.plan import RunFailed
 from harness.pipeline.runner import execute
 from harness.train.parallel import deal, share_of
 

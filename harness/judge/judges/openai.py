@@ -7,7 +7,6 @@ Retry-After. The key comes from an environment variable and appears in no file, 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import threading
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from harness.config import JudgeConfig
 from harness.judge.base import Batch, Comparison, Identity, Verdict, content_hash
 from harness.judge.judges.prompting import fill, label_probability, parse_label
+from harness.system.packages import require_package
 
 _CHARACTERS_PER_TOKEN = 3.0  # on the safe side of English text (about 4)
 _TOP_LOGPROBS = 5  # the most that every server allows
@@ -40,8 +40,7 @@ class OpenAIJudge:
     free = False
 
     def __init__(self, config: JudgeConfig) -> None:
-        if importlib.util.find_spec("openai") is None:
-            raise ValueError("judge.kind=openai needs the extra `judge`: pip install 'noise-harness[judge]'")
+        require_package("openai", "judge.kind=openai", "judge")
         self._config = config
         self._key = _key_from_environment(config.api_key_env)
         self._budget = _Budget(config)

@@ -38,7 +38,7 @@ class HarnessSweeper(BasicSweeper):
             RunFailed: the sweep ended and at least one run failed.
         """
         from harness.pipeline.plan import config_from, make_plan
-        from harness.pipeline.prepare import prepare
+        from harness.pipeline.stages import prepare
 
         assert self.hydra_context is not None
         jobs = self._expand(arguments)
@@ -46,7 +46,7 @@ class HarnessSweeper(BasicSweeper):
         plan = make_plan((config_from(composer.compose(job), job) for job in jobs), jobs)
         if not plan.announce():
             return []
-        print(*prepare(plan), sep="\n", file=sys.stderr)
+        print(*prepare(plan.to_run), sep="\n", file=sys.stderr)
         group = "sweep-" + hashlib.sha256(" ".join(sorted(job.run_id for job in plan.jobs)).encode()).hexdigest()[:8]
         launched = [
             [*job.overrides, *_bookkeeping(job, f"{number}/{len(plan.to_run)}", group)]
@@ -62,7 +62,7 @@ class HarnessSweeper(BasicSweeper):
         Raises:
             RunFailed: the launcher itself broke off (a process or node was killed).
         """
-        from harness.pipeline.plan import RunFailed, folder_of, pending_stages
+        from harness.pipeline.plan import RunFailed, pending_stages
         from harness.system.progress import LINES
 
         assert self.launcher is not None
@@ -74,7 +74,7 @@ class HarnessSweeper(BasicSweeper):
             try:
                 batch = self.launcher.launch([launched[number] for number in waiting], initial_job_idx=0)
             except Exception as error:
-                done = sum(not pending_stages(job.config, folder_of(job.config)) for job in jobs)
+                done = sum(not pending_stages(job) for job in jobs)
                 state = f"{done} of {len(jobs)} runs are done; the same command continues"
                 raise RunFailed(f"the launcher broke off, {state} ({type(error).__name__}: {error})") from error
             results |= dict(zip(waiting, batch, strict=True))
@@ -88,7 +88,24 @@ class HarnessSweeper(BasicSweeper):
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        return self.split_arguments(overrides, None)[0]
+        jobs = self.split_arguments(overrides, None)[0]
+        added = [builtin_tasks(job) for job in jobs]
+        for line in dict.fromkeys(" ".join(each) for each in added if each):
+            print(f"dataset=builtin brings {line}", file=sys.stderr)
+        return [[*job, *each] for job, each in zip(jobs, added, strict=True)]
+
+
+def builtin_tasks(job: Sequence[str]) -> list[str]:
+    """What a job of an experiment on builtin data needs beside them: builtin instructions, their checker and probes.
+
+    An experiment names the paper's instructions, judge and benchmarks; with dataset=builtin they would make no sense,
+    and so `experiment=NAME dataset=builtin` runs small as it stands. Groups that the command line names stay so.
+    """
+    named = {override.split("=", 1)[0] for override in job}
+    if "experiment" not in named or "dataset=builtin" not in job:
+        return []
+    choices = {"eval_set": "builtin", "judge": "reference", "probe": "default"}
+    return [f"{group}={choice}" for group, choice in choices.items() if group not in named]
 
 
 def _is_busy(result: JobReturn) -> bool:

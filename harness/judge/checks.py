@@ -1,0 +1,50 @@
+"""What of judging can be refused before training: the judge, its tables, its limits, the baseline's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.config import Config
+from harness.context import Job
+from harness.data import load_eval_items
+from harness.judge.judges.registry import check_judge, check_judge_model
+
+
+def check(config: Config) -> None:
+    """Keys in the environment, installed packages, folders and files that the judge needs, and the instructions.
+
+    Raises:
+        ValueError: names what is missing.
+    """
+    load_eval_items(config.eval_set)
+    check_judge(config.judge)
+
+
+def prepare(jobs: Sequence[Job]) -> list[str]:
+    """Look at baselines, tables and the judges' own models, and hold limits against all that will be asked.
+
+    Raises:
+        ValueError: a baseline or table without some instruction, a judge that cannot be had, or whose limits are too
+            small for all jobs together.
+    """
+    from harness.judge.ask import check_budgets
+
+    pending = [job for job in jobs if "judge" in job.pending]
+    for job in pending:
+        _check_tables(job, jobs[: jobs.index(job) + 1])
+    for number, job in enumerate(pending):
+        if job.config.judge not in [earlier.config.judge for earlier in pending[:number]]:
+            check_judge_model(job.config.judge)
+    check_budgets([job.config for job in pending if "generate" in job.pending])
+    return []
+
+
+def _check_tables(job: Job, done_by_then: Sequence[Job]) -> None:
+    from harness.judge.baseline import check_baseline
+
+    items, judge = load_eval_items(job.config.eval_set), job.config.judge
+    check_baseline(job, items, done_by_then)
+    if judge.difficulty is not None:
+        from harness.judge.results import check_length_control
+
+        check_length_control(judge, [item.text for item in items])

@@ -1,0 +1,80 @@
+"""The two faces of every stage, by its name: `harness.STAGE.checks`, before anything starts, and `harness.STAGE.stage`.
+
+A stage is added in three places: its package with these two modules, its name and section in harness/config/run.py,
+and what its output depends on in harness/record/identity.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from harness.config import STAGES, Config
+from harness.context import Job, Run, StageResult
+
+
+class Checks(Protocol):
+    """The light face; it imports what a check needs only when that check is due."""
+
+    def check(self, config: Config) -> None:
+        """Hold the settings against what is at hand: files, packages, environment.
+
+        Raises:
+            ValueError: the first problem, naming file, row, key and value.
+        """
+
+    def prepare(self, jobs: Sequence[Job]) -> list[str]:
+        """Between the plan and the first run, with tokenizers and small downloads at hand.
+
+        Args:
+            jobs: all that the command will run, in order; those with this stage pending concern it.
+
+        Returns:
+            What was read and made, a line each.
+
+        Raises:
+            ValueError: what would fail a run after its training otherwise.
+        """
+
+
+class Work(Protocol):
+    """The heavy face."""
+
+    def run(self, run: Run) -> StageResult:
+        """Do the stage and leave its files in the run's folder."""
+
+
+def checks_of(stage: str) -> Checks:
+    """What can be refused before the stage starts."""
+    return cast(Checks, importlib.import_module(f"harness.{stage}.checks"))
+
+
+def work_of(stage: str, config: Config) -> Work:
+    """What does the stage; training on several processes is started by torchrun."""
+    several = stage == "train" and config.train.several
+    return cast(Work, importlib.import_module("harness.pipeline.torchrun" if several else f"harness.{stage}.stage"))
+
+
+def check(config: Config) -> None:
+    """Hold one run's settings against what its stages will need.
+
+    Raises:
+        ValueError: the first problem of the first stage that has one.
+    """
+    for stage in (stage for stage in STAGES if stage in config.stages):
+        checks_of(stage).check(config)
+
+
+def prepare(jobs: Sequence[Job]) -> list[str]:
+    """Tokenize what the jobs will train on and answer, and check judges against what they will be given.
+
+    Returns:
+        What was read, cleaned and tokenized, a line each; the runs find it in the cache.
+
+    Raises:
+        ValueError: as the stages' `prepare`.
+    """
+    pending = {stage for job in jobs for stage in job.pending}
+    lines = (line for stage in STAGES if stage in pending for line in checks_of(stage).prepare(jobs))
+    return list(dict.fromkeys(lines))

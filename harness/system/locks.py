@@ -1,0 +1,27 @@
+"""Locks of files among processes: the kernel gives them back however a process ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file for the block, after whoever holds it now; the file stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
+
+
+def try_lock(path: Path) -> FileLock | None:
+    """Take a lock file until `release()` or the end of the process; None where another holds it."""
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock
