@@ -113,7 +113,7 @@ def measure_data(count: int) -> float:
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "harness/assets/tiny_tokenizer")
     start = time.process_time()
     train, _ = load_examples(DatasetConfig(name="builtin", size=count, heldout=0))
-    encode_examples(train, tokenizer, 512)
+    encode_examples(train, tokenizer)
     return time.process_time() - start
 
 

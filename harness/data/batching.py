@@ -83,11 +83,6 @@ class Batch:
     layout: Layout
     n_targets: int
 
-    @property
-    def n_tokens(self) -> int:
-        """Real tokens."""
-        return sum(map(sum, self.segment_lengths))
-
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
         moved = {name: getattr(self, name).to(device, non_blocking=True) for name in _PER_TOKEN}

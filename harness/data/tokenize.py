@@ -59,8 +59,7 @@ class Encoded:
 def encode_examples(
     examples: Sequence[Example],
     tokenizer: PreTrainedTokenizerBase,
-    max_length: int = 512,
-    rules: EncodingRules | None = None,
+    rules: EncodingRules = EncodingRules(),
     wanted: int | None = None,
 ) -> Encoded:
     """Prompt, answer and end-of-text token per example, and the same for later exchanges; loss on answers and ends.
@@ -75,7 +74,6 @@ def encode_examples(
     Raises:
         ValueError: an example that no rule lets pass, naming file, row and what to do; or `check_prompt`.
     """
-    rules = rules or EncodingRules(max_length=max_length)
     check_prompt(rules.prompt, tokenizer)
     encoded, start = Encoded(), 0
     while start < len(examples) and (wanted is None or len(encoded.documents) < wanted):

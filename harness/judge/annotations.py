@@ -79,18 +79,6 @@ def read_model_outputs(path: Path) -> list[Row]:
     return rows
 
 
-def write_model_outputs(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as model_outputs.json, atomically, after the same checks as when reading.
-
-    Characters outside ASCII are escaped, so every text comes back as it was, unpaired surrogates included.
-    """
-    plain = [dict(row) for row in rows]
-    for number, row in enumerate(plain):
-        _check_texts(row, OUTPUT_KEYS, f"{path}: row {number}")
-    _check_unique(plain, str(path))
-    _write_rows(path, plain)
-
-
 def read_annotations(path: Path) -> list[Row]:
     """Rows of an annotations.json of any age, brought to one form.
 

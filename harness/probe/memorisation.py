@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,7 +19,6 @@ def memorisation_rows(
     tokenizer: PreTrainedTokenizerBase,
     documents: Sequence[Document],
     max_new_tokens: int,
-    progress: Callable[[int], None] = lambda _: None,
 ) -> list[Row]:
     """One row for each document: what greedy decoding of its prompt writes, and ROUGE-L (percent) to its own answer.
 
@@ -37,7 +36,6 @@ def memorisation_rows(
         settings,
         eos_token_id=eos,
         pad_token_id=eos if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
-        progress=lambda _, rows: progress(rows),
     )
     outputs = [_text(tokenizer, completion.token_ids) for completion in done]
     answers = [_text(tokenizer, answer[:max_new_tokens].tolist()) for _, answer in exchanges]

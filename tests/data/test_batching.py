@@ -28,7 +28,7 @@ def test_packed_by_hand() -> None:
     # The last token of a document predicts nothing, not even a labelled first token of the next.
     assert batch.targets.tolist() == [[302, 303, -100, 702, -100]]
     assert batch.n_targets == 3
-    assert batch.n_tokens == 5
+    assert int(batch.attention_mask.sum()) == 5
 
 
 def test_padded_by_hand() -> None:
@@ -42,7 +42,7 @@ def test_padded_by_hand() -> None:
     assert batch.labels.tolist() == [[301, 302, 303], [-100, 702, -100]]
     assert batch.targets.tolist() == [[302, 303, -100], [702, -100, -100]]
     assert batch.n_targets == 3
-    assert batch.n_tokens == 5
+    assert int(batch.attention_mask.sum()) == 5
 
 
 @pytest.mark.parametrize("layout", ["packed", "padded"])
@@ -55,7 +55,8 @@ def test_repeat_puts_whole_copies_below_each_other(layout: str) -> None:
     assert torch.equal(twice.document_ids[rows:], batch.document_ids + 2)
     assert twice.documents == (0, 1, 0, 1)
     assert twice.segment_lengths == batch.segment_lengths * 2
-    assert (twice.n_targets, twice.n_tokens) == (2 * batch.n_targets, 2 * batch.n_tokens)
+    assert twice.n_targets == 2 * batch.n_targets
+    assert int(twice.attention_mask.sum()) == 2 * int(batch.attention_mask.sum())
 
 
 def test_without_targets_keeps_the_tokens_and_predicts_nothing() -> None:

@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 from support.commands import SMALL
+from support.runs import folder_of
 from support.tiny_models import tiny_model
 from transformers import AutoModelForCausalLM
 
@@ -15,7 +16,7 @@ from harness.context import Run
 from harness.judge.judges import local_model
 from harness.models import place as places
 from harness.models.place import cast, computing_device, place
-from harness.pipeline.plan import RunFailed, folder_of
+from harness.pipeline.plan import RunFailed
 from harness.pipeline.runner import execute
 from harness.record.tracking import Tracker
 

@@ -100,7 +100,7 @@ def test_the_copies_of_a_repeated_batch_may_differ() -> None:
     model = tiny_model("llama", torch.float64)
     objective = ResponseLoss(model)
     (batch,) = micro_batches(random_documents(), layout="packed")
-    noise = torch.randn(1, batch.n_tokens, 32, dtype=torch.float64)
+    noise = torch.randn(1, batch.input_ids.shape[1], 32, dtype=torch.float64)
 
     def loss_with(batch: Batch, noise: Tensor) -> Tensor:
         hook = model.get_input_embeddings().register_forward_hook(lambda _module, _ids, output: output + noise)
