@@ -16,7 +16,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-
 Kernel = Literal["flash_attn", "torch_varlen", "flex", "per_document"]
 Lengths = tuple[int, ...]
 
