@@ -35,6 +35,10 @@ class ControlConfig(Section):
     """Switches of the command itself, not of the run."""
 
     dry_run: bool = Field(False, description="print the plan and stop")
+    workers: Count | Literal["auto"] = Field(
+        "auto",
+        description="runs of a sweep at a time, on this machine; auto: as many small models as fit, others singly",
+    )
     runs_per_gpu: Count = Field(1, description="runs that may share a GPU; more wait for a free one")
     explain: bool = Field(False, description="print each run's recipe against the papers', memory and time, and stop")
     run_id: str | None = Field(None, description="set by the sweep: the identity that was planned and checked")

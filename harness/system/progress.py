@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -15,12 +16,15 @@ _LOG_FILE_FORMAT = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} {unit}s, {elap
 
 
 class _Lines:
-    """stderr for a log file: a line per update instead of a carriage return."""
+    """stderr for a log file: a line per update instead of a carriage return; or what `show` does with it."""
+
+    def __init__(self, show: Callable[[str], None] | None = None) -> None:
+        self._show = show or (lambda line: sys.stderr.write(line + "\n"))
 
     def write(self, text: str) -> None:
         line = text.strip("\r\n ")
         if line:
-            sys.stderr.write(line + "\n")
+            self._show(line)
 
     def flush(self) -> None:
         sys.stderr.flush()
@@ -31,17 +35,20 @@ class Progress:
 
     def __init__(self, label: str, total: int, unit: str, initial: int = 0, show: bool = True) -> None:
         terminal = sys.stderr.isatty() and LINES not in os.environ
+        # Of a worker of several: its parent has a line for it (harness/pipeline/side_by_side.py).
+        shown = getattr(sys.stderr, "status", None)
+        seconds = getattr(sys.stderr, "seconds", _LOG_FILE_SECONDS)
         self._bar = tqdm(
             total=total,
             initial=initial,
             desc=label,
             unit=unit,
-            file=sys.stderr if terminal else _Lines(),
+            file=sys.stderr if terminal else _Lines(shown),
             dynamic_ncols=terminal,
             bar_format=None if terminal else _LOG_FILE_FORMAT,
-            mininterval=0.2 if terminal else _LOG_FILE_SECONDS,
-            maxinterval=0.5 if terminal else 2 * _LOG_FILE_SECONDS,
-            delay=0 if terminal else _LOG_FILE_SECONDS,
+            mininterval=0.2 if terminal else seconds,
+            maxinterval=0.5 if terminal else 2 * seconds,
+            delay=0 if terminal else seconds,
             smoothing=0.1,
             leave=False,
             disable=not show,

@@ -62,17 +62,30 @@ class HarnessSweeper(BasicSweeper):
         Raises:
             RunFailed: the launcher itself broke off (a process or node was killed).
         """
+        from harness.pipeline.capacity import Capacity, capacity_for
         from harness.pipeline.plan import RunFailed, pending_stages
+        from harness.pipeline.side_by_side import run_side_by_side
         from harness.system.progress import LINES
 
         assert self.launcher is not None
-        if type(self.launcher).__name__ != "BasicLauncher":
+        capacity = capacity_for([job.config for job in jobs]) if self._is_plain() else Capacity()
+        if capacity.runs > 1:
+            print(capacity.describe(), file=sys.stderr)
+        elif type(self.launcher).__name__ != "BasicLauncher":
             os.environ[LINES] = "1"
+
+        def launch(numbers: Sequence[int]) -> Sequence[JobReturn]:
+            if capacity.runs > 1:
+                noted = [_noted(jobs[number].config, launched[number]) for number in numbers]
+                return [_returned(outcome) for outcome in run_side_by_side(noted, capacity)]
+            assert self.launcher is not None
+            return self.launcher.launch([launched[number] for number in numbers], initial_job_idx=0)
+
         results: dict[int, JobReturn] = {}
         waiting = list(range(len(launched)))
         while waiting:
             try:
-                batch = self.launcher.launch([launched[number] for number in waiting], initial_job_idx=0)
+                batch = launch(waiting)
             except Exception as error:
                 done = sum(not pending_stages(job) for job in jobs)
                 state = f"{done} of {len(jobs)} runs are done; the same command continues"
@@ -83,6 +96,12 @@ class HarnessSweeper(BasicSweeper):
                 print(f"{len(waiting)} runs are in the hands of another sweep; waiting for it", file=sys.stderr)
                 time.sleep(_BUSY_SECONDS)
         return [results[number] for number in range(len(launched))]
+
+    def _is_plain(self) -> bool:
+        """No launcher was chosen, and nothing hooks into Hydra's jobs: the runs need not go through Hydra."""
+        hydra = self.config.hydra if self.config is not None else {}
+        hooked = hydra.get("callbacks") or (hydra.get("job") or {}).get("env_set")
+        return type(self.launcher).__name__ == "BasicLauncher" and not hooked
 
     def _expand(self, arguments: list[str]) -> list[list[str]]:
         assert self.hydra_context is not None
@@ -119,6 +138,22 @@ def _bookkeeping(job: Any, position: str, group: str) -> list[str]:
     """
     group = job.config.tracking.group or job.config.experiment or group
     return [f"harness.run_id={job.run_id}", f"harness.position='{position}'", f"tracking.group={group}"]
+
+
+def _noted(config: Any, launched: Sequence[str]) -> Any:
+    """The job's settings with what `_bookkeeping` adds, for a run that Hydra does not compose again."""
+    run_id, position, group = (override.split("=", 1)[1].strip("'") for override in launched[-3:])
+    harness = config.harness.model_copy(update={"run_id": run_id, "position": position})
+    return config.model_copy(
+        update={"harness": harness, "tracking": config.tracking.model_copy(update={"group": group})}
+    )
+
+
+def _returned(outcome: Exception | None) -> JobReturn:
+    result = JobReturn()
+    result.status = JobStatus.COMPLETED if outcome is None else JobStatus.FAILED
+    result._return_value = outcome
+    return result
 
 
 def _raise_if_failed(run_ids: list[str], results: Sequence[JobReturn], output_dir: str) -> None:

@@ -1,0 +1,187 @@
+"""Small runs of a sweep side by side: worker processes that stay warm from run to run.
+
+Each worker takes a run when it is free. A run that fails, or whose process is killed, is reported and stops no other;
+Ctrl-C and SIGTERM reach every worker once, and each saves its run before it leaves.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from harness.config import Config, parse
+from harness.pipeline.capacity import THREADS, Capacity
+from harness.pipeline.plan import RunFailed
+from harness.pipeline.worker import die_with_parent
+from harness.record import RunBusy
+from harness.system.display import Display
+from harness.system.signals import Stop, stoppable
+
+# What a worker gets to save its run after a signal.
+_LEAVE_SECONDS = 120.0
+
+Outcome = Exception | None  # of a run; None: it is done
+
+
+def run_side_by_side(configs: Sequence[Config], capacity: Capacity) -> list[Outcome]:
+    """Do all runs, as many at a time as `capacity` says; what became of each, in their order."""
+    if capacity.threads is not None:
+        os.environ[THREADS] = str(capacity.threads)
+    display = Display(sys.stderr)
+    waiting, outcomes = deque(range(len(configs))), dict[int, Outcome]()
+    with stoppable() as stop:
+        workers = [_Worker(row, display) for row in range(min(capacity.runs, len(configs)))]
+        try:
+            while len(outcomes) < len(configs):
+                for number, worker in enumerate(workers):
+                    if worker.run is None and waiting:
+                        if not worker.is_alive:
+                            workers[number] = worker = _Worker(number, display)
+                        worker.start(waiting.popleft(), configs)
+                for worker in _ready(workers):
+                    worker.receive(outcomes)
+        finally:
+            _end(workers, stop)
+    return [outcomes[number] for number in range(len(configs))]
+
+
+class _Worker:
+    """One process, and what it is doing."""
+
+    def __init__(self, row: int, display: Display) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, sys.stderr.isatty()), daemon=False)
+        self.process.start()
+        theirs.close()  # so that the end of the process ends the connection
+        self.run: int | None = None
+        self._row, self._display = row, display
+        self._name = ""
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.is_alive()
+
+    def start(self, run: int, configs: Sequence[Config]) -> None:
+        """Hand the worker a run."""
+        self.run, self._name = run, str(configs[run].harness.run_id)
+        self._display.status(self._row, "")
+        self.connection.send(configs[run].model_dump(mode="json"))
+
+    def receive(self, outcomes: dict[int, Outcome]) -> None:
+        """Take one message: something to show, or what became of the run."""
+        try:
+            kind, text = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            kind, text = "failed", f"{self._name}: its process {_ending(self.process.exitcode)}"
+        if kind == "line":
+            self._display.line(text)
+        elif kind == "status":
+            self._display.status(self._row, text)
+        elif self.run is not None:
+            error = {"busy": RunBusy, "failed": RunFailed}.get(kind)
+            outcomes[self.run] = error(text) if error else None
+            self.run = None
+            self._display.status(self._row, "")
+
+
+def _ready(workers: Sequence[_Worker]) -> list[_Worker]:
+    working = {worker.connection: worker for worker in workers if worker.run is not None}
+    return [working[connection] for connection in wait(list(working))]  # type: ignore[index]
+
+
+def _ending(status: int | None) -> str:
+    if status is not None and status < 0:
+        return f"was killed ({signal.Signals(-status).name}); out of memory?"
+    return f"ended with status {status}"
+
+
+def _end(workers: Sequence[_Worker], stop: Stop) -> None:
+    """Let idle workers go; after a signal pass it on and wait until each has saved its run."""
+    for worker in workers:
+        if worker.run is not None and worker.is_alive and worker.process.pid is not None:
+            os.kill(worker.process.pid, stop.number or signal.SIGTERM)
+    for worker in workers:
+        while worker.run is not None and worker.connection.poll(_LEAVE_SECONDS):
+            try:
+                kind, text = worker.connection.recv()
+            except (EOFError, ConnectionResetError):
+                break
+            if kind == "line":
+                print(text, file=sys.stderr)
+            elif kind != "status":
+                break
+        worker.connection.close()
+        worker.process.join(_LEAVE_SECONDS)
+        if worker.is_alive:
+            worker.process.kill()
+            worker.process.join()
+
+
+def work(connection: Connection, terminal: bool) -> None:
+    """A worker's life: runs until there are no more, or its parent is gone."""
+    if hasattr(os, "setsid"):
+        os.setsid()  # a terminal's Ctrl-C goes to the parent, which passes it on once
+    die_with_parent(signal.SIGTERM)
+    sys.stderr = _Forwarded(connection, terminal)
+    while True:
+        try:
+            settings = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(_done(settings))
+        except BrokenPipeError:
+            return
+
+
+def _done(settings: dict[str, Any]) -> tuple[str, str]:
+    from harness.pipeline.runner import execute
+
+    try:
+        execute(parse(settings))
+    except RunBusy as error:
+        return "busy", str(error)
+    except KeyboardInterrupt:
+        return "failed", "interrupted"
+    except Exception as error:  # noqa: BLE001 - as Hydra's launchers: one run's failure stops no other
+        return "failed", str(error)
+    return "done", ""
+
+
+class _Forwarded(io.TextIOBase):
+    """A worker's stderr: whole lines and the state of its progress, for the display of the parent."""
+
+    def __init__(self, connection: Connection, terminal: bool) -> None:
+        self._connection, self._rest = connection, ""
+        self.seconds = 0.5 if terminal else 10.0  # between two states
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._send("line", line)
+        return len(text)
+
+    def status(self, text: str) -> None:
+        """Show a state in the worker's own row."""
+        self._send("status", text)
+
+    def fileno(self) -> int:
+        return 2
+
+    def writable(self) -> bool:
+        return True
+
+    def _send(self, kind: str, text: str) -> None:
+        try:
+            self._connection.send((kind, text))
+        except OSError:  # the parent is gone; a signal is on its way
+            self._rest = ""
