@@ -82,7 +82,7 @@ def test_a_killed_worker_is_reported_and_the_others_finish(tmp_path: Path) -> No
     assert again.stderr.startswith("3 jobs, 3 distinct, 2 done, 1 to run\n")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGTERM])
 def test_a_signal_to_the_command_lets_every_run_save(how: signal.Signals, tmp_path: Path) -> None:
     process = start(tmp_path, *LONG, "seed=0,1", "harness.workers=2")
     folders = wait_for_training(process, tmp_path / "runs", 2)
