@@ -66,7 +66,9 @@ def _single(composed: DictConfig, overrides: list[str]) -> Any:
         return None
     from harness.pipeline.runner import run_job
     from harness.pipeline.stages import prepare
+    from harness.system.nodes import check_devices
 
+    check_devices([config.train])
     print(*prepare(plan.to_run), sep="\n", file=sys.stderr)
     return run_job(plan.to_run[0])
 

@@ -15,6 +15,7 @@ class CleaningConfig(Section):
     """What happens to rows that should not be trained on; "error" stops before anything starts (docs/data.md)."""
 
     damaged: Literal["error", "drop"] = Field("error", description="NUL characters, halves of surrogate pairs")
+    tools: Literal["error", "drop"] = Field("error", description="tools on offer, their calls and results")
     roles: Literal["error", "drop", "repair"] = Field(
         "error",
         description="a conversation that is not user, assistant, user, ...; repair: leave out an answer at the start "
@@ -24,8 +25,16 @@ class CleaningConfig(Section):
     empty: Literal["error", "drop", "keep"] = Field("error", description="an instruction or answer without text")
     duplicate_ids: Literal["error", "drop", "keep"] = Field("error", description="rows whose id was seen before")
     duplicates: Literal["error", "drop", "keep"] = Field("keep", description="rows whose whole text was seen before")
+    template: Literal["error", "drop"] = Field(
+        "error",
+        description="prompt=chat_template: a text that the template cuts, refuses or rewrites, or that the tokenizer "
+        "would merge with what stands before it",
+    )
     overlong: Literal["truncate", "drop", "error"] = Field("truncate", description="more than max_length tokens")
     long_prompts: Literal["error", "drop"] = Field("error", description="no token of an answer within max_length")
+    heldout_repeats: Literal["drop", "keep"] = Field(
+        "drop", description="held-out examples whose whole text is trained on, too; what is left is held out"
+    )
 
 
 class DatasetConfig(Section):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.data.examples import EvalItem, Example
-from harness.data.files import go_offline, read_rows, text_field
+from harness.data.files import read_rows, text_field
+from harness.data.hub import go_offline
 from harness.data.load import (
     Loaded,
     check_dataset,

@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 from harness.config import CleaningConfig, DatasetConfig
 from harness.data.examples import Example
-from harness.data.schemas import RowProblem, Rule, Schema, expect_schema, to_example
+from harness.data.rows import RowProblem, Rule, to_example
+from harness.data.schemas import Schema, expect_schema
 
 
 @dataclass
@@ -21,13 +22,15 @@ class Report:
     rows: int = 0
     dropped: Counter[str] = field(default_factory=Counter)  # by rule
     changed: Counter[str] = field(default_factory=Counter)
+    unused: Counter[str] = field(default_factory=Counter)  # keys that hold something, by rows
 
     def describe(self, kept: int) -> str:
         """One line for the log."""
         dropped = [f"{count} dropped by clean.{rule}" for rule, count in sorted(self.dropped.items())]
-        changed = [f"{count} {what}" for what, count in sorted(self.changed.items())]
+        changed = [f"{count} {what}" for what, count in sorted(self.changed.items()) if count]
         parts = [f"{self.source}: {self.schema or 'generated'}, {self.rows} rows", *dropped, *changed, f"{kept} left"]
-        return "; ".join(parts)
+        unused = [f"{key} ({count} rows)" for key, count in sorted(self.unused.items())]
+        return "; ".join([*parts, *(["keys not used: " + ", ".join(unused)] if unused else [])])
 
 
 def clean(rows: Iterable[tuple[str, dict[str, Any]]], config: DatasetConfig, report: Report) -> Iterator[Example]:
@@ -50,14 +53,17 @@ def clean(rows: Iterable[tuple[str, dict[str, Any]]], config: DatasetConfig, rep
                 raise ValueError(f"{problem}; {_advice(problem.rule)}") from None
             report.dropped[problem.rule] += 1
             continue
-        yield example
+        if example.learnt:
+            yield example
+        else:
+            report.changed["left out: weight 0 on every answer"] += 1
 
 
 def _convert(row: dict[str, Any], where: str, rules: CleaningConfig, report: Report) -> Example:
     assert report.schema is not None
-    example, repaired = to_example(row, where, report.schema, rules.roles == "repair")
-    if repaired:
-        report.changed["repaired by clean.roles"] += 1
+    example, remarks = to_example(row, where, report.schema, rules.roles == "repair")
+    report.changed["repaired by clean.roles"] += remarks.repaired
+    report.unused.update(remarks.unused)
     return example
 
 
@@ -65,10 +71,12 @@ def _shorten(example: Example, config: DatasetConfig, report: Report) -> Example
     """The part of a conversation that is asked for."""
     if example.more and config.turns == "first":
         report.changed["conversations cut to their first exchange"] += 1
-        example = replace(example, more=())
+        example = replace(example, more=(), unlearnt=tuple(place for place in example.unlearnt if place == 0))
     if example.system and config.clean.system == "drop":
         report.changed["system messages left out"] += 1
         example = replace(example, system="")
+    if example.unlearnt and example.learnt:
+        report.changed["with answers of weight 0, which are not learnt"] += 1
     if config.prompt in ("alpaca", "none") and (example.more or example.system):
         what, key = ("several exchanges", "turns=first") if example.more else ("a system message", "clean.system=drop")
         raise ValueError(

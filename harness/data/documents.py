@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
 
-from harness.config import DatasetConfig, ModelConfig
+from harness.config import CleaningConfig, DatasetConfig, ModelConfig
 from harness.data import Example, load_dataset, require, wanted_examples
 from harness.data.batching import IGNORE_INDEX, Document
 from harness.data.tokenize import Encoded, EncodingRules, encode_examples
@@ -30,7 +30,7 @@ from harness.models.tokenizer import load_tokenizer
 from harness.record.cache import cache_dir
 from harness.system.locks import locked
 
-_FORMAT = "1"  # a change of the encoding that keys cannot see makes a new number
+_FORMAT = "2"  # a change of the encoding that keys cannot see makes a new number
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,24 @@ def tokenise(config: DatasetConfig, tokenizer: PreTrainedTokenizerBase) -> Docum
     heldout, train = encoded.documents[:border], encoded.documents[border:]
     train = [Document(index, each.input_ids, each.labels) for index, each in enumerate(train)]
     examples = [loaded.examples[place] for place in encoded.sources]
-    description = _describe(encoded, train, heldout, _repeated(examples, border), rules)
+    kept = _not_repeated(examples, border) if config.clean.heldout_repeats == "drop" else range(border)
+    if border and not kept:
+        raise ValueError(
+            f"dataset={config.name}: all {border} held-out examples are in the training part, too; mend the data, or "
+            "set dataset.clean.duplicates=drop or dataset.clean.heldout_repeats=keep"
+        )
+    heldout = [Document(index, heldout[place].input_ids, heldout[place].labels) for index, place in enumerate(kept)]
+    description = _describe(encoded, train, heldout, border - len(kept), rules)
+    heldout_examples = [examples[place] for place in kept]
     return Documents(
-        train, heldout, examples[border:], examples[:border], [loaded.describe(), description], entry, origin
+        train, heldout, examples[border:], heldout_examples, [loaded.describe(), description], entry, origin
     )
 
 
 def encoding_rules(config: DatasetConfig) -> EncodingRules:
     """The settings of a data set that decide its tokens."""
-    return EncodingRules(config.prompt, config.max_length, config.clean.overlong, config.clean.long_prompts)
+    clean = config.clean
+    return EncodingRules(config.prompt, config.max_length, clean.overlong, clean.long_prompts, clean.template)
 
 
 def _describe(
@@ -98,16 +107,20 @@ def _describe(
         f"{lengths.sum()} tokens, {learnt} learnt; median {int(np.median(lengths))}, longest {lengths.max()}",
         f"{encoded.truncated} cut at {rules.max_length}, {encoded.resplit} split at the border",
         *([f"{encoded.inner_ends} answers hold the end-of-text token in their text"] if encoded.inner_ends else []),
-        *(f"{count} dropped by clean.{rule}" for rule, count in encoded.dropped.items() if count),
-        *([f"{repeated} held-out examples are in the training part too (clean.duplicates)"] if repeated else []),
+        *(f"{count} dropped{_rule(rule)}" for rule, count in encoded.dropped.items() if count),
+        *([f"{repeated} held-out examples dropped by clean.heldout_repeats: trained on, too"] if repeated else []),
     ]
     return "; ".join(parts)
 
 
-def _repeated(examples: Sequence[Example], border: int) -> int:
-    """How many examples before the border have an equal one behind it."""
+def _rule(name: str) -> str:
+    return f" by clean.{name}" if name in CleaningConfig.model_fields else f": {name}"
+
+
+def _not_repeated(examples: Sequence[Example], border: int) -> list[int]:
+    """Places of the examples before the border that have no equal one behind it."""
     training = {example.content for example in examples[border:]}
-    return sum(example.content in training for example in examples[:border])
+    return [place for place in range(border) if examples[place].content not in training]
 
 
 def _cached(
@@ -140,7 +153,7 @@ def _key(
             data = text.encode()
             digest.update(len(data).to_bytes(8, "little"))
             digest.update(data)
-        digest.update(b"\n")
+        digest.update(f"{example.unlearnt}\n".encode())
     return digest.hexdigest()[:32]
 
 

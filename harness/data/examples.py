@@ -16,6 +16,7 @@ class Example:
         where: "FILE: row N".
         system: the conversation's own system message; "" for none.
         more: the later exchanges of a conversation, each (user, assistant).
+        unlearnt: places of exchanges whose answers are given, not learnt (weight 0 in the file).
     """
 
     instruction: str
@@ -24,6 +25,7 @@ class Example:
     where: str
     system: str = ""
     more: tuple[tuple[str, str], ...] = ()
+    unlearnt: tuple[int, ...] = ()
 
     @property
     def exchanges(self) -> list[tuple[str, str]]:
@@ -31,8 +33,13 @@ class Example:
         return [(with_input(self.instruction, self.input), self.output), *self.more]
 
     @property
+    def learnt(self) -> bool:
+        """Whether any answer is learnt."""
+        return len(self.unlearnt) <= len(self.more)
+
+    @property
     def content(self) -> tuple[str | tuple[tuple[str, str], ...], ...]:
-        """What is trained on: equal for examples that differ in nothing but their place."""
+        """The whole text: equal for examples that differ in nothing but their place."""
         return self.instruction, self.input, self.output, self.system, self.more
 
 

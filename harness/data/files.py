@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-import os
-import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.config import DatasetConfig
-
 _PARQUET = b"PAR1"
+_GZIP = b"\x1f\x8b"
+# Beginnings of files that hold rows in a form that is not read here, and how to get one that is.
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive: unpack it (unzip)",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it (zstd -d)",
+    b"BZh": "compressed by bzip2: unpack it (bunzip2)",
+    b"\xfd7zXZ": "compressed by xz: unpack it (unxz)",
+    b"ARROW1": "an Arrow file: write it as Parquet (datasets: to_parquet)",
+    b"\xff\xfe": "UTF-16: convert it (iconv -f UTF-16 -t UTF-8)",
+    b"\xfe\xff": "UTF-16: convert it (iconv -f UTF-16 -t UTF-8)",
+}
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of a JSON array, JSON lines or Parquet file, each with "file: row N" (from 1) for messages.
 
-    The kind of file is told by its content, not its name.
+    The kind of file is told by its content, not its name; JSON may be compressed by gzip. A JSON file of one object
+    is read as a table where its values are columns of one length (pandas: orient "list") or rows (orient "index").
 
     Raises:
-        ValueError: no such file, empty, not UTF-8, not JSON, cut off, or a row that is no object.
+        ValueError: no such file, empty, not UTF-8, not JSON, cut off, a row that is no object, or a key twice in one.
     """
     if not path.is_file():
         raise ValueError(f"{path}: {'is a folder; give one file' if path.is_dir() else 'no such file'}")
     with open(path, "rb") as file:
-        rows = _parquet(path) if file.read(4) == _PARQUET else _json(path)
+        start = file.read(8)
+    foreign = next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), None)
+    if foreign:
+        raise ValueError(f"{path}: is {foreign}")
     count = 0
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(_parquet(path) if start.startswith(_PARQUET) else _json(path, start), start=1):
         where = f"{path}: row {number}"
         if not isinstance(row, dict):
             raise ValueError(f"{where}: expected an object with keys, found {str(row)[:60]!r}")
@@ -52,28 +65,34 @@ def text_field(row: dict[str, Any], key: str, where: str) -> str:
 
 
 def _parquet(path: Path) -> Iterator[Any]:
-    from datasets import load_dataset
+    # Not by datasets.load_dataset: it takes a path for a pattern, so that "rows[1].parquet" reads rows1.parquet.
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
 
-    # Streaming reads the file where it lies; otherwise a copy of it would go to the library's cache.
     try:
-        yield from load_dataset("parquet", data_files=str(path), split="train", streaming=True)
-    except (OSError, ValueError) as error:  # pyarrow's errors are among these
+        with ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=4096):
+                yield from batch.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
         raise ValueError(f"{path}: broken Parquet: {str(error).splitlines()[0]}; get the file again") from error
 
 
-def _json(path: Path) -> Iterator[Any]:
-    text = _read_utf8(path)
-    start = text.lstrip()[:1]
-    if not start:
+def _json(path: Path, start: bytes) -> Iterator[Any]:
+    text = _read_utf8(path, start.startswith(_GZIP))
+    first = text.lstrip()[:1]
+    if not first:
         raise ValueError(f"{path}: the file is empty")
     try:
-        yield from _json_array(path, text) if start == "[" else _json_lines(path, text)
+        yield from _json_array(path, text) if first == "[" else _json_lines(path, text)
     except RecursionError:
         raise ValueError(f"{path}: JSON nested too deeply to be rows of text") from None
 
 
-def _read_utf8(path: Path) -> str:
-    data = path.read_bytes()
+def _read_utf8(path: Path, compressed: bool) -> str:
+    try:
+        data = gzip.decompress(path.read_bytes()) if compressed else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: broken gzip: {error}; get the file again") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -83,37 +102,87 @@ def _read_utf8(path: Path) -> str:
         ) from None
 
 
+class _KeyTwice(ValueError):
+    """An object of JSON with one key twice, of which Python would keep the last."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _KeyTwice(next(key for key in keys if keys.count(key) > 1))
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
 def _json_array(path: Path, text: str) -> list[Any]:
     try:
-        rows = json.loads(text)
+        rows = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(_broken(path, _rows_before(text, error.pos) + 1, error, text, error.lineno)) from None
+    except _KeyTwice as error:
+        raise ValueError(_twice(path, _rows_before(text, len(text)) + 1, error)) from None
     assert isinstance(rows, list)
     return rows
 
 
 def _json_lines(path: Path, text: str) -> Iterator[Any]:
-    row = 0
     lines = text.split("\n")
-    last = max(number for number, line in enumerate(lines, start=1) if line.strip())
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        row += 1
+    filled = [number for number, line in enumerate(lines, start=1) if line.strip()]
+    for row, number in enumerate(filled, start=1):
+        line = lines[number - 1]
         try:
-            yield json.loads(line)
+            value = _DECODER.decode(line)
         except json.JSONDecodeError as error:
-            _refuse_one_object(path, text)
-            raise ValueError(_broken(path, row, error, line if number == last else line + "\n", number)) from None
+            if row == 1 and (table := _one_object(path, text)) is not None:
+                yield from table
+                return
+            broken = line if number == filled[-1] else line + "\n"
+            raise ValueError(_broken(path, row, error, broken, number)) from None
+        except _KeyTwice as error:
+            raise ValueError(_twice(path, row, error)) from None
+        yield from (len(filled) == 1 and _table(value)) or [value]
 
 
-def _refuse_one_object(path: Path, text: str) -> None:
+def _one_object(path: Path, text: str) -> list[Any] | None:
+    """The rows of a file that is one object over several lines; None: it is none.
+
+    Raises:
+        ValueError: it is one, and no table.
+    """
     try:
-        whole = json.loads(text)
+        whole = _DECODER.decode(text)
     except json.JSONDecodeError:
-        return
-    found = f"one object with keys {', '.join(map(repr, list(whole)[:5]))}"
-    raise ValueError(f"{path}: {found}; expected an array of rows, or one row a line")
+        return None
+    except _KeyTwice as error:
+        raise ValueError(_twice(path, 1, error)) from None
+    table = _table(whole)
+    if table is None:
+        found = f"one object with keys {', '.join(map(repr, list(whole)[:5]))}"
+        raise ValueError(f"{path}: {found}; expected an array of rows, or one row a line")
+    return table
+
+
+def _table(whole: Any) -> list[Any] | None:
+    """The rows of {key: [value, ...]} with as many values of each key, or of {"0": {...}, "1": {...}}."""
+    if not isinstance(whole, dict) or not whole:
+        return None
+    values = list(whole.values())
+    if all(isinstance(value, dict) for value in values) and all(key.isdigit() for key in whole):
+        return values
+    if not all(isinstance(value, list) for value in values) or len({len(value) for value in values}) > 1:
+        return None
+    # One row of a chat is a list, too: of messages, or (LIMA) of texts under a single key.
+    alone = len(values) == 1
+    if any(isinstance(each, dict) or (alone and isinstance(each, str)) for value in values for each in value):
+        return None
+    return [dict(zip(whole, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _twice(path: Path, row: int, error: _KeyTwice) -> str:
+    return f"{path}: row {row}: key {str(error)!r} stands twice in one object; leave the one that is meant"
 
 
 def _broken(path: Path, row: int, error: json.JSONDecodeError, text: str, line: int) -> str:
@@ -123,75 +192,21 @@ def _broken(path: Path, row: int, error: json.JSONDecodeError, text: str, line: 
         return f"{where}; the file is cut off inside row {row}: get it again, or keep the {row - 1} rows before"
     if text[error.pos] == "\0":
         return f"{where} (a NUL byte); the file is damaged: get it again, or remove row {row}"
+    if text[error.pos] in "]}" and text[: error.pos].rstrip().endswith(","):
+        return f"{where}: the comma before it is one too many; remove it"
     return where
 
 
 def _rows_before(text: str, position: int) -> int:
     """Whole rows of a JSON array that end before `position`, to name the broken one."""
-    decoder, at, rows = json.JSONDecoder(), text.index("[") + 1, 0
+    at, rows = text.index("[") + 1, 0
     while True:
         while at < len(text) and text[at] in " \t\r\n,":
             at += 1
         try:
-            _, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError:
+            _, at = _DECODER.raw_decode(text, at)
+        except ValueError:
             return rows
         if at > position:
             return rows
         rows += 1
-
-
-def hub_files(config: DatasetConfig) -> list[Path]:
-    """The data set's files in the Hub's local cache, downloaded where they are missing.
-
-    Raises:
-        ValueError: a file is missing and offline=true, or cannot be fetched; says what to get and how.
-    """
-    return [cached_file(config, name) or _download(config, name) for name in config.hub_files]
-
-
-def cached_file(config: DatasetConfig, name: str) -> Path | None:
-    """A file of the pinned commit in the local cache, if it is there; asks nobody."""
-    from huggingface_hub import try_to_load_from_cache
-
-    assert config.hub_id is not None
-    found = try_to_load_from_cache(config.hub_id, name, revision=config.revision, repo_type="dataset")
-    return Path(found) if isinstance(found, str) else None
-
-
-def is_offline() -> bool:
-    """offline=true was given (`go_offline`), or the Hub's own variable is set."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-
-
-def go_offline() -> None:
-    """Let nothing of this process and its children fetch from the Hub: data, models, tokenizers."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
-
-
-def _download(config: DatasetConfig, name: str) -> Path:
-    from huggingface_hub import constants, hf_hub_download
-
-    assert config.hub_id is not None
-    if is_offline():
-        raise ValueError(f"{_missing(config, name)} and offline is set; {_how_to_get(config)}")
-    print(f"{_missing(config, name)}: downloading it from {constants.ENDPOINT}", file=sys.stderr)
-    try:
-        return Path(hf_hub_download(config.hub_id, name, revision=config.revision, repo_type="dataset"))
-    # The library's errors (no such repository, gated, no connection) are kinds of OSError and ValueError.
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{_missing(config, name)} and cannot be fetched: {reason}; {_how_to_get(config)}") from error
-
-
-def _missing(config: DatasetConfig, name: str) -> str:
-    from huggingface_hub import constants
-
-    commit = (config.revision or "")[:10]
-    return f"dataset={config.name}: {config.hub_id}@{commit} {name} is not in the cache {constants.HF_HUB_CACHE}"
-
-
-def _how_to_get(config: DatasetConfig) -> str:
-    files = " ".join(config.hub_files)
-    command = f"hf download --repo-type dataset --revision {config.revision} {config.hub_id} {files}"
-    return f"where there is a network: {command}; then copy that cache here, or give the file as dataset.path=FILE"

@@ -14,8 +14,9 @@ from typing import Any
 from harness.config import Config, DatasetConfig, EvalSetConfig
 from harness.data.cleaning import Report, clean
 from harness.data.examples import EvalItem, Example
-from harness.data.files import cached_file, hub_files, is_offline, read_rows, text_field
-from harness.data.schemas import RowProblem, check_text
+from harness.data.files import read_rows, text_field
+from harness.data.hub import cached_file, hub_files, is_offline
+from harness.data.rows import RowProblem, check_text
 
 
 @dataclass(frozen=True)

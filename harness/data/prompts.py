@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.config.data import Prompt
+from harness.data import chat_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,11 +56,15 @@ PLAIN_CONTEXT = "{user}\n"
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a conversation: `context` is given, `answer` is learnt; `ends`: the end-of-text token follows."""
+    """A stretch of a conversation: `context` is given, `answer` is learnt; `ends`: the end-of-text token follows.
+
+    `learnt`: false for an answer that the file marks as not to be learnt.
+    """
 
     context: str
     answer: str
     ends: bool = True
+    learnt: bool = True
 
 
 def alpaca(instruction: str, input_text: str = "") -> str:
@@ -92,7 +97,7 @@ def render_prompt(prompt: Prompt, instruction: str, input_text: str, tokenizer: 
         return alpaca(instruction, input_text)
     user = f"{instruction}\n\n{input_text}" if input_text else instruction
     if prompt == "chat_template":
-        return _apply(tokenizer, [_message("user", user)], ask=True)
+        return chat_template.ask(tokenizer, user)
     return segments(prompt, [(user, "")], "", tokenizer)[0].context
 
 
@@ -102,7 +107,7 @@ def segments(
     """A conversation of (user, assistant) exchanges; every assistant's answer is learnt, with what ends it.
 
     Raises:
-        ValueError: the tokenizer's chat template rewrites earlier messages, so that no answer has a fixed prompt.
+        TemplateProblem: the tokenizer's chat template cannot express the conversation (`harness.data.chat_template`).
     """
     if prompt == "none":
         return [Segment(_fill(PLAIN_CONTEXT, user=user) if user else "", answer) for user, answer in exchanges]
@@ -110,7 +115,7 @@ def segments(
         return _vicuna(exchanges, system or VICUNA_SYSTEM)
     if prompt == "chatml":
         return _chatml(exchanges, system, tokenizer.eos_token == CHATML_END)
-    return _chat_template(exchanges, system, tokenizer)
+    return [Segment(*parts) for parts in chat_template.chat_segments(exchanges, system, tokenizer)]
 
 
 def _vicuna(exchanges: Sequence[tuple[str, str]], system: str) -> list[Segment]:
@@ -131,39 +136,6 @@ def _chatml(exchanges: Sequence[tuple[str, str]], system: str, end_is_eos: bool)
         found.append(Segment(context, assistant + CHATML_END, not end_is_eos and number == len(exchanges)))
         head = "\n"
     return found
-
-
-def _chat_template(
-    exchanges: Sequence[tuple[str, str]], system: str, tokenizer: PreTrainedTokenizerBase
-) -> list[Segment]:
-    messages = [_message("system", system)] if system else []
-    found: list[Segment] = []
-    done, eos = "", str(tokenizer.eos_token)
-    for number, (user, assistant) in enumerate(exchanges, start=1):
-        messages.append(_message("user", user))
-        asked = _apply(tokenizer, messages, ask=True)
-        messages.append(_message("assistant", assistant))
-        answered = _apply(tokenizer, messages, ask=False)
-        if not asked.startswith(done) or not answered.startswith(asked):
-            raise ValueError(
-                "dataset.prompt=chat_template: this tokenizer's template rewrites earlier messages "
-                f"(exchange {number} of {len(exchanges)}); set dataset.turns=first or another dataset.prompt"
-            )
-        tail = answered[len(asked) :]
-        # What the template puts behind its end token (a line end, say) is never generated: the next context has it.
-        learnt = tail[: tail.rindex(eos) + len(eos)] if eos in tail else tail
-        found.append(Segment(asked[len(done) :], learnt, eos not in tail and number == len(exchanges)))
-        done = asked + learnt
-    return found
-
-
-def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], ask: bool) -> str:
-    rendered: Any = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
-    return str(rendered)
-
-
-def _message(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
 
 
 def _fill(template: str, **values: str) -> str:

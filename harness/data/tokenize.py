@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from harness.config.data import Prompt
 from harness.data import EvalItem, Example
 from harness.data.batching import IGNORE_INDEX, Document
+from harness.data.chat_template import TemplateProblem
 from harness.data.prompts import (
     ALPACA_EVALUATION_NEWLINE,
     Segment,
@@ -22,6 +23,8 @@ from harness.data.prompts import (
     segments,
 )
 
+_RULES = ("template", "overlong", "long_prompts")
+_UNLEARNT = "nothing to predict"
 _CHUNK = 2048  # examples tokenised at once: enough for all cores, little memory
 
 
@@ -33,6 +36,7 @@ class EncodingRules:
     max_length: int = 512
     overlong: Literal["truncate", "drop", "error"] = "truncate"
     long_prompts: Literal["drop", "error"] = "error"
+    template: Literal["drop", "error"] = "error"
 
 
 @dataclass
@@ -53,7 +57,7 @@ class Encoded:
     truncated: int = 0
     resplit: int = 0
     inner_ends: int = 0
-    dropped: dict[str, int] = field(default_factory=lambda: {"overlong": 0, "long_prompts": 0})
+    dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*_RULES, _UNLEARNT), 0))
 
 
 def encode_examples(
@@ -79,8 +83,8 @@ def encode_examples(
     while start < len(examples) and (wanted is None or len(encoded.documents) < wanted):
         missing = _CHUNK if wanted is None else min(_CHUNK, wanted - len(encoded.documents))
         chunk = examples[start : start + missing]
-        for place, (example, ids, learnt) in enumerate(_tokenise(chunk, tokenizer, rules, encoded), start=start):
-            _add(encoded, place, example, ids, learnt, rules)
+        for place, ids, learnt in _tokenise(chunk, tokenizer, rules, encoded):
+            _add(encoded, start + place, chunk[place], ids, learnt, rules)
         start += len(chunk)
     return encoded
 
@@ -106,30 +110,91 @@ def encode_prompts(
 
 def _tokenise(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: EncodingRules, encoded: Encoded
-) -> Iterator[tuple[Example, list[int], list[bool]]]:
-    """Token ids of each example, and which of them are learnt."""
-    rendered = [_render(example, tokenizer, rules.prompt) for example in examples]
-    flat = [segment for each in rendered for segment in each]
-    contexts = iter(_ids([segment.context for segment in flat], tokenizer))
-    wholes = iter(_ids([segment.context + segment.answer for segment in flat], tokenizer))
+) -> Iterator[tuple[int, list[int], list[bool]]]:
+    """Place, token ids and which of them are learnt, of each example that can be expressed."""
+    rendered = [_render(example, tokenizer, rules, encoded) for example in examples]
+    flat = [(number, segment) for each in rendered for number, segment in enumerate(each or ())]
+    border = Border(tokenizer)
+    contexts = iter(border.ids([segment.context for _, segment in flat], [number > 0 for number, _ in flat]))
+    texts = [segment.context + segment.answer for _, segment in flat]
+    wholes = iter(border.ids(texts, [number > 0 for number, _ in flat]))
     start, eos = _start_ids(rules.prompt, tokenizer), tokenizer.eos_token_id
-    for example, parts in zip(examples, rendered, strict=True):
-        ids, learnt = list(start), [False] * len(start)
+    for place, (example, parts) in enumerate(zip(examples, rendered, strict=True)):
+        if parts is None:
+            continue
+        ids, learnt, split = list(start), [False] * len(start), 0
         for segment in parts:
             context, whole = next(contexts), next(wholes)
             if whole[: len(context)] != context:
-                whole = context + _ids([segment.answer], tokenizer)[0]
-                encoded.resplit += 1
+                whole = context + border.continued(segment.answer)
+                split += 1
             encoded.inner_ends += eos in (whole if segment.ends else whole[:-1])[len(context) :]
             ids += [*whole, eos] if segment.ends else whole
-            learnt += [False] * len(context) + [True] * (len(ids) - len(learnt) - len(context))
-        yield example, ids, learnt
+            learnt += [False] * len(context) + [segment.learnt] * (len(ids) - len(learnt) - len(context))
+        encoded.resplit += split
+        if rules.prompt == "chat_template" and not _is_whole(parts, ids, tokenizer):
+            fault = "the tokenizer joins the answer with what stands before it, so its tokens are not the template's"
+            _refuse_template(encoded, rules, f"{example.where}: {fault}")
+            continue
+        yield place, ids, learnt
 
 
-def _render(example: Example, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[Segment]:
-    if prompt == "alpaca":
-        return [Segment(alpaca(example.instruction, example.input), example.output)]
-    return segments(prompt, example.exchanges, example.system, tokenizer)
+def _is_whole(parts: list[Segment], ids: list[int], tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether these are the tokens of the whole conversation, as `apply_chat_template` gives them."""
+    text = "".join(segment.context + segment.answer for segment in parts)
+    return _ids([text], tokenizer)[0] == (ids[:-1] if parts[-1].ends else ids)
+
+
+def _render(
+    example: Example, tokenizer: PreTrainedTokenizerBase, rules: EncodingRules, encoded: Encoded
+) -> list[Segment] | None:
+    if rules.prompt == "alpaca":
+        found = [Segment(alpaca(example.instruction, example.input), example.output)]
+    else:
+        try:
+            found = segments(rules.prompt, example.exchanges, example.system, tokenizer)
+        except TemplateProblem as problem:
+            _refuse_template(encoded, rules, f"{example.where}: dataset.prompt=chat_template: {problem}")
+            return None
+    return [replace(part, learnt=place not in example.unlearnt) for place, part in enumerate(found)]
+
+
+def _refuse_template(encoded: Encoded, rules: EncodingRules, problem: str) -> None:
+    if rules.template == "error":
+        raise ValueError(f"{problem}; or drop such rows: dataset.clean.template=drop")
+    encoded.dropped["template"] += 1
+
+
+class Border:
+    """Texts tokenised apart as they would be within the whole.
+
+    Tokenizers of Llama's kind put "▁" (a space) before every text: before the first of a conversation that is right,
+    before what follows it a space that nobody wrote. So what follows is tokenised behind something and cut off it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._end = str(tokenizer.eos_token)
+        bare, self._line = _ids(["a", "\n"], tokenizer)
+        behind_line, behind_end = _ids(["\na", f"{self._end}a"], tokenizer)
+        self._prefixes = behind_line[len(self._line) :] != bare
+        self._prefixes_behind_end = behind_end[1:] != bare
+
+    def ids(self, texts: list[str], later: list[bool]) -> list[list[int]]:
+        """Tokens of each text; those `later` in a conversation as they are behind its end token."""
+        if not self._prefixes_behind_end:
+            return _ids(texts, self._tokenizer)
+        found = _ids([self._end * behind + text for text, behind in zip(texts, later, strict=True)], self._tokenizer)
+        return [ids[behind:] for ids, behind in zip(found, later, strict=True)]
+
+    def continued(self, text: str) -> list[int]:
+        """Tokens of a text that goes on in the middle of another."""
+        if not self._prefixes:
+            return _ids([text], self._tokenizer)[0]
+        found = _ids(["\n" + text], self._tokenizer)[0]
+        if found[: len(self._line)] != self._line:  # the text begins with line ends, and the tokenizer joins these
+            return _ids([text], self._tokenizer)[0]
+        return found[len(self._line) :]
 
 
 def _ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
@@ -150,8 +215,11 @@ def _add(
 ) -> None:
     """Append the document, cut or left out as the rules say."""
     limit = rules.max_length
-    if not any(learnt[:limit]):
-        _refuse_or_count(encoded, "long_prompts", rules.long_prompts, example, learnt.index(True), limit)
+    if not any(learnt[1:]):  # the first token is nobody's target
+        encoded.dropped[_UNLEARNT] += 1
+        return
+    if not any(learnt[1:limit]):
+        _refuse_or_count(encoded, "long_prompts", rules.long_prompts, example, learnt.index(True, 1), limit)
         return
     if len(ids) > limit and rules.overlong != "truncate":
         _refuse_or_count(encoded, "overlong", rules.overlong, example, len(ids), limit)

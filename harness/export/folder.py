@@ -46,13 +46,13 @@ def save_merged(config: Config, adapter: Path, folder: Path) -> None:
     import torch
     from peft import PeftModel
 
-    from harness.models.adapters import peft_warnings
+    from harness.models.adapters import merge_adapters, peft_warnings
     from harness.models.load import load_model
     from harness.models.tokenizer import load_saved_tokenizer
 
     wide = config.model.model_copy(update={"dtype": "float32", "gradient_checkpointing": False})
     with peft_warnings():
-        merged: Any = PeftModel.from_pretrained(load_model(wide, config.seed), adapter).merge_and_unload()
+        merged = merge_adapters(PeftModel.from_pretrained(load_model(wide, config.seed), adapter))
     merged.to(getattr(torch, config.model.dtype)).save_pretrained(folder)
     load_saved_tokenizer(adapter).save_pretrained(folder)
 

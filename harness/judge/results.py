@@ -22,7 +22,7 @@ from harness.metrics import (
 from harness.system.packages import require_package
 
 # NEFTune 2310.05914 Table 4: how many words of each output count, by training set; shorter outputs are dropped.
-WORDS = {"alpaca": 50, "evol_instruct": 100, "sharegpt": 150, "platypus": 150}
+WORDS = {"alpaca": 50, "evol_instruct": 100, "sharegpt": 150, "openplatypus": 150}
 _LENGTH_CONTROLLED = ("length_controlled_winrate", "lc_standard_error", "lc_low", "lc_high", "C")
 
 

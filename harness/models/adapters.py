@@ -120,8 +120,14 @@ def check_peft() -> None:
 
 @contextmanager
 def peft_warnings() -> Iterator[None]:
-    """Silence what only PEFT's authors can mend: 0.21 asks transformers 5.23 by a name that the latter deprecates."""
+    """Silence what only PEFT's authors can mend, or what is dealt with here.
+
+    0.21 asks transformers 5.23 by a name that the latter deprecates; it says that it turned fan_in_fan_out for Conv1D;
+    and it warns of adapters on tied weights, which `merge_adapters` takes apart.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
+        warnings.filterwarnings("ignore", ".*tie_word_embeddings", UserWarning)
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield
 
@@ -157,8 +163,32 @@ def for_inference(model: Any) -> Any:
     A base in 4 or 16 bits keeps its adapters beside it, since merging would round them away.
     """
     if is_adapted(model) and model.dtype == torch.float32 and not getattr(model, "is_quantized", False):
-        return model.merge_and_unload()
+        return merge_adapters(model)
     return model
+
+
+def merge_adapters(model: Any) -> Any:
+    """The base model with W + (alpha / rank) B A in place of each adapted W.
+
+    Where embedding and head are one tensor and an adapter stands on one of them, they are two in the merged model:
+    merged into the shared tensor, the adapter would change the other as well, which it never did in training.
+    """
+    _untie_adapted(model)
+    with peft_warnings():
+        return model.merge_and_unload()
+
+
+def _untie_adapted(model: Any) -> None:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    modules = list(model.modules())
+    for layer in (module for module in modules if isinstance(module, BaseTunerLayer)):
+        base: Any = layer.get_base_layer()
+        sharing = sum(parameter is base.weight for each in modules for parameter in each._parameters.values())
+        if sharing > 1:
+            base.weight = nn.Parameter(base.weight.detach().clone(), requires_grad=False)
+            model.config.get_text_config().tie_word_embeddings = False
+            model.config.tie_word_embeddings = False
 
 
 def check_quantisation() -> None:

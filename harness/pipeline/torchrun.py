@@ -22,7 +22,7 @@ from harness.context import Job, Run, StageResult
 from harness.pipeline.plan import pending_stages
 from harness.pipeline.worker import MEETING, PATIENCE, PROCESSES, RANKS, RESULT, die_with_parent
 from harness.record import read_json
-from harness.system.nodes import cores, devices, lost_cores, node_rank, rendezvous
+from harness.system.nodes import check_devices, cores, devices, lost_cores, node_rank, rendezvous
 from harness.system.signals import stoppable
 
 _POLL_SECONDS = 0.2
@@ -112,6 +112,7 @@ def known_options() -> frozenset[str]:
 def _torchrun(job: Job) -> Iterator[_Training]:
     """torchrun in a session of its own, ended with this block and, by the kernel, with this process."""
     settings, folder = job.config.train, job.folder
+    check_devices([settings])
     path = folder.path.resolve()
     with _predecessor_gone(path) as lock, tempfile.TemporaryDirectory(prefix="noise-harness-") as processes:
         meeting = path / RANKS / f"meeting-{os.getpid()}"

@@ -9,6 +9,8 @@ from harness.config import Config
 from harness.config.noise import LAYOUT_OF_LENGTH as LAYOUT_OF_LENGTH  # analysis reads it here
 from harness.config.paths import canonical_json, path_fingerprint
 
+_PREFIX = 89  # characters: with the hash a run_id has at most 100
+
 # The sections that decide what the trained model is, what it answers, and how the answers are judged.
 _TRAIN = ("model", "dataset", "noise", "alpha", "train", "seed")
 _SECTIONS: dict[str, tuple[str, ...]] = {
@@ -50,7 +52,8 @@ def run_name(config: Config, generate_fingerprint: str) -> str:
     """The run_id of settings whose stage `generate` has this fingerprint."""
     alpha = f"-a{config.alpha:g}" if config.alpha else ""
     prefix = f"{config.model.name}-{config.dataset.name}-{config.noise.name}{alpha}-s{config.seed}"
-    return f"{prefix}-{generate_fingerprint[:10]}"
+    # W&B ends a run whose artifacts' names, "run-ID-probe_memorisation", pass 128 characters.
+    return f"{prefix[:_PREFIX]}-{generate_fingerprint[:10]}"
 
 
 def fingerprints(config: Config) -> dict[str, str]:

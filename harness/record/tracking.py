@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import shutil
@@ -18,6 +19,8 @@ from harness.record import RunFolder, read_json, write_json
 _PATIENCE_S = 30.0
 # What the log of a killed run may lack at its end; wandb's own 15 s are a whole run of a small model.
 _FLUSH_S = 1.0
+# Characters of a group's name.
+_LONGEST = 128
 # In the run folder while W&B's server has not all of the run: {"arrived": whether it has some}.
 _UNSENT = "unsent.json"
 
@@ -182,7 +185,7 @@ def _init(config: Config, run_id: str, root: Path, mode: Literal["offline", "onl
         name=run_id,
         project=config.tracking.project,
         entity=config.tracking.entity,
-        group=config.tracking.group,
+        group=_within_limit(config.tracking.group),
         tags=[config.model.name, config.dataset.name, config.noise.name],
         mode=mode,
         dir=str(root),
@@ -198,6 +201,13 @@ def _init(config: Config, run_id: str, root: Path, mode: Literal["offline", "onl
             finish_timeout_raises=True,
         ),
     )
+
+
+def _within_limit(text: str | None) -> str | None:
+    """W&B takes 128 characters; of a longer text the beginning, and a hash of the whole so that it stays apart."""
+    if text is None or len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST - 11]}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def _isolate(root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterable
 
 from harness.config import TrainConfig
 
@@ -36,6 +37,21 @@ def lost_cores() -> str | None:
         f"SLURM gave the task {asked} cores and this process may use {cores()}: srun of SLURM 22.05 to 23.02 forgets "
         "--cpus-per-task; put 'export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK' first in hydra.launcher.setup"
     )
+
+
+def check_devices(all_settings: Iterable[TrainConfig]) -> None:
+    """Whether this machine has what train.devices asks for: a GPU for each process, or without GPUs a core.
+
+    Raises:
+        ValueError: it has fewer.
+    """
+    for wanted in {each.devices for each in all_settings if each.devices not in ("auto", 1)}:
+        import torch
+
+        gpus = torch.cuda.device_count()
+        if int(wanted) > (gpus or cores()):
+            there = f"{gpus} GPUs" if gpus else f"no GPU and {cores()} cores"
+            raise ValueError(f"train.devices={wanted}: this machine has {there}; give at most {gpus or cores()}")
 
 
 def rendezvous() -> tuple[str, int]:

@@ -151,7 +151,8 @@ def forward_backward(parts: Parts, documents: list[Document], step: int, progres
         for number, batch in enumerate(batch.to(accelerator.device) for batch in ours.batches):
             _announce(parts, batch, step, number, progress)
             of_mean = max(batch.n_targets, 1) * ours.micro_batches
-            share = 1 / (ours.targets if settings.loss == "token_mean" else of_mean)
+            # Documents without targets alone (their labels all masked) give no loss and no gradient.
+            share = 1 / (max(ours.targets, 1) if settings.loss == "token_mean" else of_mean)
             piece = Piece(batch, share, last=number == len(ours.batches) - 1)
             with nullcontext() if piece.last else accelerator.no_sync(method.objective):
                 losses += method.backward(piece)
@@ -189,7 +190,7 @@ def mean_loss(objective: ResponseLoss, documents: Sequence[Document], max_tokens
         total += torch.stack([part.double().cpu() for part in objective(batch.to(state.device))])
     objective.train(was_training)
     loss, count = reduce(total.to(state.device)).tolist()
-    return float(loss / count)
+    return float(loss / count) if count else math.nan
 
 
 def noise_of(config: Config) -> Noise:

@@ -63,8 +63,8 @@ def test_layouts_are_detected_and_reported(tmp_path, row, schema, expected):
     ("rows", "message"),
     [
         (
-            [{"question": "q", "answer": "a"}],
-            "row 1: unknown layout (keys: 'question', 'answer'); expected",
+            [{"title": "q", "text": "a"}],
+            "row 1: unknown layout (keys: 'title', 'text'); expected",
         ),
         (
             [HI, sharegpt(*TALK)],
@@ -76,8 +76,9 @@ def test_layouts_are_detected_and_reported(tmp_path, row, schema, expected):
         ([{"messages": "a"}], "row 1: key 'messages' must be a list of messages, found str"),
         ([messages(("user", None))], "row 1: message 1: key 'content' must be text, found NoneType"),
         ([{"messages": [{"role": "user"}]}], "row 1: message 1: key 'content' is missing (keys: 'role')"),
-        ([{"messages": ["a"]}], "row 1: message 1: expected an object with keys, found 'a'"),
-        ([sharegpt(("tool", "a"))], "row 1: message 1: unknown role 'tool' (known: human, user, gpt, "),
+        ([{"messages": [3]}], "row 1: message 1: expected an object with keys, found '3'"),
+        ([sharegpt(("narrator", "a"))], "row 1: message 1: unknown role 'narrator' (known: human, user, prompter, "),
+        ([sharegpt(("tool", "a"))], "row 1: message 1: is from 'tool', which no prompt here holds; mend the file, or "),
         ([sharegpt()], "row 1: no exchange of user and assistant; mend the file, or set dataset.clean.roles=drop or "),
         ([sharegpt(TALK[1], TALK[0])], "row 1: message 1 is from assistant, expected user; mend the file, or set"),
         ([sharegpt(*TALK[:2], TALK[1])], "row 1: message 3 is from assistant, expected user"),

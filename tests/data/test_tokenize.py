@@ -15,6 +15,8 @@ from harness.data.tokenize import EncodingRules, encode_examples
 BYTES = byte_tokenizer()
 TALK = Example("ab", "", "cd", "row 1", system="S", more=(("e", "fg"), ("h", "i")))
 
+NOTHING_DROPPED = {"template": 0, "overlong": 0, "long_prompts": 0, "nothing to predict": 0}
+
 
 def pieces(document, tokenizer) -> list[tuple[str, bool]]:
     """The document as texts, each with whether it is learnt."""
@@ -120,7 +122,7 @@ def test_a_cut_document_is_a_prefix_and_its_end_is_not_learnt():
 def test_overlong_examples_are_dropped_or_refused_on_request():
     example = Example("a", "", "b" * 300, "data.json: row 7")
     dropped = encode(example, max_length=200, overlong="drop")
-    assert (dropped.documents, dropped.dropped) == ([], {"overlong": 1, "long_prompts": 0})
+    assert (dropped.documents, dropped.dropped) == ([], {**NOTHING_DROPPED, "overlong": 1})
     with pytest.raises(ValueError, match=r"data.json: row 7: the example has \d+ tokens, dataset.max_length=200"):
         encode(example, max_length=200, overlong="error")
 
@@ -129,7 +131,7 @@ def test_a_prompt_that_fills_the_length_is_refused_or_dropped():
     example = Example("a" * 300, "", "b", "data.json: row 7")
     with pytest.raises(ValueError, match=r"data.json: row 7: the prompt has \d+ tokens.*clean.long_prompts=drop"):
         encode(example, max_length=200)
-    assert encode(example, max_length=200, long_prompts="drop").dropped == {"overlong": 0, "long_prompts": 1}
+    assert encode(example, max_length=200, long_prompts="drop").dropped == {**NOTHING_DROPPED, "long_prompts": 1}
 
 
 def test_a_hundred_thousand_characters():

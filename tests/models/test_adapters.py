@@ -7,13 +7,17 @@ import re
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from support.commands import SMALL
 from support.runs import folder_of
 from support.tiny_models import tiny_model
+from support.tokenizers_by_hand import TOKENIZER
+from transformers import AutoModelForCausalLM
 
 from harness.config import LoRAConfig, TrainConfig
-from harness.models.adapters import check_quantisation, for_inference, make_trainable
+from harness.models.adapters import check_quantisation, for_inference, make_trainable, peft_warnings
+from harness.models.save import save_model
 from harness.pipeline.plan import make_plan
 from harness.pipeline.runner import execute
 from harness.probe.weights import weight_distance
@@ -300,3 +304,29 @@ def test_a_qlora_model_answers_alike_when_it_is_read_back(dtype, compose, tmp_pa
     config = compose("model=tiny_base", f"model.dtype={dtype}").model
     memory, read = _qlora_read_back(config, tmp_path / "model", LoRAConfig())
     assert torch.equal(memory, read)
+
+
+@pytest.mark.parametrize("targets", [["embed_tokens"], ["lm_head"], ["embed_tokens", "lm_head"], ["wte", "c_attn"]])
+def test_merging_into_tied_weights_keeps_the_function(targets, tmp_path):
+    """Embedding and head are one tensor; an adapter on one of them must leave the other as it was in training."""
+    name = "gpt2" if "wte" in targets else "llama"
+    model = make_trainable(
+        tiny_model(name, tie_word_embeddings=True), train_config(method="lora", lora=LoRAConfig(targets=targets))
+    )
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "lora_" in key:
+                parameter.normal_(std=0.3)
+    ids = torch.arange(2, 12)[None]
+    trained = model.eval()(ids).logits
+    save_model(model, TOKENIZER, tmp_path / "adapter")
+    merged = for_inference(model)
+    # Float32 sums in another order.
+    torch.testing.assert_close(merged(ids).logits, trained, rtol=1e-4, atol=1e-4)
+    merged.save_pretrained(tmp_path / "merged")
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(saved(ids).logits, trained, rtol=1e-4, atol=1e-4)
+    base = tiny_model(name, tie_word_embeddings=True)
+    with peft_warnings():
+        again = for_inference(PeftModel.from_pretrained(base, tmp_path / "adapter")).eval()
+    torch.testing.assert_close(again(ids).logits, trained, rtol=1e-4, atol=1e-4)

@@ -9,6 +9,7 @@ import torch
 from support.commands import SMALL
 from support.tiny_models import random_documents
 
+from harness.config.paths import conf_dir
 from harness.data.batching import micro_batches
 from harness.models.adapters import make_trainable
 from harness.models.attention import packed_attention
@@ -65,8 +66,8 @@ def test_each_difference_is_marked(compose):
 def test_it_needs_no_weights_and_no_data(compose):
     text = explain(compose("train=neftune_paper", "model=llama2_7b", "dataset=alpaca", "noise=symnoise"), "x")
     assert "parameters: 6,738,415,616, trained 6,738,415,616 (all)" in text
-    # 52,002 rows in batches of 128, three times
-    assert "training: 1,221 steps of 128 documents" in text
+    # 52,002 rows, less 64 held out, in batches of 128, three times
+    assert "training: 1,218 steps of 128 documents" in text
     assert "effective batch: 128 examples a step, 2 rows each" in text
     assert "(estimate)" in text
 
@@ -137,3 +138,13 @@ def test_rows_that_are_dropped_are_not_counted(compose, tmp_path):
     estimated = explain(compose("model=smollm2_135m", *data), "x")
     assert "data: 36 examples of about" in estimated
     assert "before clean.long_prompts and clean.overlong drop any)" in estimated
+
+
+def test_tables_by_data_set_name_the_data_sets_of_conf():
+    from harness.judge.results import WORDS
+    from harness.pipeline.explain.papers import _ALPHA, ROWS
+
+    known = {path.stem for path in (conf_dir() / "dataset").glob("*.yaml")}
+    for table in (WORDS, ROWS, _ALPHA):
+        assert set(table) <= known
+    assert set(WORDS) == set(ROWS)

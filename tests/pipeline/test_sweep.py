@@ -87,3 +87,52 @@ def test_jobs_composed_fast_equal_hydras_own(overrides):
         reference = loader.load_sweep_config(master, overrides)
     del reference.hydra
     assert OmegaConf.to_container(fast) == OmegaConf.to_container(reference)
+
+
+NAMES = [
+    "lr 1e-4, bs=8",
+    "Läufe",
+    "a (b)",
+    "2024",
+    "null",
+    "true",
+    "it's",
+    "end\\",
+    "a\\'b",
+    "${x}",
+    "\\${x}",
+    "\\\\${x}",
+    "",
+    "{a: 1}",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_group_name_reaches_the_job_as_it_is(name):
+    enable_plugins()
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra_plugins.harness_sweeper.sweeper import quoted
+
+    override = OverridesParser.create().parse_override(f"tracking.group={quoted(name)}")
+    config = OmegaConf.create({"tracking": {"group": None}})
+    OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+    assert OmegaConf.to_container(config, resolve=True) == {"tracking": {"group": name}}
+
+
+def test_a_sweep_with_a_group_of_many_signs_and_long_names(tmp_path):
+    names = [f"model.name={'m' * 60}", "dataset.name=builtin", f"noise.name={'n' * 60}"]
+    group = "lr 1e-4, bs=8 (ä), " + "x" * 120
+    result = sweep(tmp_path, *names, f"tracking.group='{group}'", "seed=0", "train.max_steps=1")
+    assert result.returncode == 0, result.stderr
+    (run,) = (path for path in (tmp_path / "runs").iterdir() if path.name.startswith("mmm"))
+    assert read_json(run / "summary.json")["group"] == group
+    assert len(run.name) == 100
+    assert len(list((tmp_path / "runs" / "wandb").glob(f"offline-run-*-{run.name}/run-*.wandb"))) == 1
+
+
+def test_more_devices_than_the_machine_has_are_refused_before_anything_starts(tmp_path):
+    for command in (["train.devices=9999"], ["seed=0,1", "train.devices=9999"]):
+        result = sweep(tmp_path, *command, "train.max_steps=1", "tracking=disabled")
+        assert result.returncode == 2
+        assert "error: train.devices=9999: this machine has " in result.stderr
+    assert not (tmp_path / "runs").exists()

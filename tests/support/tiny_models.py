@@ -34,6 +34,7 @@ _ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gpt_oss": {**_ROTARY, "num_local_experts": 4, "num_experts_per_tok": 2},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4},
     "nemotron": _ROTARY,
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
 }
 

@@ -43,5 +43,19 @@ def byte_tokenizer(
     return tokenizer
 
 
+def metaspace_tokenizer(scheme: str, template: str | None = None) -> Any:
+    """One token per character with Llama's "▁" for a space, put before the first text or before all; pad is eos."""
+    characters = [chr(code) for code in range(32, 127)]
+    vocabulary = {token: index for index, token in enumerate(["<unk>", "▁", "\n", *characters])}
+    vocabulary["▁f"] = len(vocabulary)
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[("▁", "f")], unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    backend.decoder = decoders.Metaspace(prepend_scheme=scheme, split=False)
+    backend.add_special_tokens([AddedToken("</s>", special=True, normalized=False)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", pad_token="</s>", unk_token="<unk>")
+    tokenizer.chat_template = template
+    return tokenizer
+
+
 # The one that the default models use.
 TOKENIZER = AutoTokenizer.from_pretrained(ASSETS / "tiny_tokenizer")

@@ -103,7 +103,7 @@ def _data(config: Config) -> tuple[int | None, float, str]:
         each = (min(template + n / _CHARACTERS_PER_TOKEN, dataset.max_length) for n in characters)
         how = f"{_CHARACTERS_PER_TOKEN:g} characters a token; before clean.long_prompts and clean.overlong drop any"
         return len(examples), fmean(each), how
-    rows = dataset.size or ROWS.get(dataset.name)
+    rows = dataset.size or (ROWS[dataset.name] - dataset.heldout if dataset.name in ROWS else None)
     if rows is None:
         return None, 0.0, f"dataset={dataset.name} is not at hand and its size not known"
     return rows, dataset.max_length, "the data are not at hand: the published number of rows, each as long as allowed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ class HarnessSweeper(BasicSweeper):
         """
         from harness.pipeline.plan import config_from, make_plan
         from harness.pipeline.stages import prepare
+        from harness.system.nodes import check_devices
 
         assert self.hydra_context is not None
         jobs = self._expand(arguments)
@@ -46,6 +48,8 @@ class HarnessSweeper(BasicSweeper):
         plan = make_plan((config_from(composer.compose(job), job) for job in jobs), jobs)
         if not plan.announce():
             return []
+        if type(self.launcher).__name__ == "BasicLauncher":  # others start the runs on machines not known here
+            check_devices([job.config.train for job in plan.to_run])
         print(*prepare(plan.to_run), sep="\n", file=sys.stderr)
         group = "sweep-" + hashlib.sha256(" ".join(sorted(job.run_id for job in plan.jobs)).encode()).hexdigest()[:8]
         launched = [
@@ -137,7 +141,17 @@ def _bookkeeping(job: Any, position: str, group: str) -> list[str]:
     The job refuses to run as anything else, so a YAML edited while it waits in a queue cannot change it.
     """
     group = job.config.tracking.group or job.config.experiment or group
-    return [f"harness.run_id={job.run_id}", f"harness.position='{position}'", f"tracking.group={group}"]
+    values = {"harness.run_id": job.run_id, "harness.position": position, "tracking.group": group}
+    return [f"{key}={quoted(value)}" for key, value in values.items()]
+
+
+def quoted(text: str) -> str:
+    """Any text for Hydra's grammar: "null" and "2024" stay text, "a (b)" and "Läufe" can be read, "${x}" is no key.
+
+    Backslashes count only before a quote, the end or an interpolation, and are doubled there.
+    """
+    plain = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), plain) + "'"
 
 
 def _noted(config: Any, launched: Sequence[str]) -> Any:

@@ -1,0 +1,115 @@
+"""A tokenizer's own chat template: rendered, taken apart, and refused where it changes what was to be learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_PROBE = "An answer."
+_leads: dict[tuple[str, str], str] = {}
+
+
+class TemplateProblem(ValueError):
+    """A conversation that a chat template cannot express as it stands."""
+
+
+def ask(tokenizer: PreTrainedTokenizerBase, user: str) -> str:
+    """What stands before an answer to one message, with what the template puts before answers (an empty thought).
+
+    Raises:
+        TemplateProblem: the template refuses the message.
+    """
+    return render(tokenizer, [message("user", user)], ask=True) + lead(tokenizer)
+
+
+def lead(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the template writes between the opening of an answer and the answer: given, not learnt; "" for none.
+
+    Qwen3's writes an empty thought there that its generation prompt lacks: learnt, it would stand in every answer.
+    """
+    key = (str(tokenizer.chat_template), str(tokenizer.special_tokens_map))
+    if key not in _leads:
+        asked = render(tokenizer, [message("user", "A question.")], ask=True)
+        answered = render(tokenizer, [message("user", "A question."), message("assistant", _PROBE)], ask=False)
+        start = len(asked)
+        found = answered[start : answered.rindex(_PROBE)] if answered.startswith(asked) and _PROBE in answered else ""
+        _leads[key] = found if found.strip() else ""
+    return _leads[key]
+
+
+def chat_segments(
+    exchanges: Sequence[tuple[str, str]], system: str, tokenizer: PreTrainedTokenizerBase
+) -> list[tuple[str, str, bool]]:
+    """Context, learnt text and whether the end-of-text token is to follow, for each exchange.
+
+    Raises:
+        TemplateProblem: the template refuses the messages, leaves out or cuts a text, or rewrites earlier messages.
+    """
+    messages = [message("system", system)] if system else []
+    found: list[tuple[str, str, bool]] = []
+    done, eos = "", str(tokenizer.eos_token)
+    for number, (user, assistant) in enumerate(exchanges, start=1):
+        which = f"(exchange {number} of {len(exchanges)})"
+        messages.append(message("user", user))
+        asked = render(tokenizer, messages, ask=True)
+        messages.append(message("assistant", assistant))
+        answered = render(tokenizer, messages, ask=False)
+        if not asked.startswith(done) or not answered.startswith(asked):
+            raise TemplateProblem(
+                f"this tokenizer's template rewrites earlier messages {which}; set dataset.turns=first or another "
+                "dataset.prompt"
+            )
+        _expect(system if number == 1 else "", asked[len(done) :], f"leaves out the system message {which}")
+        _expect(user, asked[len(done) :], f"leaves out or cuts the user's message {which}")
+        tail = answered[len(asked) :]
+        _expect(assistant, tail, f"leaves out or cuts the answer {which}")
+        given = _given(tail, assistant, lead(tokenizer), which)
+        tail = tail[len(given) :]
+        # What the template puts behind its end token (a line end, say) is never generated: the next context has it.
+        learnt = tail[: tail.rindex(eos) + len(eos)] if eos in tail else tail
+        found.append((asked[len(done) :] + given, learnt, eos not in tail and number == len(exchanges)))
+        done = asked + given + learnt
+    return found
+
+
+def _given(tail: str, answer: str, usual: str, which: str) -> str:
+    """The part of `tail` that stands before the answer and is asked with, too."""
+    found = tail[: max(tail.find(answer.strip()), 0)]
+    if not found.strip():
+        found = ""
+    if found != usual:
+        raise TemplateProblem(
+            f"this tokenizer's template puts {found!r} before the answer {which} and {usual!r} before others; set "
+            "another dataset.prompt"
+        )
+    return found
+
+
+def _expect(text: str, rendered: str, fault: str) -> None:
+    """Templates may trim and lay out; what they may not do is change a word."""
+    if text.strip() not in rendered and "".join(text.split()) not in "".join(rendered.split()):
+        raise TemplateProblem(f"this tokenizer's template {fault}: {text[:60]!r}; set another dataset.prompt")
+
+
+def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], ask: bool) -> str:
+    """The text of a conversation.
+
+    Raises:
+        TemplateProblem: the template refuses it (a system message, say).
+    """
+    try:
+        rendered: Any = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
+    except TemplateError as error:
+        system = "; set dataset.clean.system=drop" if messages[0]["role"] == "system" else ""
+        raise TemplateProblem(f"this tokenizer's template refuses the messages: {error}{system}") from None
+    return str(rendered)
+
+
+def message(role: str, content: str) -> dict[str, str]:
+    """One message as chat templates take it."""
+    return {"role": role, "content": content}
