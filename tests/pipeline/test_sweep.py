@@ -109,7 +109,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_group_name_reaches_the_job_as_it_is(name):
-    enable_plugins()
+    prepare_hydra()
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra_plugins.harness_sweeper.sweeper import quoted
 
