@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,23 @@ def threads_of(configs: Sequence[Config]) -> int | None:
     if not all(is_small(config.model) for config in configs):
         return None
     return int(os.environ.get(THREADS, "1"))
+
+
+@contextmanager
+def computing_threads(config: Config) -> Iterator[None]:
+    """Inside, torch computes on the threads that this run has alone and in a sweep alike: it has the same bits."""
+    threads = threads_of([config])
+    if threads is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def is_small(model: ModelConfig) -> bool:

@@ -10,6 +10,7 @@ import yaml
 
 from harness.config import STAGES, Config
 from harness.context import Job, Run
+from harness.pipeline.capacity import computing_threads
 from harness.pipeline.plan import RunFailed, job_of, pending_stages
 from harness.pipeline.stages import work_of
 from harness.probe.observers import observers
@@ -48,7 +49,7 @@ def run_job(job: Job) -> dict[str, Any]:
         from harness.pipeline.torchrun import assist
 
         return assist(job)
-    with folder.locked(), stoppable() as stop:
+    with folder.locked(), computing_threads(config), stoppable() as stop:
         pending = pending_stages(job)  # another command may have done some of it since the plan
         if not pending:
             return dict(read_json(folder / "summary.json"))

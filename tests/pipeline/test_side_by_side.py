@@ -11,11 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from support.commands import SMALL, environment, judge_down_at_first, sweep
 
 from harness.config import ModelConfig
 from harness.pipeline import capacity
-from harness.pipeline.capacity import Capacity, capacity_for, is_small, weight_bytes
+from harness.pipeline.capacity import Capacity, capacity_for, computing_threads, is_small, weight_bytes
 from harness.system.display import Display
 
 LONG = ["train.max_steps=4000", "train.checkpoint_every=0", "noise=symnoise", "tracking=disabled"]
@@ -117,6 +118,21 @@ def test_cores_and_memory_say_how_many(compose, monkeypatch: pytest.MonkeyPatch)
     assert capacity_for([config_for(compose, "harness.workers=3")] * 6) == Capacity(3, 4)
     monkeypatch.setattr(capacity, "has_gpu", lambda: True)
     assert capacity_for(small).runs == 1
+
+
+def test_a_run_alone_computes_on_the_threads_of_a_sweep(compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with computing_threads(config_for(compose)):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(capacity, "SMALL_BYTES", 1)
+        with computing_threads(config_for(compose)):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_large_and_unknown_models_run_one_by_one(compose, tmp_path: Path) -> None:
