@@ -31,14 +31,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks._common import both_orders, machine, spread, table
 from harness.config import NoiseConfig
+from harness.config.train import PairMode
 from harness.data.batching import Batch, Document, micro_batches
 from harness.models.attention import packed_attention
 from harness.models.onednn import fast_linear
-from harness.noise import PRESETS, EmbeddingNoise, Noise, noise_generators, perturb
-from harness.noise.inject import PairMode
+from harness.noise import PRESETS, EmbeddingNoise, Noise, input_embedding, noise_generators, perturb
 from harness.system.memory import retain_freed_memory
 from harness.train.loss import ResponseLoss
-from harness.train.methods import Piece, method_of
+from harness.train.methods import MicroBatch, method_of
+from harness.train.noise import TrainingNoise
 
 SMOLLM2_135M = LlamaConfig(
     vocab_size=49152,
@@ -75,17 +76,16 @@ def documents_of(count: int, length: int) -> list[Document]:
 
 
 def harness_step(objective: ResponseLoss, batch: Batch, preset: str, mode: PairMode, accelerator: Accelerator) -> None:
-    """Forward and backward as harness.train.loop makes them; "none" is the loop without any hook."""
+    """Forward and backward as harness.train.loop makes them; "none" is the loop without noise."""
     noise = Noise(**PRESETS[preset])
     if noise.distribution == "none":
         loss, targets = objective(batch)
         (loss / targets).backward()
         return
     config = NoiseConfig(name=preset, distribution=noise.distribution, pair=noise.pair, rate=noise.rate)
-    with EmbeddingNoise(objective.model, noise, 0, mode) as injector:
-        tensors = {"attention_mask": batch.attention_mask, "document_ids": batch.document_ids}
-        injector.at(step=0, documents=batch.documents, **tensors)
-        method_of(config, accelerator, objective, injector).backward(Piece(batch, 1 / batch.n_targets, last=True))
+    source = TrainingNoise(noise, 0, input_embedding(objective.model))
+    micro = MicroBatch(batch, source.of(batch, step=0), 1 / batch.n_targets, last=True)
+    method_of(config, accelerator, objective, mode).backward(micro)
 
 
 def transformers_step(model: LlamaForCausalLM, batch: dict[str, Tensor], preset: str, mode: PairMode) -> None:
@@ -95,10 +95,9 @@ def transformers_step(model: LlamaForCausalLM, batch: dict[str, Tensor], preset:
         model(**batch).loss.backward()
         return
     halves = (0, 1) if mode == "sequential" else (None,)
-    with EmbeddingNoise(model, noise, 0, mode) as injector:
+    with EmbeddingNoise(model, noise, 0) as injector:
         for half in halves:
-            if half is not None:
-                injector.half(half)
+            injector.at(step=0, half=half)
             (model(**batch).loss / len(halves)).backward()
 
 

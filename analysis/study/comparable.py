@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.sources.runs import Runs
 from analysis.sources.select import content_settings
 from analysis.suggest import hint
+from harness.record.identity import LAYOUT_OF_LENGTH
 
 # Groups of settings with a name; in a table each stands as one label.
 SECTIONS = ("model", "dataset", "eval_set", "noise", "judge")
@@ -88,7 +89,6 @@ def _without_implied_layout(settings: pd.DataFrame) -> pd.DataFrame:
     """
     if _LAYOUT not in settings or "noise.length" not in settings:
         return settings
-    from harness.record.identity import LAYOUT_OF_LENGTH  # the schema behind it takes a while to import
 
     layout = settings[_LAYOUT]
     implied = layout == settings["noise.length"].map(LAYOUT_OF_LENGTH)

@@ -15,7 +15,7 @@ from harness.config.judge import JudgeConfig, JudgeKind
 from harness.config.model import ModelConfig, TinyArchitecture
 from harness.config.noise import (
     FreeLBConfig,
-    Method,
+    MethodSection,
     NoiseConfig,
     R3FConfig,
     RDropConfig,
@@ -43,7 +43,7 @@ __all__ = [
     "JudgeConfig",
     "JudgeKind",
     "LoRAConfig",
-    "Method",
+    "MethodSection",
     "ModelConfig",
     "Name",
     "NoiseConfig",

@@ -1,43 +1,88 @@
-"""The schema of `noise`: its axes, and the other methods of smoothing with settings of their own."""
+"""The schema of `noise`: its axes, and the other methods of smoothing, each declaring itself in its own section."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from harness.config.base import Count, Name, NonNegative, Positive, Section
 from harness.config.budget import Cost
+from harness.noise.definition import Distribution, Length, Pair, Scale, Schedule, Where
+
+# The axes that a method may use; "distribution" has a rule of its own.
+_AXES = frozenset({"scale", "length", "where", "special_tokens", "schedule", "rate"})
+_PAIR = frozenset({"pair"})
+# The only layout of batches in which a length is what its name says.
+LAYOUT_OF_LENGTH = {"padded": "padded", "row": "packed"}
 
 
-class R3FConfig(Section):
+class MethodSection(Section):
+    """A method's own settings, and what it makes of the noise. Its code is `harness.train.methods.<name>`.
+
+    Attributes:
+        axes: of the noise, besides the distribution, that the method uses.
+        distributions: that it works with.
+        rule: these, in words.
+    """
+
+    axes: ClassVar[frozenset[str]] = _AXES
+    distributions: ClassVar[tuple[str, ...]] = get_args(Distribution)
+    rule: ClassVar[str] = "any distribution"
+
+    @property
+    def cost(self) -> Cost:
+        """Passes of one document in one optimiser step."""
+        return Cost(2, 2)
+
+
+class _Adversarial(MethodSection):
+    """Draws where to start and finds the perturbation itself."""
+
+    axes: ClassVar = frozenset({"schedule"})
+    distributions: ClassVar = ("uniform", "gaussian", "rademacher")
+    rule: ClassVar = "uniform, gaussian or rademacher"
+
+
+class R3FConfig(MethodSection):
     """`harness.train.methods.r3f`."""
+
+    distributions: ClassVar = ("uniform", "gaussian", "rademacher", "dropout")
+    rule: ClassVar = "a noise"
 
     weight: NonNegative = Field(description="lambda, of the symmetrised KL between clean and noised predictions")
 
 
-class RDropConfig(Section):
+class RDropConfig(MethodSection):
     """`harness.train.methods.rdrop`."""
 
     weight: NonNegative = Field(description="the paper's alpha, of the mean of both KL between two draws")
 
 
-class FreeLBConfig(Section):
+class FreeLBConfig(_Adversarial):
     """`harness.train.methods.freelb`."""
 
     steps: Count = Field(description="K, forward and backward passes of each document")
     step_size: NonNegative = Field(description="of one ascent step, as a share of alpha")
 
+    @property
+    def cost(self) -> Cost:
+        return Cost(self.steps, self.steps)
 
-class VATConfig(Section):
+
+class VATConfig(_Adversarial):
     """`harness.train.methods.vat`."""
 
     weight: NonNegative = Field(description="of the KL to the adversarial predictions")
     steps: Count = Field(description="power iterations")
     probe: Positive = Field(description="xi, the norm at which the direction is looked for, as a share of alpha")
 
+    @property
+    def cost(self) -> Cost:
+        return Cost(2 + self.steps, 2, self.steps)
 
-class SMARTConfig(Section):
+
+class SMARTConfig(_Adversarial):
     """`harness.train.methods.smart`."""
 
     weight: NonNegative = Field(description="lambda_s, of the symmetrised KL to the adversarial predictions")
@@ -45,30 +90,19 @@ class SMARTConfig(Section):
     step_size: NonNegative = Field(description="eta, as a share of epsilon = alpha / sqrt(L d)")
     start: Positive = Field(description="sigma, standard deviation of the start, as a share of epsilon")
 
+    @property
+    def cost(self) -> Cost:
+        return Cost(2 + self.steps, 2, self.steps)
 
-class SAMConfig(Section):
+
+class SAMConfig(MethodSection):
     """`harness.train.methods.sam`."""
 
+    axes: ClassVar = frozenset()
+    distributions: ClassVar = ("none",)
+    rule: ClassVar = "none"
+
     rho: NonNegative = Field(description="norm of the step up, in weights")
-
-
-Method = Literal["noise", "r3f", "rdrop", "freelb", "vat", "smart", "sam"]
-
-_AXES = {"distribution", "scale", "length", "where", "special_tokens", "schedule", "rate"}
-# The axes that each method uses. Adversarial ones draw where to start and go on by themselves.
-_METHOD_AXES: dict[str, set[str]] = {
-    "noise": _AXES | {"pair"},
-    "r3f": _AXES,
-    "rdrop": _AXES,
-    "freelb": {"distribution", "schedule"},
-    "vat": {"distribution", "schedule"},
-    "smart": {"distribution", "schedule"},
-    "sam": set(),
-}
-# The only layout of batches in which a length is what its name says.
-LAYOUT_OF_LENGTH = {"padded": "padded", "row": "packed"}
-
-_ADVERSARIAL = ("freelb", "vat", "smart")
 
 
 class NoiseConfig(Section):
@@ -79,16 +113,14 @@ class NoiseConfig(Section):
     """
 
     name: Name
-    method: Method = Field("noise", description="noise: train on noised embeddings; others: see docs/regularisers.md")
-    distribution: Literal["uniform", "gaussian", "rademacher", "dropout", "none"] = "uniform"
-    scale: Literal["raw", "matched"] = "raw"
-    pair: Literal["none", "antithetic", "independent"] = "none"
-    length: Literal["true", "padded", "row"] = "true"
-    where: Literal["all", "prompt", "response"] = "all"
+    method: str = Field("noise", description="noise: train on noised embeddings; others: see docs/regularisers.md")
+    distribution: Distribution = "uniform"
+    scale: Scale = "raw"
+    pair: Pair = "none"
+    length: Length = "true"
+    where: Where = "all"
     special_tokens: bool = Field(True, description="noise special tokens too")
-    schedule: Literal["constant", "linear", "cosine", "warmup"] = Field(
-        "constant", description="of alpha over training"
-    )
+    schedule: Schedule = Field("constant", description="of alpha over training")
     rate: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="of distribution=dropout only")
     # A method's own section is given with it and with no other.
     r3f: R3FConfig | None = None
@@ -104,6 +136,24 @@ class NoiseConfig(Section):
         """`noise.length=true` on the command line is read as a truth value; the word is meant."""
         return "true" if value is True else value
 
+    @field_validator("method")
+    @classmethod
+    def _there_is_such_a_method(cls, value: str) -> str:
+        names = ("noise", *cls.methods())
+        if value not in names:
+            raise ValueError(f"choose from {', '.join(names)}")
+        return value
+
+    @classmethod
+    def methods(cls) -> dict[str, type[MethodSection]]:
+        """The methods besides "noise": the sections declared above, by name."""
+        declared = {name: get_args(info.annotation) for name, info in cls.model_fields.items()}
+        return {
+            name: kinds[0]
+            for name, kinds in declared.items()
+            if kinds and isinstance(kinds[0], type) and issubclass(kinds[0], MethodSection)
+        }
+
     @property
     def settings(self) -> Any:
         """The method's own section; None for "noise"."""
@@ -112,36 +162,25 @@ class NoiseConfig(Section):
     @property
     def cost(self) -> Cost:
         """Passes of one document in one optimiser step."""
-        if self.method == "noise":
-            halves = 1 if self.pair == "none" else 2
-            return Cost(halves, halves)
-        if self.method == "freelb":
-            return Cost(self.settings.steps, self.settings.steps)
-        searching = self.settings.steps if self.method in ("vat", "smart") else 0
-        return Cost(2 + searching, 2, searching)
+        if self.method != "noise":
+            cost: Cost = self.settings.cost
+            return cost
+        return Cost(1, 1) if self.pair == "none" else Cost(2, 2)
 
     @model_validator(mode="after")
     def _keys_of_the_method(self) -> NoiseConfig:
-        for name in _METHOD_AXES:
-            if name != "noise" and (getattr(self, name) is not None) != (name == self.method):
+        for name in self.methods():
+            if (getattr(self, name) is not None) != (name == self.method):
                 problem = "is missing" if name == self.method else "has no effect"
                 raise ValueError(f"noise.{name} {problem} with noise.method={self.method}")
-        unused = (_AXES | {"pair"}) - _METHOD_AXES[self.method] - {"distribution"}
+        unused = (_AXES | _PAIR) - (self.settings.axes if self.settings else _AXES | _PAIR)
         unused |= {"scale", "length"} if self.distribution == "dropout" else {"rate"}
         for key in sorted(unused):
             value = getattr(self, key)
             if value != type(self).model_fields[key].default:
                 found = f"noise.method={self.method}, noise.distribution={self.distribution}"
                 raise ValueError(f"noise.{key}={value} has no effect with {found}")
-        return self
-
-    @model_validator(mode="after")
-    def _distribution_of_the_method(self) -> NoiseConfig:
-        wrong = {
-            "r3f": self.distribution == "none",
-            "sam": self.distribution != "none",
-        }.get(self.method, self.method in _ADVERSARIAL and self.distribution in ("none", "dropout"))
-        if wrong:
-            rule = {"r3f": "a noise", "sam": "none"}.get(self.method, "uniform, gaussian or rademacher")
+        if self.settings and self.distribution not in self.settings.distributions:
+            rule = self.settings.rule
             raise ValueError(f"noise.distribution={self.distribution}: noise.method={self.method} needs {rule}")
         return self

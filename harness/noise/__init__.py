@@ -1,22 +1,35 @@
 """Embedding noise for instruction fine-tuning: NEFTune, SymNoise and their controls.
 
-definition     Noise, its axes and presets           perturb      the noise as a pure function
-schedule       the course of alpha                   randomness   generators keyed by step and document
-distributions  uniform, gaussian, random signs       inject       attach to a model, detach, never in evaluation
-tokens         documents and padding of a batch      place        where in the training a forward pass stands
-batch          read and double a model call          model        its input embedding, and when it trains
-statistics     the noise that really arrived         callback     for transformers' Trainer (not imported here)
-stopwatch      the time that the noise takes
+definition     Noise, its axes, presets, schedules       perturbation the noise as a pure function
+distributions  uniform, gaussian, random signs, dropout  randomness   generators keyed by step and document
+tokens         documents and padding of a batch          embedding    a model's input embedding, and when it trains
+inject         for other people's loops                  statistics   the noise that really arrived, and its time
+callback       for transformers' Trainer and its kin (the one file that needs transformers)
 
-Imports torch alone; `harness.noise.callback` is the one file that needs transformers.
+Imports torch alone, and nothing before a name is used, so that a schema can read the axes without torch.
 """
 
-from harness.noise.definition import PRESETS, Noise, schedule_factor
-from harness.noise.embedding import input_embedding
-from harness.noise.inject import EmbeddingNoise
-from harness.noise.perturb import perturb
-from harness.noise.randomness import noise_generators
-from harness.noise.statistics import NoiseStatistics, realised_noise
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.noise.definition import PRESETS, Noise, schedule_factor
+    from harness.noise.embedding import input_embedding
+    from harness.noise.inject import EmbeddingNoise
+    from harness.noise.perturbation import perturb
+    from harness.noise.randomness import noise_generators
+    from harness.noise.statistics import NoiseStatistics, realised_noise
+
+_HOME = {
+    **dict.fromkeys(("PRESETS", "Noise", "schedule_factor"), "definition"),
+    "EmbeddingNoise": "inject",
+    "input_embedding": "embedding",
+    "noise_generators": "randomness",
+    "perturb": "perturbation",
+    **dict.fromkeys(("NoiseStatistics", "realised_noise"), "statistics"),
+}
 
 __all__ = [
     "PRESETS",
@@ -29,3 +42,16 @@ __all__ = [
     "realised_noise",
     "schedule_factor",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,13 +9,11 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from harness.noise.tokens import Tokens
-
-Identity = int | tuple[int, ...]
+DocumentKey = int | tuple[int, ...]
 
 
 def noise_generators(
-    seed: int, step: int, documents: Sequence[Identity], device: torch.device | str = "cpu"
+    seed: int, step: int, documents: Sequence[DocumentKey], device: torch.device | str = "cpu"
 ) -> list[torch.Generator]:
     """One generator for each document, keyed by (seed, step, document) and by nothing else.
 
@@ -33,39 +31,39 @@ def noise_generators(
     Args:
         seed: of the run.
         step: optimiser step, counted from 0 over the whole training.
-        documents: what identifies each document within the step: its index in the data set, and where one
+        documents: what tells each document from the others of the step: its index in the data set, and where one
             step can hold a document twice (small data, several epochs) a pair such as (epoch, index). Where
-            no identity is known, the place does instead: (micro_batch, rank, number of the document in the
+            no such key is known, where it stands does instead: (micro_batch, rank, number of the document in the
             batch); then the noise still repeats after a resume but depends on how the batch was split.
         device: of the generators, and so of the draws. CPU and CUDA draw different numbers from one key.
 
     The key is hashed by BLAKE2b to 64 bits. torch's CPU generator keeps the lower 32 of them, so that two
     keys in 2**32 share their noise; two documents of one effective batch of 128 do with probability 2e-6.
     """
-    return [torch.Generator(device).manual_seed(_hash(seed, step, identity)) for identity in documents]
+    return [torch.Generator(device).manual_seed(_hash(seed, step, key)) for key in documents]
 
 
-def _hash(seed: int, step: int, identity: Identity) -> int:
-    parts = identity if isinstance(identity, tuple) else (identity,)
+def _hash(seed: int, step: int, key: DocumentKey) -> int:
+    parts = key if isinstance(key, tuple) else (key,)
     text = ",".join(str(int(number)) for number in (seed, step, *parts))
     return int.from_bytes(blake2b(text.encode(), digest_size=8, person=b"noise").digest(), "little")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where in the training a forward pass stands, and what was said about its batch."""
+class ForwardKey:
+    """What a forward pass is in the training, and what was said about its batch."""
 
     step: int
     micro_batch: int = 0
     rank: int = 0
-    documents: Sequence[Identity] | None = None
+    documents: Sequence[DocumentKey] | None = None
     progress: float | None = None
-    tokens: Tokens | None = None
+    half: int | None = None
     document_ids: Tensor | None = None
     special_tokens_mask: Tensor | None = None
 
-    def identities(self, count: int) -> Sequence[Identity]:
-        """What keys the noise of each of `count` documents: who it is or, failing that, where it stands."""
+    def document_keys(self, count: int) -> Sequence[DocumentKey]:
+        """What keys the noise of each of `count` documents: which it is or, failing that, where it stands."""
         if self.documents is None:
             return [(self.micro_batch, self.rank, number) for number in range(count)]
         if len(self.documents) != count:

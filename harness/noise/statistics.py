@@ -33,6 +33,11 @@ class NoiseStatistics:
     noised: float
     noised_padding: int
 
+    @classmethod
+    def none(cls, halves: int, documents: int) -> NoiseStatistics:
+        """Of a pass without noise."""
+        return cls(torch.zeros(halves, documents), torch.zeros(halves, documents), 0.0, 0)
+
     def summary(self) -> dict[str, float]:
         """Means over documents and halves, named for a log."""
         return {

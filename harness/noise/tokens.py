@@ -128,7 +128,7 @@ def tokens_of_call(
         mask = torch.ones_like(input_ids_BL)
     if not isinstance(mask, Tensor) or mask.shape != input_ids_BL.shape:
         found = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"attention_mask {found}: give the (rows, tokens) mask to `at` when the model takes another")
+        raise ValueError(f"attention_mask {found}: the noise reads the (rows, tokens) mask alone")
     positions, labels = call.get("position_ids"), call.get("labels")
     if document_ids is None and positions is not None:
         document_ids = _documents_from_positions(positions, input_ids_BL)
@@ -160,7 +160,7 @@ def _double(key: str, value: Any, rows: int) -> Any:
     if value is None:
         return None
     if key.startswith("cu_seq_lens"):
-        raise ValueError(f"{key}: a flat batch with sequence lengths cannot be doubled; use pair_mode='sequential'")
+        raise ValueError(f"{key}: one flat row cannot be doubled; give `at` the half of each pass")
     if key == "num_items_in_batch":
         return value * 2
     if isinstance(value, Tensor) and (value.ndim >= 2 or key == "labels") and len(value) == rows:

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from harness.data.batching import Document
-from harness.probe.smoothness.surface import Answer, probing, surfaces
+from harness.probe.smoothness.surface import Predictions, probing, surfaces
 
 Row = dict[str, Any]
 
@@ -26,18 +26,18 @@ def prediction_rows(model: PreTrainedModel, documents: Sequence[Document], max_t
     rows: dict[int, Row] = {}
     with torch.no_grad(), probing(model) as objective:
         for surface in surfaces(objective, documents, max_tokens):
-            answer = surface.answer()
+            predictions = surface.predictions()
             for place, document in enumerate(surface.batch.documents):
-                rows[document] = {"document": document, **document_row(_of_row(answer, place))}
+                rows[document] = {"document": document, **document_row(_of_row(predictions, place))}
     return [rows[document.index] for document in documents]
 
 
-def _of_row(answer: Answer, row: int) -> Answer:
-    here = answer.rows == row
-    return Answer(answer.logits[here], answer.targets[here], answer.rows[here])
+def _of_row(predictions: Predictions, row: int) -> Predictions:
+    here = predictions.rows == row
+    return Predictions(predictions.logits[here], predictions.targets[here], predictions.rows[here])
 
 
-def document_row(answer: Answer) -> Row:
+def document_row(predictions: Predictions) -> Row:
     """Measures of one document's N targets.
 
     Returns:
@@ -48,14 +48,14 @@ def document_row(answer: Answer) -> Row:
         if greedy decoding writes the second half of the answer exactly, given the first (the extraction test of
         Carlini et al. 2202.07646). bins, (K, 3) counts, summed confidences and correct predictions by confidence.
     """
-    log_NV = answer.logits.log_softmax(1)
+    log_NV = predictions.logits.log_softmax(1)
     top_N, best_N = log_NV.max(1)
-    right_N = best_N == answer.targets
+    right_N = best_N == predictions.targets
     wrong = (~right_N).nonzero()
     continued = int(wrong[0]) if len(wrong) else len(right_N)
     return {
         "tokens": len(right_N),
-        "loss": float(answer.losses().mean()),
+        "loss": float(predictions.losses().mean()),
         "entropy": float(-(log_NV.exp() * log_NV).sum(1).mean()),
         "accuracy": float(right_N.float().mean()),
         "confidence": float(top_N.exp().mean()),

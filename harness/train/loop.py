@@ -19,17 +19,18 @@ from torch import Tensor
 
 from harness.config import Config, TrainConfig
 from harness.context import Run
-from harness.data.batching import Batch, Document, Layout
+from harness.data.batching import Document, Layout
 from harness.models.place import describe
 from harness.models.tokenizer import load_tokenizer
-from harness.noise import EmbeddingNoise, Noise
+from harness.noise import Noise, input_embedding
 from harness.record import STEPS
 from harness.system.memory import PeakMemory
 from harness.system.signals import deferred_termination
 from harness.train.checkpoint import load_checkpoint, save_checkpoint
 from harness.train.cost import Meter, ModelSize, squared_lengths
 from harness.train.loss import ResponseLoss
-from harness.train.methods import Method, Piece, method_of
+from harness.train.methods import Method, MicroBatch, method_of
+from harness.train.noise import TrainingNoise
 from harness.train.optimizer import build_optimizer
 from harness.train.parallel import (
     accelerator_for,
@@ -44,15 +45,14 @@ Observer = Callable[[int, bool], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Parts:
+class StepState:
     """What one optimiser step works with, made once per training."""
 
     accelerator: Accelerator
     method: Method
-    noise: EmbeddingNoise
+    noise: TrainingNoise
     settings: TrainConfig
     layout: Layout
-    special_ids: Tensor
     meter: Meter
 
 
@@ -85,20 +85,21 @@ def fit(
     run.folder.truncate_metrics(start)
     memory = PeakMemory(accelerator.device)
     meter = Meter(run.folder.metrics()[-1] if start else {}, size, cost)
-    noise = EmbeddingNoise(model, noise_of(config), config.seed, pair_mode=settings.pair_mode)
     special_ids = torch.tensor(load_tokenizer(config.model).all_special_ids, device=accelerator.device)
-    method = method_of(config.noise, accelerator, wrapped, noise)
-    parts = Parts(accelerator, method, noise, settings, layout, special_ids, meter)
+    method = method_of(config.noise, accelerator, wrapped, settings.pair_mode)
+    embedding = input_embedding(model)
+    noise = TrainingNoise(noise_of(config), config.seed, embedding, special_ids, method.noise_stream)
+    state = StepState(accelerator, method, noise, settings, layout, meter)
     status, row = "finished", {}
     model.train()
-    with noise, run.progress("train", total, "step", initial=start) as progress, deferred_termination() as termination:
+    with run.progress("train", total, "step", initial=start) as progress, deferred_termination() as termination:
         for step in range(start, total):
             run.stop.check()
             # Dropout draws from the global generator: keyed by the step, a resumed run repeats it.
             torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
             chosen = [documents[index] for index in batch_at(step, count, batch_size, config.seed)]
             noise.measure = (step + 1) % settings.log_every == 0
-            loss, penalty = forward_backward(parts, chosen, step, step / total)
+            loss, penalty = forward_backward(state, chosen, step, step / total)
             grad_norm = clip_gradients(model.parameters(), settings.max_grad_norm)
             if math.isfinite(loss) and math.isfinite(grad_norm):
                 for group in optimizer.param_groups:
@@ -135,49 +136,33 @@ def fit(
     return {key: value for key, value in row.items() if key != "step" and math.isfinite(value)}, status
 
 
-def forward_backward(parts: Parts, documents: list[Document], step: int, progress: float) -> tuple[float, float]:
+def forward_backward(state: StepState, documents: list[Document], step: int, progress: float) -> tuple[float, float]:
     """Accumulate the gradient of one optimiser step: this rank's share of its documents.
 
     Returns:
         Of the effective batch, all ranks: the objective, and of that the penalty of a regulariser.
     """
-    accelerator, settings, method = parts.accelerator, parts.settings, parts.method
+    accelerator, settings, method = state.accelerator, state.settings, state.method
     rank, ranks = accelerator.process_index, accelerator.num_processes
-    ours = share_of(documents, rank, ranks, parts.layout, settings.micro_batch_tokens)
+    ours = share_of(documents, rank, ranks, state.layout, settings.micro_batch_tokens)
     lengths = [len(document) for document in documents]
 
     def accumulate() -> Tensor:
         losses = torch.zeros(2, device=accelerator.device)
         for number, batch in enumerate(batch.to(accelerator.device) for batch in ours.batches):
-            _announce(parts, batch, step, number, progress)
             of_mean = max(batch.n_targets, 1) * ours.micro_batches
             # Documents without targets alone (their labels all masked) give no loss and no gradient.
             share = 1 / (max(ours.targets, 1) if settings.loss == "token_mean" else of_mean)
-            piece = Piece(batch, share, last=number == len(ours.batches) - 1)
-            with nullcontext() if piece.last else accelerator.no_sync(method.objective):
-                losses += method.backward(piece)
+            last = number == len(ours.batches) - 1
+            micro = MicroBatch(batch, state.noise.of(batch, step, progress), share, last)
+            with nullcontext() if last else accelerator.no_sync(method.objective):
+                losses += method.backward(micro)
         return losses
 
     losses = method.step(accumulate)
-    parts.meter.count(len(documents), sum(lengths), squared_lengths(lengths))
+    state.meter.count(len(documents), sum(lengths), squared_lengths(lengths))
     loss, penalty = accelerator.reduce(losses).tolist()
     return loss, penalty
-
-
-def _announce(parts: Parts, batch: Batch, step: int, micro_batch: int, progress: float) -> None:
-    """Tell the noise which documents the next forward pass holds."""
-    purpose = parts.method.purpose
-    keys = batch.documents if purpose is None else [(document, purpose) for document in batch.documents]
-    parts.noise.at(
-        step=step,
-        micro_batch=micro_batch,
-        documents=keys,
-        progress=progress,
-        attention_mask=batch.attention_mask,
-        document_ids=batch.document_ids,
-        labels=batch.labels,
-        special_tokens_mask=torch.isin(batch.input_ids, parts.special_ids),
-    )
 
 
 @torch.no_grad()
@@ -201,11 +186,11 @@ def noise_of(config: Config) -> Noise:
     return Noise(alpha=config.alpha, **axes)
 
 
-def _realised(noise: EmbeddingNoise) -> dict[str, float]:
+def _realised(noise: TrainingNoise) -> dict[str, float]:
     return {"noise/alpha": noise.alpha, **(noise.last.summary() if noise.measure and noise.last else {})}
 
 
-def _noise_time(config: Config, noise: EmbeddingNoise, meter: Meter) -> dict[str, float]:
+def _noise_time(config: Config, noise: TrainingNoise, meter: Meter) -> dict[str, float]:
     """Share of the time that went into drawing and adding the noise; not for methods whose passes find it."""
     if config.noise.method != "noise":
         return {}

@@ -5,6 +5,8 @@ B rows, T tokens of a row, D hidden size, V vocabulary, N positions that have a 
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.data.batching import IGNORE_INDEX, Batch
 from harness.models.onednn import linear, product
+from harness.noise import input_embedding
 
 # Logits that exist at one time: 64 MB in float32. Matrix products of fewer rows would run below full speed.
 _CHUNK_LOGITS = 2**24
@@ -71,14 +74,28 @@ class ResponseLoss(nn.Module):
         self.transform = LogitTransform.of(model.config.get_text_config())
         # The layers to shard one by one; accelerate looks for them on the module that it wraps.
         self._no_split_modules = getattr(model, "_no_split_modules", None)
-        _check_logits(model, self.transform)
+        self._needs_input_ids = _check_logits(model, self.transform)
 
-    def forward(self, batch: Batch, per_document: bool = False, logits: bool = False) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        batch: Batch,
+        perturb: Callable[[Tensor], Tensor] | None = None,
+        per_document: bool = False,
+        logits: bool = False,
+    ) -> tuple[Tensor, Tensor]:
         """Summed cross-entropy and number of targets: of the batch, or (n,) each for its n documents.
 
         With `logits` instead the (N, V) logits of the positions that have a target, and the (N,) targets.
+
+        Args:
+            perturb: what the (B, T, D) embeddings become before the first layer; None: they stay as they are.
+
+        Raises:
+            ValueError: `perturb` for a model that reads the token ids besides their embeddings.
         """
-        hidden_BTD = hidden_states(self.model, batch)
+        if perturb is not None and self._needs_input_ids:
+            raise ValueError(self._needs_input_ids)
+        hidden_BTD = hidden_states(self.model, batch, perturb)
         head = self.model.get_output_embeddings()
         if logits:
             return response_logits(hidden_BTD, batch.targets, head, self.transform)
@@ -88,13 +105,18 @@ class ResponseLoss(nn.Module):
         return document_losses(hidden_BTD, batch.targets, batch.document_ids, documents, head, self.transform)
 
 
-def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
+def hidden_states(model: PreTrainedModel, batch: Batch, perturb: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """Last hidden states before the head, (B, T, D).
 
     Args:
         batch: packed ones only inside `harness.models.attention.packed_attention`.
+        perturb: see `ResponseLoss.forward`; applied to what the input embedding gives, any scale of its own included.
     """
-    inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
+    inputs: dict[str, Any] = {"use_cache": False}
+    if perturb is None:
+        inputs["input_ids"] = batch.input_ids
+    else:
+        inputs["inputs_embeds"] = perturb(input_embedding(model)(batch.input_ids))
     if batch.layout == "packed":
         inputs |= {"position_ids": batch.position_ids, "segment_lengths": batch.segment_lengths}
     else:
@@ -246,20 +268,52 @@ def _at_least_float32(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _check_logits(model: PreTrainedModel, transform: LogitTransform) -> None:
+def _check_logits(model: PreTrainedModel, transform: LogitTransform) -> str | None:
+    """Refuse a model whose logits are computed otherwise; say why its embeddings cannot be perturbed, None: they can.
+
+    What the check finds out holds whatever later wraps or shards the model.
+    """
     embedding: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
     input_ids = (torch.arange(1, 5, device=embedding.device) % len(embedding))[None]
+    rounding = 5e-2 if embedding.dtype in (torch.bfloat16, torch.float16) else 1e-3
     was_training = model.training
     model.eval()
     try:
         own = model(input_ids=input_ids, use_cache=False).logits.float()
         hidden_BTD = model.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
+        from_embeddings = _takes_embeddings(model, input_ids, hidden_BTD, rounding)
     finally:
         model.train(was_training)
     ours = transform(model.get_output_embeddings()(hidden_BTD).float())
-    rounding = 5e-2 if embedding.dtype in (torch.bfloat16, torch.float16) else 1e-3
     if own.shape != ours.shape or not (own - ours).norm() <= rounding * own.norm():
         raise ValueError(
             f"model {type(model).__name__}: its logits are not those of its head on the last hidden states, "
             f"scaled and capped as its config says ({transform}), so its loss is not known here"
         )
+    if from_embeddings:
+        return None
+    return (
+        f"model {type(model).__name__}: it reads the token ids besides their embeddings (per-layer embeddings, for "
+        "example), so that noise cannot be put between the two; train it with noise=none"
+    )
+
+
+def _takes_embeddings(model: PreTrainedModel, input_ids: Tensor, hidden_BTD: Tensor, rounding: float) -> bool:
+    """Whether the decoder makes of embeddings what it makes of token ids, and looks the ids up nowhere else."""
+    decoder, embedding = model.get_decoder(), input_embedding(model)
+    if "inputs_embeds" not in inspect.signature(decoder.forward).parameters:
+        return False
+    looked_up: list[nn.Module] = []
+    # An untrained model may give a second table no weight yet: what is looked up counts, too.
+    tables = {each for each in decoder.modules() if isinstance(each, nn.Embedding)} - set(embedding.modules())
+    handles = [each.register_forward_hook(lambda table, _args, _out: looked_up.append(table)) for each in tables]
+    try:
+        decoder(input_ids=input_ids, use_cache=False)
+        by_ids = set(looked_up)
+        looked_up.clear()
+        embedded_BTD = decoder(inputs_embeds=embedding(input_ids), use_cache=False).last_hidden_state
+    finally:
+        for handle in handles:
+            handle.remove()
+    close = (hidden_BTD - embedded_BTD).norm() <= rounding * hidden_BTD.norm()
+    return bool(close) and by_ids == set(looked_up)

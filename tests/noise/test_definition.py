@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from harness.noise import PRESETS, Noise, schedule_factor
+
+CONF = Path(__file__).parents[2] / "conf" / "noise"
 
 
 @pytest.mark.parametrize(
@@ -73,6 +77,13 @@ def test_presets_are_the_papers_definitions() -> None:
     assert all(n.where == "all" and n.special_tokens and n.schedule == "constant" for n in noises.values())
 
 
+def test_presets_are_those_of_the_command_line() -> None:
+    """conf/noise says in YAML what PRESETS says in Python; methods besides "noise" are the harness's own."""
+    files = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in CONF.glob("*.yaml")}
+    noises = {name: settings for name, settings in files.items() if "method" not in settings}
+    assert noises == {name: {"name": name, **settings} for name, settings in PRESETS.items()}
+
+
 def test_strength_is_alpha_or_the_rate_or_nothing() -> None:
     assert Noise(alpha=7).strength() == 7.0
     assert Noise(**PRESETS["none"], alpha=7).strength() == 0.0
@@ -105,8 +116,23 @@ def test_a_schedule_needs_progress_within_the_training() -> None:
 
 
 def test_the_package_imports_torch_alone() -> None:
-    code = "import sys, harness.noise; print(*sorted(m for m in sys.modules if '.' not in m))"
+    names = "from harness.noise import *"
+    code = f"import sys\n{names}\nprint(*sorted(m for m in sys.modules if '.' not in m))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(result.stdout.split())
     assert "torch" in loaded
     assert not loaded & {"transformers", "accelerate", "peft", "hydra", "pydantic", "wandb", "pandas"}
+
+
+def test_the_axes_are_read_without_torch() -> None:
+    code = "import sys, harness.config, harness.noise.definition; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+
+
+def test_a_name_that_the_package_does_not_have_is_an_attribute_error() -> None:
+    import harness.noise
+
+    assert set(harness.noise.__all__) <= set(dir(harness.noise))
+    with pytest.raises(AttributeError, match="has no attribute 'pertub'"):
+        harness.noise.pertub  # noqa: B018

@@ -24,7 +24,8 @@ from harness.data.batching import Batch, micro_batches
 from harness.models.attention import packed_attention
 from harness.noise import PRESETS, EmbeddingNoise, Noise, input_embedding
 from harness.train.loss import ResponseLoss
-from harness.train.methods import Piece, method_of
+from harness.train.methods import MicroBatch, method_of
+from harness.train.noise import TrainingNoise
 
 SYMNOISE = Noise(**PRESETS["symnoise"])
 ROWS, LENGTH, RANKS = 4, 6, 2
@@ -71,20 +72,18 @@ def method_step(objective: nn.Module, model: nn.Module, name: str, accelerator: 
     documents, rank, ranks = random_documents(), accelerator.process_index, accelerator.num_processes
     batches: list[Batch] = micro_batches(documents[rank::ranks], layout="packed", max_rows=1)
     share_of_target = 1 / sum(int((each.labels[1:] != -100).sum()) for each in documents)
-    with EmbeddingNoise(model, noise, seed=3) as injector, packed_attention(model):  # type: ignore[arg-type]
-        method = method_of(config, accelerator, objective, injector)
+    method = method_of(config, accelerator, objective)
+    source = TrainingNoise(noise, 3, input_embedding(model), stream=method.noise_stream)
 
-        def accumulate() -> Tensor:
-            losses = torch.zeros(2)
-            for number, batch in enumerate(batches):
-                keys = [(index, method.purpose or 0) for index in batch.documents]
-                tensors = {"attention_mask": batch.attention_mask, "document_ids": batch.document_ids}
-                injector.at(step=7, documents=keys, **tensors)
-                last = number == len(batches) - 1
-                with nullcontext() if last else accelerator.no_sync(objective):
-                    losses += method.backward(Piece(batch, share_of_target, last))
-            return losses
+    def accumulate() -> Tensor:
+        losses = torch.zeros(2)
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            with nullcontext() if last else accelerator.no_sync(objective):
+                losses += method.backward(MicroBatch(batch, source.of(batch, step=7), share_of_target, last))
+        return losses
 
+    with packed_attention(model):  # type: ignore[arg-type]
         losses = method.step(accumulate)
     reduced: Tensor = accelerator.reduce(losses)
     return reduced

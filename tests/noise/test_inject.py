@@ -88,10 +88,9 @@ def test_concat_and_sequential_have_equal_gradients(model: PreTrainedModel, batc
         injector.at(step=4)
         float64_loss(model, batch).backward()
     concat = gradients(model)
-    with EmbeddingNoise(model, noise, seed=0, pair_mode="sequential") as injector:
-        injector.at(step=4)
+    with EmbeddingNoise(model, noise, seed=0) as injector:
         for half in (0, 1):
-            injector.half(half)
+            injector.at(step=4, half=half)
             (float64_loss(model, batch) / 2).backward()
     sequential = gradients(model)
     # Rounding in float64, grown through two layers; 1e-6 is what is asked of it.
@@ -101,16 +100,6 @@ def test_concat_and_sequential_have_equal_gradients(model: PreTrainedModel, batc
         injector.at(step=4)
         float64_loss(model, batch).backward()
     assert (concat - gradients(model)).norm() / concat.norm() > 1e-3
-
-
-def test_sequential_without_keys_shares_one_key_between_the_halves(model: PreTrainedModel, batch: Batch) -> None:
-    with EmbeddingNoise(model, SYMNOISE, seed=0, pair_mode="sequential") as injector:
-        losses = []
-        for half in (0, 1, 0, 1):
-            injector.half(half)
-            losses.append(model(**batch).loss.item())
-    pairs = [by_hand(model, batch, SYMNOISE, seed=0, step=step).item() for step in (0, 1)]
-    assert [sum(losses[:2]) / 2, sum(losses[2:]) / 2] == pytest.approx(pairs, rel=1e-6)  # losses in float32
 
 
 def test_num_items_in_batch_counts_both_halves(model: PreTrainedModel, batch: Batch) -> None:
@@ -233,37 +222,11 @@ def test_special_tokens_can_be_left_alone(model: PreTrainedModel, batch: Batch) 
         assert injector.last.noised == 0.8
 
 
-# A loop that calls something inside the model, and doubles by itself
-
-
-@pytest.mark.parametrize("doubled", [1, 2])
-def test_a_described_batch_needs_no_model_call(model: PreTrainedModel, batch: Batch, doubled: int) -> None:
-    noise = SYMNOISE if doubled == 2 else Noise()
-    with EmbeddingNoise(model, noise, seed=0) as injector:
-        injector.at(step=0)
-        expected = model(**batch).logits
-        injector.at(step=0, attention_mask=batch["attention_mask"])
-        hidden = model.model(
-            input_ids=batch["input_ids"].repeat(doubled, 1),
-            attention_mask=batch["attention_mask"].repeat(doubled, 1),
-        ).last_hidden_state
-        assert torch.equal(model.lm_head(hidden), expected)
-        # Through the module given, a described batch is doubled if the caller did not.
-        for inputs in (batch, {key: value.repeat(doubled, 1) for key, value in batch.items()}):
-            injector.at(step=0, attention_mask=batch["attention_mask"])
-            assert torch.equal(model(**inputs).logits, expected)
-
-
-def test_rows_that_do_not_fit_are_refused(model: PreTrainedModel, batch: Batch) -> None:
+def test_documents_that_do_not_fit_are_refused(model: PreTrainedModel, batch: Batch) -> None:
     with EmbeddingNoise(model, SYMNOISE, seed=0) as injector:
-        injector.at(step=0, attention_mask=batch["attention_mask"])
-        with pytest.raises(ValueError, match=r"\(2, 6, 32\) for an attention_mask of \(2, 6\): .* need 4 rows"):
-            model.model(input_ids=batch["input_ids"])
         injector.at(step=0, documents=[1, 2, 3])
         with pytest.raises(ValueError, match="3 documents named for a batch that holds 2"):
             model(**batch)
-        with pytest.raises(ValueError, match="labels given to `at` without attention_mask"):
-            injector.at(step=0, labels=batch["labels"])
 
 
 # Never in evaluation
@@ -344,20 +307,11 @@ def test_a_model_without_embedding_is_refused() -> None:
             EmbeddingNoise(model, Noise(), seed=0)
 
 
-def test_an_unknown_pair_mode_is_refused(model: PreTrainedModel) -> None:
-    with pytest.raises(ValueError, match="pair_mode='both'"):
-        EmbeddingNoise(model, Noise(), seed=0, pair_mode="both")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("told", [False, True])
-def test_an_embedding_called_twice_is_refused(told: bool) -> None:
+def test_an_embedding_called_twice_is_refused() -> None:
     model = Bare(nn.Embedding(9, 4), lambda self, ids: self.embedding(ids) + self.embedding(ids))
     ids = torch.ones(2, 3, dtype=torch.long)
-    with EmbeddingNoise(model, Noise(), seed=0) as injector:
-        if told:
-            injector.at(step=0, attention_mask=torch.ones(2, 3))
-        with pytest.raises(ValueError, match="called twice in one forward pass"):
-            model(ids)
+    with EmbeddingNoise(model, Noise(), seed=0), pytest.raises(ValueError, match="called twice in one forward pass"):
+        model(ids)
 
 
 def test_an_embedding_not_called_is_refused(model: PreTrainedModel, batch: Batch) -> None:
@@ -388,7 +342,7 @@ def test_one_key_is_good_for_one_forward(model: PreTrainedModel, batch: Batch) -
     with EmbeddingNoise(model, Noise(), seed=0) as injector:
         injector.at(step=0)
         model(**batch)
-        with pytest.raises(ValueError, match="`at` not before this one"):
+        with pytest.raises(ValueError, match="a second forward pass with one key"):
             model(**batch)
 
 
@@ -410,16 +364,10 @@ def test_a_recomputed_embedding_is_refused(model: PreTrainedModel, batch: Batch,
         checkpoint(loss, anchor, use_reentrant=reentrant).backward()
 
 
-def test_half_is_for_sequential_pairs(model: PreTrainedModel, batch: Batch) -> None:
-    for injector in (EmbeddingNoise(model, SYMNOISE, 0), EmbeddingNoise(model, Noise(), 0, "sequential")):
-        with pytest.raises(ValueError, match="half 0 with pair="):
-            injector.half(0)
-    with EmbeddingNoise(model, SYMNOISE, 0, "sequential") as injector:
-        with pytest.raises(ValueError, match="half 2 with pair="):
-            injector.half(2)
-        injector.half(1)
-        with pytest.raises(ValueError, match="half 1 without a half 0"):
-            model(**batch)
+def test_a_half_is_one_of_a_pair(model: PreTrainedModel) -> None:
+    for noise, half in ((SYMNOISE, 2), (SYMNOISE, -1), (Noise(), 0)):
+        with EmbeddingNoise(model, noise, 0) as injector, pytest.raises(ValueError, match=f"half={half} with pair="):
+            injector.at(step=0, half=half)
 
 
 def test_a_second_attach_is_refused(model: PreTrainedModel, batch: Batch) -> None:
@@ -469,7 +417,7 @@ def test_a_failed_forward_does_not_disturb_the_next(model: PreTrainedModel, batc
     [
         ("attention_mask", {"full_attention": torch.ones(2, 6)}, "attention_mask dict"),
         ("position_ids", torch.zeros(3, 2, 6, dtype=torch.long), r"position_ids of shape \(3, 2, 6\)"),
-        ("cu_seq_lens_q", torch.tensor([0, 6, 10]), "cu_seq_lens_q: .* use pair_mode='sequential'"),
+        ("cu_seq_lens_q", torch.tensor([0, 6, 10]), "cu_seq_lens_q: .* give `at` the half of each pass"),
     ],
 )
 def test_calls_that_cannot_be_read_are_refused(

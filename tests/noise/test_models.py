@@ -67,11 +67,10 @@ def test_a_pair_is_two_passes_in_every_architecture(name: str) -> None:
     with EmbeddingNoise(model, SYMNOISE, seed=0) as injector:
         injector.at(step=0)
         concat = model(**batch).logits
-    with EmbeddingNoise(model, SYMNOISE, seed=0, pair_mode="sequential") as injector:
-        injector.at(step=0)
+    with EmbeddingNoise(model, SYMNOISE, seed=0) as injector:
         halves = []
         for half in (0, 1):
-            injector.half(half)
+            injector.at(step=0, half=half)
             halves.append(model(**batch).logits)
     real = batch["attention_mask"].bool().repeat(2, 1)
     # Matrix products of other shapes add up in another order in float32.
@@ -146,7 +145,7 @@ def test_torch_compile_changes_nothing(attach_to: str) -> None:
 )
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_adapted_embeddings_and_checkpointing(trained: dict[str, Any], reentrant: bool) -> None:
-    """Whatever PEFT puts around the embedding, with checkpointed layers: noise, gradients, and a drawn perturbation."""
+    """Whatever PEFT puts around the embedding, with checkpointed layers: noise and gradients."""
     peft = pytest.importorskip("peft")
     model: Any = tiny_model("llama")
     model.enable_input_require_grads()
@@ -157,11 +156,8 @@ def test_adapted_embeddings_and_checkpointing(trained: dict[str, Any], reentrant
     with EmbeddingNoise(model, SYMNOISE, seed=0) as injector:
         injector.measure = True
         model(**batch, use_cache=False).loss.backward()
-        injector.at(step=0, attention_mask=batch["attention_mask"])
-        start = injector.draw()
     assert injector.last is not None
     torch.testing.assert_close(injector.last.norm, torch.full((2, 2), 5.0), rtol=1e-4, atol=0)
-    torch.testing.assert_close(start.flatten(1).norm(dim=1), torch.full((2,), 5.0), rtol=1e-4, atol=0)
     gradients = [p.grad for name, p in model.named_parameters() if p.grad is not None and "embed_tokens" in name]
     assert any(gradient.abs().sum() > 0 for gradient in gradients)
 

@@ -77,9 +77,9 @@ class Recorder(NoiseCallback):
     def _note(self) -> None:
         assert self.injector is not None
         if self.injector.last is not None:
-            place = self.injector._place
-            assert place is not None
-            self.seen.append((place.step, place.micro_batch, float(self.injector.last.norm.mean())))
+            key = self.injector._key
+            assert key is not None
+            self.seen.append((key.step, key.micro_batch, float(self.injector.last.norm.mean())))
 
 
 def test_every_micro_batch_is_noised_with_its_own_key(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from harness.probe.predictions import BINS, confidence_bins, document_row, expec
 from harness.probe.smoothness.differences import differences
 from harness.probe.smoothness.directions import at_radius, direction, norms
 from harness.probe.smoothness.hessian import Expansion, gradient_norms, top_eigenvalues, trace_samples
-from harness.probe.smoothness.surface import Answer
+from harness.probe.smoothness.surface import Predictions
 from harness.probe.summary import calibration_figure, figures, flat, gap_figure, mean_figure
 
 ROWS, TOKENS, WIDTH = 2, 3, 2
@@ -43,7 +43,7 @@ def zeros():
 def answer_with(losses_N, rows_N):
     """Two-class logits (0, s) with target 0 and log(1 + exp s) = the loss asked for."""
     s_N = torch.log(torch.expm1(losses_N))
-    return Answer(torch.stack([torch.zeros_like(s_N), s_N], 1), torch.zeros(len(s_N), dtype=torch.long), rows_N)
+    return Predictions(torch.stack([torch.zeros_like(s_N), s_N], 1), torch.zeros(len(s_N), dtype=torch.long), rows_N)
 
 
 def test_gradient_and_products_of_a_quadratic(quadratic):
@@ -122,7 +122,7 @@ def test_differences_of_linear_logits():
     slope_V = torch.tensor([3.0, -1.0, 1.0], dtype=torch.float64)  # along the unit direction e; its mean is 1
     c_V = torch.tensor([0.0, 2.0, 1.0], dtype=torch.float64)
     one, row = torch.tensor([1]), torch.tensor([0])
-    at, up, down = (Answer((c_V + sign * slope_V)[None], one, row) for sign in (0, 1, -1))
+    at, up, down = (Predictions((c_V + sign * slope_V)[None], one, row) for sign in (0, 1, -1))
     found = differences(at, up, down, torch.tensor([1.0], dtype=torch.float64))
     assert found["logit_slope"].item() == pytest.approx(np.linalg.norm([2, -2, 0]))
     assert found["logit_curvature"].item() == pytest.approx(0, abs=1e-12)
@@ -154,16 +154,16 @@ def test_directions_have_the_norm_of_their_radius_and_depend_on_the_document_alo
 
 def test_one_documents_predictions_by_hand():
     p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7], [0.2, 0.8]], dtype=torch.float64)
-    row = document_row(Answer(p.log(), torch.tensor([0, 0, 0, 1]), torch.zeros(4, dtype=torch.long)))
+    row = document_row(Predictions(p.log(), torch.tensor([0, 0, 0, 1]), torch.zeros(4, dtype=torch.long)))
     assert row["tokens"] == 4
     assert row["loss"] == pytest.approx(-np.log([0.9, 0.6, 0.3, 0.8]).mean())
     assert row["accuracy"] == 0.75
     assert row["confidence"] == pytest.approx((0.9 + 0.6 + 0.7 + 0.8) / 4)
     assert row["entropy"] == pytest.approx(-(p * p.log()).sum(1).mean().item())
     assert (row["continued"], row["exact"], row["exact_half"]) == (2, 0, 0)
-    whole = document_row(Answer(p.log(), torch.tensor([0, 0, 1, 1]), torch.zeros(4, dtype=torch.long)))
+    whole = document_row(Predictions(p.log(), torch.tensor([0, 0, 1, 1]), torch.zeros(4, dtype=torch.long)))
     assert (whole["continued"], whole["exact"], whole["exact_half"]) == (4, 1, 1)
-    late = document_row(Answer(p.log(), torch.tensor([1, 0, 1, 1]), torch.zeros(4, dtype=torch.long)))
+    late = document_row(Predictions(p.log(), torch.tensor([1, 0, 1, 1]), torch.zeros(4, dtype=torch.long)))
     assert (late["continued"], late["exact"], late["exact_half"]) == (0, 0, 1)
 
 

@@ -35,6 +35,13 @@ _ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4},
     "nemotron": _ROTARY,
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+    # Its layers read the token ids a second time: embeddings for each layer.
+    "gemma3n_text": {
+        **_ROTARY,
+        **{"intermediate_size": [48, 48], "activation_sparsity_pattern": [0.0, 0.0], "num_kv_shared_layers": 0},
+        **{"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": VOCABULARY, "laurel_rank": 4},
+        **{"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 4},
+    },
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
 }
 

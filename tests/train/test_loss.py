@@ -272,3 +272,33 @@ def test_bfloat16_on_cuda_needs_capability_8(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
     assert bf16_supported("cuda") is supported
+
+
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+@pytest.mark.parametrize("name", PACKED)
+def test_a_perturbation_stands_between_the_embedding_and_the_layers(name: str, layout: str) -> None:
+    """As a hook on the input embedding would put it there, to the bit: scaled (Gemma), projected (OPT), tied or not."""
+    model = tiny_model(name)
+    objective = ResponseLoss(model)
+    (batch,) = micro_batches(random_documents(), layout=layout)
+    torch.manual_seed(0)
+    added = torch.randn(*batch.input_ids.shape, model.get_input_embeddings().weight.shape[1])
+    with packed_attention(model) if layout == "packed" else nullcontext():
+        by_argument, _ = objective(batch, perturb=lambda embeddings: embeddings + added)
+        handle = model.get_input_embeddings().register_forward_hook(lambda _m, _a, output: output + added)
+        by_hook, _ = objective(batch)
+        handle.remove()
+        clean, _ = objective(batch)
+    assert torch.equal(by_argument, by_hook)
+    assert torch.equal(gradients(model, by_argument), gradients(model, by_hook))
+    assert not torch.equal(by_argument, clean)
+
+
+def test_a_model_that_reads_the_token_ids_twice_trains_without_noise_alone() -> None:
+    model = tiny_model("gemma3n_text")
+    objective = ResponseLoss(model)
+    (batch,) = micro_batches(random_documents(), layout="padded")
+    loss, targets = objective(batch)
+    torch.testing.assert_close(loss / targets, reference(model, batch)[0], rtol=1e-4, atol=0)  # float32
+    with pytest.raises(ValueError, match="Gemma3nForCausalLM: it reads the token ids besides their embeddings"):
+        objective(batch, perturb=lambda embeddings: embeddings)

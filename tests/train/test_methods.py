@@ -9,16 +9,18 @@ from contextlib import nullcontext
 import pytest
 import torch
 from accelerate import Accelerator
+from support.commands import ROOT
 from support.tiny_models import random_documents, tiny_model
 from torch import Tensor
 
 from harness.config import NoiseConfig
+from harness.config.train import PairMode
 from harness.data.batching import Document, micro_batches
 from harness.models.attention import packed_attention
-from harness.noise import EmbeddingNoise, Noise, noise_generators
-from harness.noise.inject import PairMode
+from harness.noise import Noise, noise_generators
 from harness.train.loss import ResponseLoss
-from harness.train.methods import Piece, method_of
+from harness.train.methods import MicroBatch, method_of
+from harness.train.noise import TrainingNoise
 
 SEED, STEP, ALPHA = 3, 7, 0.8
 Logits = Callable[[Tensor | None], Tensor]
@@ -32,7 +34,7 @@ SETTINGS: dict[str, dict] = {
     "smart": {"distribution": "gaussian", "smart": {"weight": 0.7, "steps": 2, "step_size": 0.4, "start": 0.5}},
     "sam": {"distribution": "none", "sam": {"rho": 0.3}},
 }
-METHODS = [name for name in SETTINGS if name != "noise"]
+METHODS = list(NoiseConfig.methods())
 # Without strength there is nothing but the cross-entropy left.
 IDLE: dict[str, tuple[dict, float]] = {
     "r3f": ({}, 0.0),
@@ -79,22 +81,20 @@ class Bench:
         share = 1 / sum(batch.n_targets for batch in batches)
         self.model.zero_grad(set_to_none=True)
         torch.manual_seed(0)
-        with EmbeddingNoise(self.model, noise, SEED, mode) as injector:
-            injector.measure = True
-            method = method_of(config, Accelerator(cpu=True), self.objective, injector)
+        method = method_of(config, Accelerator(cpu=True), self.objective, mode)
+        source = TrainingNoise(noise, SEED, self.model.get_input_embeddings(), stream=method.noise_stream)
+        source.measure = True
 
-            def accumulate() -> Tensor:
-                losses = torch.zeros(2, dtype=torch.float64)
-                for number, batch in enumerate(batches):
-                    keys = [(index, method.purpose or 0) for index in batch.documents]
-                    tensors = {"attention_mask": batch.attention_mask, "document_ids": batch.document_ids}
-                    injector.at(step=STEP, documents=keys, **tensors)
-                    losses += method.backward(Piece(batch, share, number == len(batches) - 1))
-                return losses
+        def accumulate() -> Tensor:
+            losses = torch.zeros(2, dtype=torch.float64)
+            for number, batch in enumerate(batches):
+                last = number == len(batches) - 1
+                losses += method.backward(MicroBatch(batch, source.of(batch, STEP), share, last))
+            return losses
 
-            with packed_attention(self.model) if layout == "packed" else nullcontext():
-                losses = method.step(accumulate)
-        self.realised = injector.last
+        with packed_attention(self.model) if layout == "packed" else nullcontext():
+            losses = method.step(accumulate)
+        self.realised = source.last
         return losses, {name: parameter.grad for name, parameter in self.model.named_parameters()}
 
     # What follows is the definition: one document at a time, no packing, no hooks.
@@ -124,9 +124,9 @@ class Bench:
         targets = targets[targets != -100]
         return -log_p[torch.arange(len(targets)), targets].sum()
 
-    def noise(self, document: Document, purpose: int, distribution: str = "uniform", draws: int = 1) -> list[Tensor]:
+    def noise(self, document: Document, stream: int, distribution: str = "uniform", draws: int = 1) -> list[Tensor]:
         """alpha / sqrt(L d) u, from the document's own generator."""
-        (generator,) = noise_generators(SEED, STEP, [(document.index, purpose)])
+        (generator,) = noise_generators(SEED, STEP, [(document.index, stream)])
         shape = (len(document), self.model.config.hidden_size)
         drawn = []
         for _ in range(draws):
@@ -339,11 +339,27 @@ def test_adversarial_methods_see_one_dropout_and_the_others_fresh_ones():
         (["noise=vat", "noise.method=noise"], "noise.vat has no effect with noise.method=noise"),
         (["noise=neftune", "noise.rate=0.1"], "noise.rate=0.1 has no effect"),
         (["noise=vat", "noise.vat.probe=0"], "noise.vat.probe=0: input should be greater than 0"),
+        (["noise=vat", "noise.method=adversary"], "noise.method='adversary': choose from noise, r3f, rdrop, freelb,"),
     ],
 )
 def test_keys_without_effect_are_refused(overrides, message, compose):
     with pytest.raises(ValueError, match=message.replace(".", r"\.")):
         compose(*overrides)
+
+
+def test_every_method_has_a_section_a_file_a_preset_and_a_row_here():
+    names = {path.stem for path in (ROOT / "conf" / "noise").glob("*.yaml")}
+    streams = [
+        type(method_of(_config(name), Accelerator(cpu=True), torch.nn.Identity())).noise_stream for name in METHODS
+    ]
+    assert set(METHODS) <= names
+    assert set(SETTINGS) == {"noise", *METHODS}
+    assert len(set(streams)) == len(METHODS)
+    assert None not in streams
+
+
+def _config(name: str) -> NoiseConfig:
+    return NoiseConfig(name=name, method=name, **SETTINGS[name])
 
 
 def test_alpha_counts_where_the_method_uses_it(compose):

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.probe.smoothness.surface import Answer
+from harness.probe.smoothness.surface import Predictions
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
-    """An answer with what every measure needs of it.
+class Perturbed:
+    """Predictions with what every measure needs of them.
 
     Attributes:
         log_p: (N, V), log-probabilities.
@@ -30,15 +30,15 @@ class Predictions:
     best: Tensor
 
     @classmethod
-    def of(cls, answer: Answer) -> Predictions:
-        logits = answer.logits
+    def of(cls, predictions: Predictions) -> Perturbed:
+        logits = predictions.logits
         log_NV = logits.log_softmax(1)
-        losses_N = -log_NV.gather(1, answer.targets[:, None]).squeeze(1)
+        losses_N = -log_NV.gather(1, predictions.targets[:, None]).squeeze(1)
         return cls(log_NV, logits - logits.mean(1, keepdim=True), losses_N, logits.argmax(1))
 
 
 @torch.no_grad()
-def differences(clean: Answer, plus: Answer, minus: Answer, norm_B: Tensor) -> dict[str, Tensor]:
+def differences(clean: Predictions, plus: Predictions, minus: Predictions, norm_B: Tensor) -> dict[str, Tensor]:
     """Measures along one direction at one radius, (B,) each; |e| is `norm_B`, l the mean loss of a document.
 
     ================  ========================================================================  ==================
@@ -57,7 +57,7 @@ def differences(clean: Answer, plus: Answer, minus: Answer, norm_B: Tensor) -> d
     ================  ========================================================================  ==================
     """
     rows = len(norm_B)
-    at, up, down = Predictions.of(clean), Predictions.of(plus), Predictions.of(minus)
+    at, up, down = Perturbed.of(clean), Perturbed.of(plus), Perturbed.of(minus)
 
     def mean(values_N: Tensor) -> Tensor:
         return clean.mean_by_row(values_N, rows)

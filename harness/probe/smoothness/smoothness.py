@@ -17,7 +17,7 @@ from harness.data.batching import Document
 from harness.probe.smoothness.differences import differences
 from harness.probe.smoothness.directions import at_radius, direction, norms
 from harness.probe.smoothness.hessian import Expansion, gradient_norms, top_eigenvalues, trace_samples
-from harness.probe.smoothness.surface import Answer, Surface, probing, surfaces, twice_differentiable
+from harness.probe.smoothness.surface import Predictions, Surface, probing, surfaces, twice_differentiable
 
 Row = dict[str, Any]
 
@@ -65,14 +65,14 @@ def passes(documents: Sequence[Document], settings: ProbeConfig) -> int:
 def _difference_rows(surface: Surface, settings: ProbeConfig) -> list[Row]:
     batch, zeros_BTD = surface.batch, surface.zeros()
     lengths = _lengths(surface)
-    clean = surface.answer()
+    clean = surface.predictions()
     columns: dict[str, list[Tensor]] = {}
     for distribution in settings.distributions:
         for number in range(settings.directions):
             b_BTD = direction(distribution, number, batch.documents, lengths, zeros_BTD, settings.seed)
             for radius in settings.radii:
                 e_BTD = at_radius(b_BTD, radius, lengths)
-                plus, minus = surface.answer(e_BTD), surface.answer(-e_BTD)
+                plus, minus = surface.predictions(e_BTD), surface.predictions(-e_BTD)
                 for key, value_B in differences(clean, plus, minus, norms(e_BTD)).items():
                     columns.setdefault(f"{key}/{distribution}/{radius:g}", []).append(value_B)
     columns["rounding"] = [_rounding(surface, clean, settings, lengths)]
@@ -84,7 +84,7 @@ def _difference_rows(surface: Surface, settings: ProbeConfig) -> list[Row]:
     ]
 
 
-def _rounding(surface: Surface, clean: Answer, settings: ProbeConfig, lengths: list[int]) -> Tensor:
+def _rounding(surface: Surface, clean: Predictions, settings: ProbeConfig, lengths: list[int]) -> Tensor:
     """(B,) |l(X+e) + l(X-e) - 2 l(X)| where it ought to be zero: what float32 makes of it, in nats."""
     b_BTD = direction("rademacher", 0, surface.batch.documents, lengths, surface.zeros(), settings.seed)
     e_BTD = at_radius(b_BTD, FLOOR_RADIUS, lengths)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
@@ -24,7 +24,7 @@ from harness.train.loss import ResponseLoss
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Predictions:
     """What a model predicts where it has a target.
 
     Attributes:
@@ -48,7 +48,7 @@ class Answer:
 
 
 class Surface:
-    """A batch's answer as a function of the perturbation of its embeddings, everything else held fixed.
+    """A model's predictions for a batch as a function of what is added to its embeddings, all else held fixed.
 
     The perturbation is added to the output of `get_input_embeddings()`: where the training's noise is added.
     """
@@ -67,17 +67,17 @@ class Surface:
         shape = (*self.batch.input_ids.shape, embedding.embedding_dim)
         return torch.zeros(shape, dtype=self.objective.model.dtype, device=self.objective.model.device)
 
-    def answer(self, added_BTD: Tensor | None = None) -> Answer:
+    def predictions(self, added_BTD: Tensor | None = None) -> Predictions:
         """The predictions at X + added, at X for None."""
-        with _adding(self.objective.model, added_BTD):
-            logits_NV, targets_N = self.objective(self.batch, logits=True)
+        perturb = None if added_BTD is None else lambda embeddings_BTD: embeddings_BTD + added_BTD
+        logits_NV, targets_N = self.objective(self.batch, perturb=perturb, logits=True)
         rows_N = (self.batch.targets != IGNORE_INDEX).nonzero()[:, 0]
-        return Answer(logits_NV, targets_N, rows_N)
+        return Predictions(logits_NV, targets_N, rows_N)
 
     def losses(self, added_BTD: Tensor | None = None) -> Tensor:
         """(B,) each document's mean cross-entropy per response token, in nats, at X + added."""
-        answer = self.answer(added_BTD)
-        return answer.mean_by_row(answer.losses(), self.rows)
+        predictions = self.predictions(added_BTD)
+        return predictions.mean_by_row(predictions.losses(), self.rows)
 
 
 def surfaces(objective: ResponseLoss, documents: Sequence[Document], max_tokens: int) -> Iterator[Surface]:
@@ -132,21 +132,3 @@ def _attending(model: PreTrainedModel, implementation: str) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
-
-
-@contextmanager
-def _adding(model: nn.Module, added_BTD: Tensor | None) -> Iterator[None]:
-    """While inside, the input embedding's output has this tensor added."""
-    if added_BTD is None:
-        yield
-        return
-
-    def add(module: nn.Module, args: object, output: Tensor) -> Tensor:
-        del module, args
-        return output + added_BTD
-
-    handle = input_embedding(model).register_forward_hook(add)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -9,27 +9,32 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from harness.config import NoiseConfig
+from harness.config.train import PairMode
 from harness.data.batching import Batch
-from harness.noise import EmbeddingNoise
+from harness.train.noise import BatchNoise
 
 
 @dataclass(frozen=True)
-class Piece:
+class MicroBatch:
     """A micro-batch and its place in the optimiser step.
 
     Attributes:
-        batch: on the device; `EmbeddingNoise.at` has been told of it.
+        batch: on the device.
+        noise: its noise in this step.
         share: of each of its targets in the loss of the effective batch, 1 / targets of all ranks for the mean.
         last: the last of its step, with which ranks exchange gradients.
     """
 
     batch: Batch
+    noise: BatchNoise
     share: float
     last: bool
 
@@ -37,26 +42,29 @@ class Piece:
 class Method(ABC):
     """How micro-batches become the gradient of one optimiser step; made once per training.
 
-    Every method normalises as the plain loss does: a target counts `Piece.share`, in the cross-entropy and in a
+    Every method normalises as the plain loss does: a target counts `MicroBatch.share`, in the cross-entropy and in a
     penalty, however the documents are packed and split.
 
     Attributes:
-        purpose: the number in the noise's keys that keeps this method's draws apart; None: the noise's own.
+        noise_stream: the number in the noise's keys that keeps this method's draws apart; None: the noise's own.
 
     Args:
         accelerator: for the backward passes.
         objective: ResponseLoss as prepared by the accelerator.
-        noise: attached to the model inside.
         settings: the method's own section of the config.
+        pair_mode: how a pair goes through the model, see `TrainConfig`.
     """
 
-    purpose: int | None = None
+    noise_stream: int | None = None
 
-    def __init__(self, accelerator: Accelerator, objective: nn.Module, noise: EmbeddingNoise, settings: Any) -> None:
-        self.accelerator, self.objective, self.noise, self.settings = accelerator, objective, noise, settings
+    def __init__(
+        self, accelerator: Accelerator, objective: nn.Module, settings: Any, pair_mode: PairMode = "concat"
+    ) -> None:
+        self.accelerator, self.objective, self.settings = accelerator, objective, settings
+        self.pair_mode = pair_mode
 
     @abstractmethod
-    def backward(self, piece: Piece) -> Tensor:
+    def backward(self, micro: MicroBatch) -> Tensor:
         """Add the micro-batch's part of the gradient to the parameters.
 
         Returns:
@@ -67,28 +75,34 @@ class Method(ABC):
         """One optimiser step's gradient; `accumulate` runs `backward` on each micro-batch and adds up its results."""
         return accumulate()
 
-    def _loss(self, batch: Batch, added_BTD: Tensor | None) -> Tensor:
-        """Summed cross-entropy of a pass with a given perturbation, None for a clean one."""
-        with self.noise.adding(added_BTD):
-            loss: Tensor = self.objective(batch)[0]
-            return loss
+    def _logits(self, micro: MicroBatch, added_BTD: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(N, V) logits and (N,) targets of a pass with a given perturbation, None for a clean one."""
+        logits_NV, targets_N = self.objective(micro.batch, perturb=micro.noise.adding(added_BTD), logits=True)
+        return logits_NV, targets_N
 
-    def _logits(self, batch: Batch, added_BTD: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(N, V) logits and (N,) targets of such a pass."""
-        with self.noise.adding(added_BTD):
-            logits_NV, targets_N = self.objective(batch, logits=True)
-            return logits_NV, targets_N
-
-    def _backward(self, loss: Tensor, piece: Piece) -> None:
+    def _backward(self, loss: Tensor, micro: MicroBatch) -> None:
         # Gradients are averaged over ranks; the share is of all ranks' targets already.
-        self.accelerator.backward(loss * (piece.share * self.accelerator.num_processes))
+        self.accelerator.backward(loss * (micro.share * self.accelerator.num_processes))
 
     def _alone(self, last: bool) -> AbstractContextManager[Any]:
         """Around a forward and backward pass that is not the last of its step: ranks exchange no gradients."""
         return nullcontext() if last else self.accelerator.no_sync(self.objective)
 
 
-def report(piece: Piece, objective: Tensor, penalty: Tensor | float = 0.0) -> Tensor:
+def method_of(
+    config: NoiseConfig, accelerator: Accelerator, objective: nn.Module, pair_mode: PairMode = "concat"
+) -> Method:
+    """The method of a run: the one that the file of its name defines."""
+    module = import_module(f"harness.train.methods.{config.method}")
+    (found,) = (
+        each
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, Method) and each.__module__ == module.__name__
+    )
+    return found(accelerator, objective, config.settings, pair_mode)
+
+
+def report(micro: MicroBatch, objective: Tensor, penalty: Tensor | float = 0.0) -> Tensor:
     """What `Method.backward` returns, from sums over the micro-batch's targets."""
     parts = [objective.detach(), torch.as_tensor(penalty, dtype=objective.dtype, device=objective.device).detach()]
-    return torch.stack(parts) * piece.share
+    return torch.stack(parts) * micro.share

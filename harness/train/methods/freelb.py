@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.train.methods.base import Method, Piece, report
-from harness.train.methods.perturbation import into_ball, norms, of_length
+from harness.train.methods.base import Method, MicroBatch, report
+from harness.train.methods.perturbation import norms, project, rescale
 
 
 class FreeLB(Method):
@@ -24,24 +24,24 @@ class FreeLB(Method):
     Cost: K forwards, K backwards, one after the other: the memory of plain training and one more embedding output.
     """
 
-    purpose = 3
+    noise_stream = 3
 
-    def backward(self, piece: Piece) -> Tensor:
-        steps, alpha = self.settings.steps, self.noise.alpha
+    def backward(self, micro: MicroBatch) -> Tensor:
+        steps, alpha = self.settings.steps, micro.noise.alpha
         dropout = int(torch.randint(2**62, ()))
-        delta_BTD = self.noise.draw()
+        delta_BTD = micro.noise.draw()
         total = torch.zeros((), dtype=delta_BTD.dtype, device=delta_BTD.device)
         for step in range(steps):
             torch.manual_seed(dropout)
             delta_BTD = delta_BTD.detach().requires_grad_()
             with self._alone(step == steps - 1):
-                loss = self._loss(piece.batch, delta_BTD) / steps
-                self._backward(loss, piece)
+                loss = self.objective(micro.batch, perturb=micro.noise.adding(delta_BTD))[0] / steps
+                self._backward(loss, micro)
             total += loss.detach()
             gradient_BTD = delta_BTD.grad
             assert gradient_BTD is not None
-            uphill = of_length(
-                gradient_BTD, self.settings.step_size * alpha, norms(gradient_BTD, piece.batch), piece.batch
+            uphill = rescale(
+                gradient_BTD, self.settings.step_size * alpha, norms(gradient_BTD, micro.batch), micro.batch
             )
-            delta_BTD = into_ball(delta_BTD.detach() + uphill, alpha, piece.batch)
-        return report(piece, total)
+            delta_BTD = project(delta_BTD.detach() + uphill, alpha, micro.batch)
+        return report(micro, total)

@@ -27,26 +27,26 @@ def largest(tensor_BTD: Tensor, batch: Batch) -> Tensor:
 
 def scaled(tensor_BTD: Tensor, factor_n: Tensor, batch: Batch) -> Tensor:
     """Each document's block times its factor; padding 0."""
-    return tensor_BTD * spread(factor_n, batch)
+    return tensor_BTD * per_token(factor_n, batch)
 
 
-def spread(value_n: Tensor, batch: Batch) -> Tensor:
+def per_token(value_n: Tensor, batch: Batch) -> Tensor:
     """(B, T, 1): each document's value at its tokens, 0 at padding."""
     return (value_n[batch.document_ids] * batch.attention_mask)[..., None]
 
 
-def of_length(tensor_BTD: Tensor, length: float, size_n: Tensor, batch: Batch) -> Tensor:
+def rescale(tensor_BTD: Tensor, length: float, size_n: Tensor, batch: Batch) -> Tensor:
     """Each document's block divided by its size and multiplied by `length`; a block of size 0 stays 0."""
     return scaled(tensor_BTD, torch.where(size_n > 0, length / size_n, 0.0), batch)
 
 
-def into_ball(tensor_BTD: Tensor, radius: float, batch: Batch) -> Tensor:
+def project(tensor_BTD: Tensor, radius: float, batch: Batch) -> Tensor:
     """Each document's block projected to Frobenius norm at most `radius`."""
     norm_n = norms(tensor_BTD, batch)
     return scaled(tensor_BTD, torch.where(norm_n > radius, radius / norm_n, 1.0), batch)
 
 
-def entry_radius(alpha: float, batch: Batch, width: int, like: Tensor) -> Tensor:
+def linf_radius(alpha: float, batch: Batch, width: int, like: Tensor) -> Tensor:
     """(n,) alpha / sqrt(L D): the entry of a block whose entries are all equal and whose Frobenius norm is alpha."""
     lengths = torch.tensor([length for row in batch.segment_lengths for length in row])
     return (alpha / (lengths.to(like.dtype) * width).sqrt()).to(like.device)

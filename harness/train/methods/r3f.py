@@ -1,10 +1,10 @@
-"""R3F: predictions shall not move under noise."""
+"""R3F: predictions must not change under noise."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from harness.train.methods.base import Method, Piece, report
+from harness.train.methods.base import Method, MicroBatch, report
 from harness.train.methods.divergence import cross_entropy, symmetric_kl
 
 
@@ -18,16 +18,16 @@ class R3F(Method):
     whatever L and d; KL_S is summed over labelled positions and normalised like the cross-entropy. The authors'
     code detaches the embeddings of the noised pass; the equation does not, nor does this.
 
-    Cost: two forwards, two backwards (of one graph). Dropout of the model is drawn anew in each pass, as in the
+    Cost: two forwards, two backwards (of one graph). The model's dropout is drawn again in each pass, as in the
     authors' code.
     """
 
-    purpose = 1
+    noise_stream = 1
 
-    def backward(self, piece: Piece) -> Tensor:
-        clean_NV, targets_N = self._logits(piece.batch, None)
-        noised_NV, _ = self.objective(piece.batch, logits=True)
+    def backward(self, micro: MicroBatch) -> Tensor:
+        clean_NV, targets_N = self._logits(micro)
+        noised_NV, _ = self.objective(micro.batch, perturb=micro.noise.perturbation(), logits=True)
         penalty = self.settings.weight * symmetric_kl(clean_NV, noised_NV)
         loss = cross_entropy(clean_NV, targets_N) + penalty
-        self._backward(loss, piece)
-        return report(piece, loss, penalty)
+        self._backward(loss, micro)
+        return report(micro, loss, penalty)

@@ -1,10 +1,10 @@
-"""R-Drop: two passes with different dropout shall predict the same."""
+"""R-Drop: two passes with different dropout must predict the same."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from harness.train.methods.base import Method, Piece, report
+from harness.train.methods.base import Method, MicroBatch, report
 from harness.train.methods.divergence import cross_entropy, symmetric_kl
 
 
@@ -22,11 +22,13 @@ class RDrop(Method):
     needs both halves in memory).
     """
 
-    purpose = 2
+    noise_stream = 2
 
-    def backward(self, piece: Piece) -> Tensor:
-        logits_MV, targets_M = self.objective(piece.batch.repeat(2), logits=True)
+    def backward(self, micro: MicroBatch) -> Tensor:
+        logits_MV, targets_M = self.objective(
+            micro.batch.repeat(2), perturb=micro.noise.perturbation((0, 1)), logits=True
+        )
         penalty = self.settings.weight * symmetric_kl(*logits_MV.chunk(2)) / 4
         loss = cross_entropy(logits_MV, targets_M) / 2 + penalty
-        self._backward(loss, piece)
-        return report(piece, loss, penalty)
+        self._backward(loss, micro)
+        return report(micro, loss, penalty)

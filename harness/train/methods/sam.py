@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from harness.train.methods.base import Method, Piece, report
+from harness.train.methods.base import Method, MicroBatch, report
 from harness.train.parallel import total_norm
 
 
@@ -24,12 +24,12 @@ class SAM(Method):
     Cost: two forwards, two backwards; in memory one more copy of the trainable weights.
     """
 
-    purpose = 6
+    noise_stream = 6
 
-    def backward(self, piece: Piece) -> Tensor:
-        loss: Tensor = self.objective(piece.batch)[0]
-        self._backward(loss, piece)
-        return report(piece, loss)
+    def backward(self, micro: MicroBatch) -> Tensor:
+        loss: Tensor = self.objective(micro.batch, perturb=micro.noise.perturbation())[0]
+        self._backward(loss, micro)
+        return report(micro, loss)
 
     def step(self, accumulate: Callable[[], Tensor]) -> Tensor:
         losses = accumulate()

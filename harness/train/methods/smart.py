@@ -1,14 +1,13 @@
-"""SMART: predictions shall be smooth in the worst direction within a box."""
+"""SMART: predictions must be smooth in the worst direction within a box."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from harness.data.batching import Batch
-from harness.train.methods.base import Method, Piece, report
+from harness.train.methods.base import Method, MicroBatch, report
 from harness.train.methods.divergence import cross_entropy, symmetric_kl
-from harness.train.methods.perturbation import entry_radius, largest, of_length, scaled, spread
+from harness.train.methods.perturbation import largest, linf_radius, per_token, rescale, scaled
 
 
 class SMART(Method):
@@ -32,30 +31,31 @@ class SMART(Method):
     Cost: 2 + steps forwards, two backwards, `steps` backwards to the embeddings only.
     """
 
-    purpose = 5
+    noise_stream = 5
 
-    def backward(self, piece: Piece) -> Tensor:
+    def backward(self, micro: MicroBatch) -> Tensor:
         dropout = int(torch.randint(2**62, ()))
         torch.manual_seed(dropout)
-        clean_NV, targets_N = self._logits(piece.batch, None)
-        delta_BTD = self._adversarial(piece.batch, clean_NV.detach(), dropout)
+        clean_NV, targets_N = self._logits(micro)
+        delta_BTD = self._adversarial(micro, clean_NV.detach(), dropout)
         torch.manual_seed(dropout)
-        moved_NV, _ = self._logits(piece.batch, delta_BTD)
+        moved_NV, _ = self._logits(micro, delta_BTD)
         penalty = self.settings.weight * symmetric_kl(clean_NV, moved_NV)
         loss = cross_entropy(clean_NV, targets_N) + penalty
-        self._backward(loss, piece)
-        return report(piece, loss, penalty)
+        self._backward(loss, micro)
+        return report(micro, loss, penalty)
 
-    def _adversarial(self, batch: Batch, clean_NV: Tensor, dropout: int) -> Tensor:
+    def _adversarial(self, micro: MicroBatch, clean_NV: Tensor, dropout: int) -> Tensor:
         """delta, (B, T, D)."""
-        delta_BTD = self.noise.draw() * self.settings.start
-        radius_n = entry_radius(self.noise.alpha, batch, delta_BTD.shape[-1], delta_BTD)
-        bound_BT1 = spread(radius_n, batch)
+        batch = micro.batch
+        delta_BTD = micro.noise.draw() * self.settings.start
+        radius_n = linf_radius(micro.noise.alpha, batch, delta_BTD.shape[-1], delta_BTD)
+        bound_BT1 = per_token(radius_n, batch)
         for _ in range(self.settings.steps):
             torch.manual_seed(dropout)
             delta_BTD.requires_grad_()
-            logits_NV, _ = self._logits(batch, delta_BTD)
+            logits_NV, _ = self._logits(micro, delta_BTD)
             (gradient_BTD,) = torch.autograd.grad(symmetric_kl(clean_NV, logits_NV), delta_BTD)
-            uphill_BTD = of_length(gradient_BTD, self.settings.step_size, largest(gradient_BTD, batch), batch)
+            uphill_BTD = rescale(gradient_BTD, self.settings.step_size, largest(gradient_BTD, batch), batch)
             delta_BTD = (delta_BTD.detach() + scaled(uphill_BTD, radius_n, batch)).clamp(-bound_BT1, bound_BT1)
         return delta_BTD.detach()

@@ -1,14 +1,13 @@
-"""Virtual adversarial training: predictions shall not move in the direction in which they would move most."""
+"""Virtual adversarial training: predictions must not change in the direction in which they would change most."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from harness.data.batching import Batch
-from harness.train.methods.base import Method, Piece, report
+from harness.train.methods.base import Method, MicroBatch, report
 from harness.train.methods.divergence import cross_entropy, kl
-from harness.train.methods.perturbation import norms, of_length
+from harness.train.methods.perturbation import norms, rescale
 
 
 class VAT(Method):
@@ -29,27 +28,27 @@ class VAT(Method):
     Cost: 2 + steps forwards, two backwards, `steps` backwards to the embeddings only.
     """
 
-    purpose = 4
+    noise_stream = 4
 
-    def backward(self, piece: Piece) -> Tensor:
+    def backward(self, micro: MicroBatch) -> Tensor:
         dropout = int(torch.randint(2**62, ()))
         torch.manual_seed(dropout)
-        clean_NV, targets_N = self._logits(piece.batch, None)
-        adversarial_BTD = self._adversarial(piece.batch, clean_NV.detach(), dropout)
+        clean_NV, targets_N = self._logits(micro)
+        adversarial_BTD = self._adversarial(micro, clean_NV.detach(), dropout)
         torch.manual_seed(dropout)
-        moved_NV, _ = self._logits(piece.batch, adversarial_BTD)
+        moved_NV, _ = self._logits(micro, adversarial_BTD)
         penalty = self.settings.weight * kl(clean_NV.detach(), moved_NV)
         loss = cross_entropy(clean_NV, targets_N) + penalty
-        self._backward(loss, piece)
-        return report(piece, loss, penalty)
+        self._backward(loss, micro)
+        return report(micro, loss, penalty)
 
-    def _adversarial(self, batch: Batch, clean_NV: Tensor, dropout: int) -> Tensor:
+    def _adversarial(self, micro: MicroBatch, clean_NV: Tensor, dropout: int) -> Tensor:
         """r, (B, T, D)."""
-        alpha = self.noise.alpha
-        direction_BTD = self.noise.draw()
+        batch, alpha = micro.batch, micro.noise.alpha
+        direction_BTD = micro.noise.draw()
         for _ in range(self.settings.steps):
             torch.manual_seed(dropout)
-            probe_BTD = of_length(direction_BTD, self.settings.probe * alpha, norms(direction_BTD, batch), batch)
-            logits_NV, _ = self._logits(batch, probe_BTD.requires_grad_())
+            probe_BTD = rescale(direction_BTD, self.settings.probe * alpha, norms(direction_BTD, batch), batch)
+            logits_NV, _ = self._logits(micro, probe_BTD.requires_grad_())
             (direction_BTD,) = torch.autograd.grad(kl(clean_NV, logits_NV), probe_BTD)
-        return of_length(direction_BTD, alpha, norms(direction_BTD, batch), batch)
+        return rescale(direction_BTD, alpha, norms(direction_BTD, batch), batch)
