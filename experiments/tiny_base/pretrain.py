@@ -203,7 +203,7 @@ def _resume(
 ) -> tuple[int, float, list[dict[str, float]]]:
     """Step, seconds so far and log rows of the newest checkpoint, whose state is loaded; 0, 0, [] without one."""
     folder.mkdir(parents=True, exist_ok=True)
-    step, refused = load_checkpoint(folder / "checkpoints", _fingerprint(settings), model, optimizers)
+    step, _, refused = load_checkpoint(folder / "checkpoints", _fingerprint(settings), model, optimizers)
     if refused:
         raise ValueError(f"{refused[0]}: choose another folder or remove it")
     log = folder / "log.jsonl"

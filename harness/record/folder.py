@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,19 +79,26 @@ class RunFolder:
             file.write(json.dumps(finite) + "\n")
 
     def metrics(self, name: str = METRICS) -> list[dict[str, Any]]:
-        """All logged steps so far; a line torn by a crash at the very end is left out."""
+        """All logged steps so far; what a crash left at the very end, which is no row, is left out.
+
+        Raises:
+            ValueError: a line before the last row is no row; names file and line.
+        """
         path = self / name
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return list(_rows(path, path.read_bytes().split(b"\n")[:-1])) if path.exists() else []
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop rows after `step`: a resumed run logs them again."""
-        for name in (METRICS, STEPS):
-            rows = [row for row in self.metrics(name) if row["step"] <= step]
-            if (self / name).exists():
-                write_text(self / name, "".join(json.dumps(row) + "\n" for row in rows))
+        """Drop rows after `step`: a resumed run logs them again, whatever is left of them.
+
+        Raises:
+            ValueError: as `metrics`, of a line before that step.
+        """
+        for path in (path for name in (METRICS, STEPS) if (path := self / name).exists()):
+            lines = path.read_bytes().split(b"\n")[:-1]
+            steps = [row["step"] if (row := _row(line)) else None for line in lines]
+            done = [number for number, at in enumerate(steps, start=1) if at is not None and at <= step]
+            rows = [row for row in _rows(path, lines[: max(done, default=0)]) if row["step"] <= step]
+            write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def _remove_unfinished(self) -> None:
         """What a process that was killed had not yet renamed into place."""
@@ -117,3 +124,23 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+
+def _rows(path: Path, lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+    rows = [_row(line) for line in lines]
+    while rows and rows[-1] is None:
+        rows.pop()
+    for number, row in enumerate(rows, start=1):
+        if row is None:
+            text = lines[number - 1][:60]
+            raise ValueError(f"{path}: line {number} is no logged step: {text!r}; delete it, or the whole folder")
+        yield row
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """A logged step; None for anything else, such as the zeros of a block that never reached the disk."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None

@@ -5,12 +5,11 @@ Each process writes what it holds (whole tensors the first one alone), and any n
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from torch.distributed.tensor import DTensor
 
 from harness.record import read_json, write_json
+from harness.record.files import file_hash, replace_folder, sync
 
 # Frozen parameters (the base under adapters) are not saved: they are the base model's, loaded again on resuming.
 _OPTIONS = StateDictOptions(ignore_frozen_params=True)
@@ -27,8 +27,42 @@ _OPTIONS_OF_PART = StateDictOptions(ignore_frozen_params=True, strict=False)
 _SCALARS = "__scalar__"
 
 
-def save_checkpoint(folder: Path, step: int, fingerprint: str, model: nn.Module, optimizer: Any, keep: int) -> None:
-    """Write checkpoints/step-N (whole or not at all) and delete all but the newest `keep`; every process calls it."""
+class Resumed(NamedTuple):
+    """Where a training goes on.
+
+    Attributes:
+        step: steps that were done; 0 where there was nothing to restore.
+        counts: what the meter had counted by then.
+        refused: a line for each checkpoint that could not be used.
+    """
+
+    step: int
+    counts: Mapping[str, float]
+    refused: list[str]
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    fingerprint: str,
+    model: nn.Module,
+    optimizer: Any,
+    keep: int,
+    counts: Mapping[str, float] | None = None,
+) -> None:
+    """Write checkpoints/step-N (whole or not at all) and delete all but the newest `keep`; every process calls it.
+
+    It is on the disk when this returns: files and folders are synced, and state.json holds a checksum of each file.
+
+    Args:
+        folder: of all checkpoints.
+        step: steps done.
+        fingerprint: of the settings.
+        model: as it is trained, perhaps in shards.
+        optimizer: one or several.
+        keep: checkpoints.
+        counts: of the meter (`harness.train.cost`).
+    """
     weights, tensors, scalars = _state(model, optimizer)
     path, temporary = folder / f"step-{step:08d}", folder / ".next.tmp"
     rank = _rank()
@@ -40,20 +74,17 @@ def save_checkpoint(folder: Path, step: int, fingerprint: str, model: nn.Module,
     write_pieces(tensors, temporary / f"optimizer-{rank:05d}.safetensors", rank)
     _wait_for_all()
     if rank == 0:
-        write_json(temporary / "state.json", {"step": step, "fingerprint": fingerprint, "optimizer": scalars})
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(temporary, path)
+        sums = {each.name: file_hash(each) for each in sorted(temporary.glob("*.safetensors"))}
+        state = {"step": step, "fingerprint": fingerprint, "counts": dict(counts or {}), "sha256": sums}
+        write_json(temporary / "state.json", {**state, "optimizer": scalars})
+        replace_folder(temporary, path)
         for old in sorted(folder.glob("step-*"))[:-keep]:
             shutil.rmtree(old)
     _wait_for_all()
 
 
-def load_checkpoint(folder: Path, fingerprint: str, model: nn.Module, optimizer: Any) -> tuple[int, list[str]]:
-    """Restore the newest checkpoint that every process can use; `optimizer` may be a list of several.
-
-    Returns:
-        The number of steps done (0: nothing to restore), and a line for each checkpoint that was refused.
-    """
+def load_checkpoint(folder: Path, fingerprint: str, model: nn.Module, optimizer: Any) -> Resumed:
+    """Restore the newest checkpoint that every process can use; `optimizer` may be a list of several."""
     refused: list[str] = []
     for path in sorted(folder.glob("step-*"), reverse=True):
         problem, loaded = None, None
@@ -64,27 +95,30 @@ def load_checkpoint(folder: Path, fingerprint: str, model: nn.Module, optimizer:
         problems = [each for each in _from_all(problem) if each is not None]
         if not problems:
             assert loaded is not None
-            step, weights, moments = loaded
+            state, weights, moments = loaded
             part = not all(parameter.requires_grad for parameter in model.parameters())
             options = _OPTIONS_OF_PART if part else _OPTIONS
             set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=moments, options=options)
-            return step, refused
+            return Resumed(int(state["step"]), state["counts"], refused)
         refused.append(problems[0])
     # Asking an optimiser for its state has made it start one.
     for each in optimizer if isinstance(optimizer, list) else [optimizer]:
         each.state.clear()
-    return 0, refused
+    return Resumed(0, {}, refused)
 
 
-def _read(path: Path, fingerprint: str, model: nn.Module, optimizer: Any) -> tuple[int, Any, Any]:
-    """Step, weights and optimiser state as this process holds them."""
-    state = read_json(path / "state.json")
+def _read(path: Path, fingerprint: str, model: nn.Module, optimizer: Any) -> tuple[dict[str, Any], Any, Any]:
+    """state.json, and weights and optimiser state as this process holds them."""
+    state: dict[str, Any] = read_json(path / "state.json")
     if state["fingerprint"] != fingerprint:
         raise ValueError("it belongs to other settings")
+    for name, expected in state["sha256"].items():
+        if file_hash(path / name) != expected:
+            raise ValueError(f"{name} is not what was written (its checksum differs)")
     weights, tensors, _ = _state(model, optimizer)
     weights = read_pieces(sorted(path.glob("model*.safetensors")), weights)
     tensors = read_pieces(sorted(path.glob("optimizer*.safetensors")), tensors)
-    return int(state["step"]), weights, _unflatten(tensors, state["optimizer"])
+    return state, weights, _unflatten(tensors, state["optimizer"])
 
 
 def _state(model: nn.Module, optimizer: Any) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
@@ -139,6 +173,7 @@ def write_pieces(tensors: Mapping[str, Tensor], path: Path, rank: int) -> None:
             pieces[name], starts[name] = local.detach().cpu().clone().contiguous(), str(start)
     if pieces:  # safetensors cannot read a file without tensors
         save_file(pieces, path, metadata=starts)
+        sync(path)
 
 
 def read_pieces(files: Sequence[Path], like: Mapping[str, Tensor]) -> dict[str, Tensor]:

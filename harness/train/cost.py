@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,21 +12,21 @@ from harness.config.budget import Cost
 
 
 class Meter:
-    """Cumulative counts of one training; continues from the last logged row of an interrupted one.
+    """Cumulative counts of one training; continues from the `state` that an interrupted one left in its checkpoint.
 
     Args:
-        last_row: of metrics.jsonl, empty at the start.
+        state: empty at the start.
         size: of the model, for the FLOPs.
         cost: passes that every document makes in a step.
     """
 
-    def __init__(self, last_row: dict[str, Any], size: ModelSize, cost: Cost) -> None:
-        self.documents = int(last_row.get("train/documents", 0))
-        self.rows = int(last_row.get("train/rows", 0))
-        self.tokens = int(last_row.get("train/tokens", 0))
-        self.flops = float(last_row.get("train/flops", 0.0))
+    def __init__(self, state: Mapping[str, float], size: ModelSize, cost: Cost) -> None:
+        self.documents = int(state.get("documents", 0))
+        self.rows = int(state.get("rows", 0))
+        self.tokens = int(state.get("tokens", 0))
+        self.flops = float(state.get("flops", 0.0))
         self._size, self._cost = size, cost
-        self._seconds_before = float(last_row.get("train/seconds", 0.0))
+        self._seconds_before = float(state.get("seconds", 0.0))
         self._tokens_before = self.tokens
         self._started = time.monotonic()
 
@@ -53,6 +53,11 @@ class Meter:
     def seconds(self) -> float:
         """Training time so far, over all attempts."""
         return self._seconds_before + self.attempt_seconds
+
+    def state(self) -> dict[str, float]:
+        """What a checkpoint keeps, to be counted on from."""
+        counts = {name: getattr(self, name) for name in ("documents", "rows", "tokens", "flops")}
+        return {**counts, "seconds": self.seconds}
 
     def rate(self) -> float:
         """Real tokens forwarded per second in this attempt."""

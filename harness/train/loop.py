@@ -79,12 +79,13 @@ def fit(
     planned = matched_schedule(count, settings.batch_size, steps, cost.forwards, settings.budget)
     total, batch_size = planned.steps, planned.batch_size
     fingerprint = run.job.fingerprints["train"]
-    start, refused = load_checkpoint(run.folder / "checkpoints", fingerprint, wrapped, optimizer)
-    for line in refused:
+    resumed = load_checkpoint(run.folder / "checkpoints", fingerprint, wrapped, optimizer)
+    start = resumed.step
+    for line in resumed.refused:
         run.folder.log(line)
     run.folder.truncate_metrics(start)
     memory = PeakMemory(accelerator.device)
-    meter = Meter(run.folder.metrics()[-1] if start else {}, size, cost)
+    meter = Meter(resumed.counts, size, cost)
     special_ids = torch.tensor(load_tokenizer(config.model).all_special_ids, device=accelerator.device)
     method = method_of(config.noise, accelerator, wrapped, settings.pair_mode)
     embedding = input_embedding(model)
@@ -128,8 +129,8 @@ def fit(
             leaving = termination.agreed(accelerator)
             due = settings.checkpoint_every and done % settings.checkpoint_every == 0
             if (leaving or due) and done < total:
-                keep = settings.keep_checkpoints
-                save_checkpoint(run.folder / "checkpoints", done, fingerprint, wrapped, optimizer, keep)
+                keep, counts = settings.keep_checkpoints, meter.state()
+                save_checkpoint(run.folder / "checkpoints", done, fingerprint, wrapped, optimizer, keep, counts)
             if leaving:
                 run.folder.log(f"step {done}: SIGTERM: saved, leaving")
                 termination.leave()

@@ -14,8 +14,9 @@ from functools import cache
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.utils import reduce
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -134,6 +135,16 @@ def total_norm(tensors: Iterable[Tensor]) -> Tensor:
     total = torch.nn.utils.get_total_norm(tensors)
     whole: Tensor = total.full_tensor() if hasattr(total, "full_tensor") else total
     return whole
+
+
+@torch.no_grad()
+def all_finite(model: nn.Module) -> bool:
+    """Whether every trained weight is a number, on all processes."""
+    bad = torch.zeros((), device=PartialState().device)
+    for parameter in (each for each in model.parameters() if each.requires_grad):
+        local: Any = parameter.to_local() if hasattr(parameter, "to_local") else parameter
+        bad += (~torch.isfinite(local)).any().to(bad.device)
+    return not bool(reduce(bad))
 
 
 def full_weights(model: nn.Module, trained_only: bool = False) -> dict[str, Tensor] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 
 from transformers import PreTrainedModel
@@ -21,7 +22,7 @@ from harness.record import STEPS
 from harness.system.memory import retain_freed_memory
 from harness.train.loop import Observer, fit, mean_loss
 from harness.train.loss import ResponseLoss
-from harness.train.parallel import await_turn, full_weights, is_first, undistribute, world_size
+from harness.train.parallel import all_finite, await_turn, full_weights, is_first, undistribute, world_size
 
 
 def run(run: Run) -> StageResult:
@@ -44,9 +45,17 @@ def run(run: Run) -> StageResult:
         ):
             observer = _observer(run, objective, data.heldout, layout)
             metrics, status = fit(run, objective, data.train, layout, observer)
+            if status == "finished":
+                seen = data.heldout or data.train[: settings.batch_size]
+                loss = mean_loss(objective, seen, settings.micro_batch_tokens, layout)
+                if not (math.isfinite(loss) and all_finite(model)):
+                    run.folder.log(
+                        f"after the last step: noise-free loss {loss}, or weights that are no numbers: diverged"
+                    )
+                    status = "diverged"
+                elif data.heldout:
+                    metrics["heldout/loss"] = loss
             metrics |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
-            if status == "finished" and data.heldout:
-                metrics["heldout/loss"] = mean_loss(objective, data.heldout, settings.micro_batch_tokens, layout)
     finally:
         undistribute(objective)
     if status == "finished":

@@ -72,3 +72,23 @@ def test_what_a_killed_process_left_half_written_goes_with_the_next_start(tmp_pa
     (run / ".model.17.tmp" / "part").write_text("")
     with run.locked():
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    "bad", [b"\0\0\0\0", b"null", b"[1]", b'{"step": "2"}', b"{", b"\xff\xfe", b"[" * 200_000], ids=repr
+)
+def test_a_bad_line_is_named_in_the_middle_and_left_out_at_the_end(bad, tmp_path):
+    folder = RunFolder(tmp_path)
+    first, second = b'{"step": 1}\n', b'{"step": 2}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(first + bad + b"\n" + second)
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: line 2 is no logged step"):
+        folder.metrics()
+    (tmp_path / "metrics.jsonl").write_bytes(first + second + bad + b"\n" + bad)
+    assert folder.metrics() == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize("bad", [b"", b"\0\0", b"\xff", b'{"train": '], ids=repr)
+def test_a_bad_list_of_stages_is_named(bad, tmp_path):
+    (tmp_path / "stages.json").write_bytes(bad)
+    with pytest.raises(ValueError, match=r"stages\.json: not valid JSON"):
+        RunFolder(tmp_path).stages()
