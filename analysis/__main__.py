@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,9 @@ from analysis.commands.options import DEFAULT_SOURCE
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a user's mistake is one line on stderr and exit code 2."""
+    if find_spec("pandas") is None:
+        print("error: pandas is not installed: tables need pip install 'noise-harness[run]'", file=sys.stderr)
+        return 2
     words = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
