@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point; exit status 0 done, 1 a run failed, 2 bad input (nothing was started)."""
+    # Whether there is a GPU is asked before a run reserves its own: by NVML, which does not start CUDA.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     sys.excepthook = _print_redacted
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # With this set Hydra raises its errors instead of printing several lines and a hint.

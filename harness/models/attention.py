@@ -20,6 +20,7 @@ from harness.models.varlen import choose_kernel, varlen_attention
 # The name under which transformers finds `segment_attention`; harness/models/varlen.py has its kernels for GPUs.
 SEGMENTS = "segments"
 
+_HALF = (torch.bfloat16, torch.float16)
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 # Keyword arguments by which a layer asks for another kind of attention than the one below.
 _OTHER_ATTENTION = ("softcap", "s_aux", "position_bias")
@@ -209,5 +210,8 @@ def _isolates_documents(model: PreTrainedModel) -> bool:
         model.train(was_training)
     # Equal to the bit in most models; experts group their tokens anew and round otherwise.
     moved, off = ((after_a - other).norm() / alone.norm() for other in (after_b, alone))
-    rounding = 5e-2 if embedding.dtype in (torch.bfloat16, torch.float16) else 1e-3
+    # A base of 4 bits computes in bfloat16 beside a float32 embedding.
+    quantised = any(type(each).__name__ == "Params4bit" for each in model.parameters())
+    computes_in_half = embedding.dtype in _HALF or quantised
+    rounding = 5e-2 if computes_in_half else 1e-3
     return bool(moved <= 1e-5) and bool(off <= rounding)

@@ -20,8 +20,9 @@ from harness.data.batching import IGNORE_INDEX, Batch
 from harness.models.onednn import linear, product
 from harness.noise import input_embedding
 
-# Logits that exist at one time: 64 MB in float32. Matrix products of fewer rows would run below full speed.
-_CHUNK_LOGITS = 2**24
+# Logits that exist at one time: 64 MB in float32 on a CPU, whose caches they fill. A GPU is given 256 MB: each chunk
+# adds a whole float32 (V, D) to the head's gradient, and at 64 MB and V = 128k a chunk would be 131 rows.
+_CHUNK_LOGITS = {"cpu": 2**24, "cuda": 2**26}
 _SLICE = 4096
 
 
@@ -254,13 +255,19 @@ def _accumulate(
     if of_hidden is not None:
         of_hidden[start : start + len(hidden_ND)] = product(gradient_NV, weight_VD.T)
     if of_weight is not None:
-        # A slice of the vocabulary at a time: its product stays in the cache until it is added.
-        for part, gradient in zip(of_weight.split(_SLICE), gradient_NV.split(_SLICE, dim=1), strict=True):
+        # On a CPU a slice of the vocabulary at a time: its product stays in the cache until it is added.
+        size = _SLICE if of_weight.device.type == "cpu" else len(of_weight)
+        for part, gradient in zip(of_weight.split(size), gradient_NV.split(size, dim=1), strict=True):
             part += product(gradient.T, hidden_ND.T)
 
 
+def chunk_of_logits(device_type: str) -> int:
+    """Logits that exist at one time on such a device."""
+    return _CHUNK_LOGITS.get(device_type, _CHUNK_LOGITS["cuda"])
+
+
 def _rows_at_a_time(weight_VD: Tensor) -> int:
-    return max(1, _CHUNK_LOGITS // len(weight_VD))
+    return max(1, chunk_of_logits(weight_VD.device.type) // len(weight_VD))
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ PACKED = ["llama", "qwen2", "gemma", "gpt_neox", "opt", "mistral", "mixtral", "g
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rows of logits at a time, so that every test crosses the borders of chunks."""
-    monkeypatch.setattr(loss_module, "_CHUNK_LOGITS", 3 * 97)
+    monkeypatch.setattr(loss_module, "_CHUNK_LOGITS", {"cpu": 3 * 97, "cuda": 3 * 97})
 
 
 def gradients(model: PreTrainedModel, loss: Tensor) -> Tensor:

@@ -1,28 +1,27 @@
-"""Memory and time of a training, estimated from sizes alone. Every figure here is an estimate, not a measurement.
+"""Memory of a training, estimated from sizes alone. Every figure here is an estimate, not a measurement.
 
-Memory of one device, in bytes, with P parameters, T of them trained, b bytes per number (4 in float32, 2 in 16 bits):
+Bytes of one device, with P parameters, T of them trained, N devices, b bytes per number of the weights (4 in float32, 2
+in 16 bits), V vocabulary, h hidden size, R parameters outside of the layers (embedding, norm, head), l parameters of a
+layer:
 
     weights       P b; with method=qlora the linear layers at 4.127 bits (4.5 without double quantisation)
-    16-bit copies 2 P where autocast (train.precision=bf16) casts weights of 32 bits, kept for the backward pass
+    16-bit copies 2 P without the embedding where autocast (train.precision=bf16) casts weights of 32 bits, kept for the
+                  backward pass; under fsdp of the head alone, 2 V h
     gradients     T b
     optimiser     m T b, with m numbers of state per weight found by taking one step (AdamW 2)
-    activations   r x tokens x layers x a, with r rows of a micro-batch for each document (2 for a pair in one pass),
-                  the tokens of a micro-batch, and a = (8 h + 2 k + 4 f) b' for what one layer keeps for the backward
-                  pass: h hidden size, k width of the keys, f of the feed-forward layer (2 f instead of 4 f without
-                  a gate), b' bytes of the forward pass. Attention scores are not kept (flash or per-document
-                  attention). With gradient checkpointing h b' for each layer, and one layer whole.
-    logits        3 x 4 x the chunk of logits that harness.train.loss forms at a time
+    gathered      fsdp: R b whole, and R b once more for their gradients; of two layers (at work and next) the weights,
+                  of one the gradients as they are and in the 4 bytes of the reduction: with g bytes of the forward
+                  pass (3 g + 4) l
+    activations   `activations`: what autograd keeps for the backward pass of one micro-batch
+    logits        3 x 4 x the chunk of logits that harness.train.loss forms at a time, and the last hidden states with
+                  their gradients, (4 + g) h a token
 
-With train.sharding=fsdp, weights, gradients and optimiser are divided by the number of devices.
-
-Time: floating-point operations as in harness.train.cost (6 per parameter and token in the plain case), a third more
-with gradient checkpointing, over a sustained rate: on a GPU 40% of its peak, on a CPU 60% of what a product of two
-matrices reaches here and now. Evaluation, generation and judging come on top.
+With train.sharding=fsdp, weights, gradients and optimiser are divided by N; with train.cpu_offload they are in main
+memory.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,14 +29,8 @@ import torch
 from torch import nn
 
 from harness.config import Config
-from harness.train.cost import ModelSize, flops
-from harness.train.loss import _CHUNK_LOGITS
+from harness.train.loss import chunk_of_logits
 from harness.train.optimizer import check_optimizer
-from harness.train.schedule import matched_schedule, total_steps
-
-GPU_SHARE, CPU_SHARE = 0.4, 0.6
-# Peak of dense bf16 products in FLOP/s, from the vendors' data sheets.
-GPU_PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40": 181e12, "A10": 125e12, "4090": 165e12}
 
 
 @dataclass(frozen=True)
@@ -47,18 +40,35 @@ class Size:
     Attributes:
         parameters, trainable: numbers of them, with adapters.
         quantised: of the parameters, those in 4 bits under method=qlora.
-        layers, hidden, keys, feed_forward: as in the module's formulas.
+        outside: of the parameters, those of no layer: embedding, last norm, head.
+        table: of the head, vocabulary x hidden.
+        layers, hidden, queries, keys, feed_forward: number of layers, and widths.
+        heads: of the queries.
         gated: whether the feed-forward layer has a gate.
+        relu: whether it has ReLU and no gate, which autograd takes back from its result.
+        parallel: whether attention and feed-forward layer start from one state, and queries, keys and values are one
+            product (GPT-NeoX).
     """
 
     parameters: int
     trainable: int
     quantised: int
+    outside: int
+    table: int
     layers: int
     hidden: int
+    queries: int
     keys: int
     feed_forward: int
+    heads: int
     gated: bool
+    relu: bool
+    parallel: bool
+
+    @property
+    def layer(self) -> float:
+        """Parameters of one layer."""
+        return (self.parameters - self.outside) / self.layers
 
 
 def size_of(model: Any, base: Any) -> Size:
@@ -70,96 +80,107 @@ def size_of(model: Any, base: Any) -> Size:
     feed_forward = getattr(config, "intermediate_size", None) or getattr(config, "ffn_dim", 4 * config.hidden_size)
     head = base.get_output_embeddings()
     linear = [m for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head and "lora_" not in n]
+    parameters = sum(each.numel() for each in model.parameters())
+    names = set(getattr(base, "_no_split_modules", None) or ())
+    layers = [module for module in model.modules() if type(module).__name__ in names]
+    inside = sum(each.numel() for module in layers for each in module.parameters())
     return Size(
-        parameters=sum(each.numel() for each in model.parameters()),
+        parameters=parameters,
         trainable=sum(each.numel() for each in model.parameters() if each.requires_grad),
         quantised=sum(each.weight.numel() for each in linear),
+        outside=parameters - inside if inside else head.weight.numel(),
+        table=head.weight.numel(),
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
+        queries=heads * width,
         keys=kv_heads * width,
         feed_forward=feed_forward,
+        heads=heads,
         gated=any(name.endswith("gate_proj") for name, _ in base.named_modules()),
+        relu=getattr(config, "activation_function", None) == "relu",
+        parallel=bool(getattr(config, "use_parallel_residual", False)),
     )
+
+
+def bytes_of_weights(config: Config) -> int:
+    """Of one weight that is not quantised."""
+    return torch.finfo(getattr(torch, config.model.dtype)).bits // 8
+
+
+def state(config: Config, size: Size) -> dict[str, float]:
+    """Bytes of weights, gradients and optimiser on all devices together, one copy of each."""
+    train, wide = config.train, bytes_of_weights(config)
+    weights = size.parameters * wide
+    if train.method == "qlora":
+        bits = 4.127 if train.lora.double_quant else 4.5
+        weights = int((size.parameters - size.quantised) * wide + size.quantised * bits / 8)
+    trained = size.trainable * wide
+    return {"weights": weights, "gradients": trained, "optimiser": check_optimizer(train) * trained}
 
 
 def memory(config: Config, size: Size, devices: int = 1) -> dict[str, float]:
     """Bytes on one device by what they hold; see the module's formulas."""
-    train, model = config.train, config.model
-    wide = torch.finfo(getattr(torch, model.dtype)).bits // 8
+    train, wide = config.train, bytes_of_weights(config)
     forward = 2 if train.precision == "bf16" else wide
-    shards = devices if train.sharding == "fsdp" else 1
-    whole, weights = size.parameters, size.parameters * wide
-    if train.method == "qlora":
-        bits = 4.127 if train.lora.double_quant else 4.5
-        weights = int((size.parameters - size.quantised) * wide + size.quantised * bits / 8)
-        whole = size.parameters - size.quantised
-    parts = {
-        "weights": weights / shards,
-        "16-bit copies": 2 * whole / shards if forward < wide else 0,
-        "gradients": size.trainable * wide / shards,
-        "optimiser": check_optimizer(train) * size.trainable * wide / shards,
-        "activations": activations(config, size) * forward,
-        "logits": 12 * _CHUNK_LOGITS,
-    }
+    sharded = train.sharding == "fsdp"
+    cast = size.parameters - (size.quantised if train.method == "qlora" else 0) - (size.outside - size.table)
+    parts: dict[str, float] = {} if train.cpu_offload else state(config, size)
+    if sharded:
+        parts = {name: value / devices for name, value in parts.items()}
+        parts["gathered"] = 2 * size.outside * wide + (3 * forward + 4) * size.layer
+    if forward < wide:
+        parts["16-bit copies"] = 2 * (size.table if sharded else cast)
+    parts["activations"] = activations(config, size)
+    chunk = chunk_of_logits("cuda" if torch.cuda.is_available() else "cpu")
+    parts["logits"] = 12 * chunk + (4 + forward) * size.hidden * tokens_of_a_pass(config)
     return {name: value for name, value in parts.items() if value}
 
 
-def activations(config: Config, size: Size) -> int:
-    """Numbers kept for the backward pass of one micro-batch."""
+def tokens_of_a_pass(config: Config) -> int:
+    """Of a micro-batch, both halves of a pair counted."""
     rows = config.noise.cost.forwards if config.train.pair_mode == "concat" and config.noise.method == "noise" else 1
-    tokens = rows * max(config.train.micro_batch_tokens, config.dataset.max_length)
-    layer = 8 * size.hidden + 2 * size.keys + (4 if size.gated else 2) * size.feed_forward
-    if config.model.gradient_checkpointing:
-        return tokens * (size.layers * size.hidden + layer)
-    return tokens * size.layers * layer
+    return rows * max(config.train.micro_batch_tokens, config.dataset.max_length)
 
 
-@dataclass(frozen=True)
-class Work:
-    """Steps of a training, documents of a step, and floating-point operations of it all."""
+def activations(config: Config, size: Size) -> int:
+    """Bytes kept for the backward pass of one micro-batch.
 
-    steps: int
-    documents: int
-    operations: float
+    A token of a layer, by what autograd keeps of transformers' Llama, h hidden size, q and k widths of queries and
+    keys, f of the feed-forward layer, H heads (attention without scores: flash, or document by document):
 
+        autocast over float32 26 h + 4 q + 4 k + 8 f: two norms of 8 h (input and normalised form; the
+                              residual stream being float32), five inputs of products cast to 16 bits, 2 h each,
+                              queries, keys, values and what attention gives, 2 bytes a number, and of the
+                              feed-forward layer gate, its activation, the other branch and their product
+        one precision of b    24 h or, in 16 bits, 16 h + b (2 q + 2 k + 4 f): inputs are shared, norms compute in
+                              float32
 
-def work(config: Config, model: Any, examples: int, tokens: float) -> Work:
-    """What a training computes.
-
-    Args:
-        config: of the run.
-        model: ready to train, real or a skeleton.
-        examples: in the training set.
-        tokens: of one example, on average.
+    With gradient checkpointing each layer keeps its input, and one layer at a time the rest. Outside of the layers
+    there is the last norm. Decoders with LayerNorm and no gate: 20 h instead of 26 h (12 h: GPT-NeoX), and of the
+    feed-forward layer its activation and, except for ReLU, what that was taken of.
     """
-    train, cost = config.train, config.noise.cost
-    steps = total_steps(examples, train.batch_size, train.epochs, train.max_steps)
-    planned = matched_schedule(examples, train.batch_size, steps, cost.forwards, train.budget)
-    documents = min(planned.batch_size, examples)
-    each = flops(ModelSize.of(model), cost, round(documents * tokens), round(documents * tokens**2))
-    recomputed = 4 / 3 if config.model.gradient_checkpointing else 1.0
-    return Work(planned.steps, documents, planned.steps * each * recomputed)
+    tokens, wide = tokens_of_a_pass(config), bytes_of_weights(config)
+    narrow = 2 if config.train.precision == "bf16" else wide
+    kept = 4 if size.gated else 1 if size.relu else 2
+    mixed = 26 if size.gated else 12 if size.parallel else 20
+    inputs = mixed if narrow < wide else 6 * wide if wide == 4 else 16
+    widths = 2 * size.queries + 2 * size.keys + kept * size.feed_forward
+    # float32 logarithms of attention's sums, a number a head.
+    layer = inputs * size.hidden + narrow * widths + 4 * size.heads
+    outside = (3 if size.gated else 1) * wide * size.hidden
+    if config.model.gradient_checkpointing:
+        return tokens * (size.layers * wide * size.hidden + layer + outside)
+    return tokens * (size.layers * layer + outside)
 
 
-def rate(config: Config) -> tuple[float, str]:
-    """Sustained FLOP/s of one device of this machine, and how that was found."""
-    if torch.cuda.is_available():
-        name = torch.cuda.get_device_name()
-        for key, peak in GPU_PEAKS.items():
-            if key in name:
-                return GPU_SHARE * peak, f"{name}: {GPU_SHARE:.0%} of {peak / 1e12:.0f} TFLOP/s"
-        return GPU_SHARE * GPU_PEAKS["A100"], f"{name}: peak not known here, taken as an A100"
-    dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
-    measured = _matrix_rate(dtype)
-    how = f"{CPU_SHARE:.0%} of {measured / 1e9:.0f} GFLOP/s measured in {str(dtype).removeprefix('torch.')}"
-    return CPU_SHARE * measured, f"CPU, {torch.get_num_threads()} threads: {how}"
+def loading(config: Config, size: Size, ranks: int) -> float:
+    """Main memory of a node of `ranks` while the model is loaded: a whole copy in each, of shards one after another."""
+    copies = 1 if config.train.sharding == "fsdp" else ranks
+    offloaded = sum(state(config, size).values()) / max(config.train.nodes, 1) if config.train.cpu_offload else 0
+    return size.parameters * bytes_of_weights(config) * copies + offloaded
 
 
-def _matrix_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 0.2) -> float:
-    left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
-    left @ right  # the first call sets things up
-    started, products = time.monotonic(), 0
-    while time.monotonic() < started + seconds:
-        left @ right
-        products += 1
-    return 2 * size**3 * products / (time.monotonic() - started)
+def checkpoint(config: Config, size: Size) -> float:
+    """Bytes of one checkpoint: trained weights and the optimiser's state."""
+    parts = state(config, size)
+    return parts["gradients"] + parts["optimiser"]

@@ -5,13 +5,27 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from harness.config import Config
 from harness.config.paths import resolve_path
 from harness.models.adapters import make_trainable
 from harness.models.meta import meta_model
-from harness.pipeline.explain.estimate import GPU_PEAKS, GPU_SHARE, Work, memory, rate, size_of, work
+from harness.pipeline.explain.estimate import Size, bytes_of_weights, checkpoint, loading, memory, size_of
 from harness.pipeline.explain.papers import ROWS, facts, recipe_for
+from harness.pipeline.explain.rates import (
+    DISK,
+    GPUS,
+    Work,
+    known_gpu,
+    precision,
+    rate,
+    rate_of,
+    seconds_of_answers,
+    work,
+)
 from harness.system.nodes import devices
+from harness.train.optimizer import lost_updates
 
 _CHARACTERS_PER_TOKEN = 4.0
 _PROMPT_TOKENS = 45  # the Alpaca prompt's own words
@@ -67,8 +81,41 @@ def _needs(config: Config) -> list[str]:
     return [
         f"  parameters: {size.parameters:,}, trained {size.trainable:,} ({share})",
         f"  memory of a device while training (estimate): {_bytes(total)} = {listed}",
+        *_around(config, size),
         *_time(config, model),
+        _answers(config, size),
+        *filter(None, [lost_updates(config.model, config.train)]),
     ]
+
+
+def _around(config: Config, size: Size) -> list[str]:
+    """What the training needs beside its devices: main memory, disk, and their time."""
+    train, ranks = config.train, devices(config.train)
+    held, written = loading(config, size, ranks), checkpoint(config, size)
+    count = train.keep_checkpoints + 1  # one more while it is written
+    beside = " with weights, gradients and optimiser of its shards" if train.cpu_offload else ""
+    read = size.parameters * bytes_of_weights(config) * (ranks if train.sharding == "fsdp" else 1)
+    return [
+        f"  main memory of a node (estimate): {_bytes(held)} while loading{beside}; loading {_seconds(read / DISK)} "
+        f"at {DISK / 1e9:g} GB/s",
+        f"  checkpoints (estimate): {_bytes(written)} each, {_bytes(written * count)} of disk for {count}, "
+        f"{_seconds(written / DISK)} each at {DISK / 1e9:g} GB/s",
+    ]
+
+
+def _answers(config: Config, size: Size) -> str:
+    """Answers on one device: rows of the decoder, bytes of keys and values, time if no answer ends before its limit."""
+    wide = bytes_of_weights(config)
+    weights, cache = size.parameters * wide, 2 * size.layers * size.keys * wide
+    settings, tokens = config.generate, config.generate.max_new_tokens
+    items = config.eval_set
+    prompts = items.limit or (items.heldout + items.unseen if items.path is None and items.name == "builtin" else 805)
+    name, device = known_gpu(torch.cuda.get_device_name()) if torch.cuda.is_available() else ("A100", GPUS["A100"])
+    taken = seconds_of_answers(device, prompts, tokens, settings.batch_size, weights, cache)
+    return (
+        f"  answers on one {name} (estimate): {_bytes(weights)} of weights, {_bytes(cache * tokens)} of keys and "
+        f"values a row of {tokens} tokens; {_seconds(taken)} at most for {prompts}, {settings.batch_size} at a time"
+    )
 
 
 def _time(config: Config, model: Any) -> list[str]:
@@ -81,7 +128,7 @@ def _time(config: Config, model: Any) -> list[str]:
         f"  data: {examples:,} examples of about {tokens:.0f} tokens ({how})",
         f"  training: {needed.steps:,} steps of {needed.documents} documents, {needed.operations:.2e} FLOPs (estimate)",
         f"  time of training here (estimate): {_duration(needed, here * devices)} on {devices} x {place}",
-        f"  time of training on 4 A100 (estimate): {_duration(needed, 4 * GPU_SHARE * GPU_PEAKS['A100'])}",
+        f"  time of training on 4 A100 (estimate): {_duration(needed, 4 * rate_of(GPUS['A100'], precision(config)))}",
     ]
 
 
@@ -125,7 +172,10 @@ def _bytes(count: float) -> str:
 
 
 def _duration(needed: Work, per_second: float) -> str:
-    seconds = needed.operations / per_second
+    return _seconds(needed.operations / per_second)
+
+
+def _seconds(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
