@@ -15,6 +15,7 @@ from harness.models.meta import tiny_llama
 from harness.models.place import cast
 from harness.models.source import source_of
 from harness.models.tokenizer import check_vocabulary, load_tokenizer
+from harness.models.weights import refuse_encoder, refuse_incomplete
 
 disable_progress_bar()  # the run shows its own
 
@@ -31,7 +32,8 @@ def load_model(
         four_bits: load the base in 4 bits, quantised as this says (bitsandbytes, on a GPU).
 
     Raises:
-        ValueError: the tokenizer has more tokens than the embedding has rows; the vocabulary is never grown here.
+        ValueError: the tokenizer has more tokens than the embedding has rows (the vocabulary is never grown here),
+            tensors are missing, or it is no causal model.
     """
     dtype = getattr(torch, config.dtype)
     if config.architecture is not None and weights is None:
@@ -40,14 +42,19 @@ def load_model(
     else:
         source, revision = (str(weights), None) if weights else source_of(config)
         options: dict[str, Any] = {"quantization_config": _quantisation(four_bits)} if four_bits else {}
-        model = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
             revision=revision,
+            output_loading_info=True,
+            trust_remote_code=False,
             dtype=dtype,
             attn_implementation=config.attention,
             use_safetensors=True,
             **options,
         )
+        model, info = loaded
+        refuse_encoder(model.config, f"model={config.name}")
+        refuse_incomplete(model, info, f"model={config.name}: {source}")
     if weights is None:
         embedding: Any = model.get_input_embeddings()
         check_vocabulary(config, embedding.weight.shape[0])

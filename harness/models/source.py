@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from harness.config import ModelConfig
 from harness.config.paths import path_fingerprint, resolve_path
 from harness.models.save import save_model
+from harness.models.weights import refuse_incomplete
 from harness.record.cache import cache_dir
 from harness.system.packages import require_package
 
@@ -34,9 +35,11 @@ def _convert_gguf(path: Path) -> Path:
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     # Without dequantize=True transformers refuses to save or train the model.
-    model = AutoModelForCausalLM.from_pretrained(
-        **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        **where, output_loading_info=True, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
     )
+    model, info = loaded
+    refuse_incomplete(model, info, f"model.path={path}")
     tokenizer: Any = AutoTokenizer.from_pretrained(**where)
     _restore_pre_tokenizer(tokenizer, path)
     save_model(model, tokenizer, folder)

@@ -25,13 +25,23 @@ def check(config: Config) -> None:
 
 
 def prepare(jobs: Sequence[Job]) -> list[str]:
-    """Tokenize what is to be trained on into the cache.
+    """Look into the weights, and tokenize what is to be trained on into the cache.
 
     Raises:
-        ValueError: an example that no rule lets pass, or one longer than the model has positions.
+        ValueError: weights that are not those of the model (`check_weights`), an example that no rule lets pass, or
+            one longer than the model has positions.
     """
     pending = [job.config for job in jobs if "train" in job.pending]
+    for model in dict.fromkeys(config.model for config in pending):
+        _check_weights(model)
     return [line for config in pending for line in _documents(config.dataset, config.model)]
+
+
+@cache
+def _check_weights(model: ModelConfig) -> None:
+    from harness.models.weights import check_weights
+
+    check_weights(model)
 
 
 @cache

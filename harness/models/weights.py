@@ -1,0 +1,123 @@
+"""Whether a model's weight files hold the model: every tensor, of its shape, finite; and a model that writes text.
+
+transformers fills what is missing with random numbers and says so on stderr alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from harness.config import ModelConfig
+from harness.config.paths import resolve_path
+from harness.record.cache import cache_dir
+
+
+def check_weights(config: ModelConfig) -> None:
+    """Hold a folder's weights against its config.json: names and shapes by the files' headers, then every number once.
+
+    Raises:
+        ValueError: a model that does not write text, tensors that are missing, left over or of another shape, or
+            weights that are no numbers.
+    """
+    if config.path is None or not (folder := resolve_path(config.path)).is_dir():
+        return  # a Hub model and a GGUF file are held against their config when they are read
+    where = f"model.path={folder}"
+    try:
+        found: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        refuse_encoder(found, where)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            device_map="meta",
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        if str(error).startswith(where):
+            raise
+        raise ValueError(f"{where}: transformers cannot read it: {str(error).strip().splitlines()[0]}") from None
+    model, info = loaded
+    refuse_incomplete(model, info, where)
+    _refuse_not_finite(sorted(folder.glob("*.safetensors")), where)
+
+
+def refuse_encoder(config: Any, where: str) -> None:
+    """Refuse BERT and its kin, which attend to what follows: as a causal model they would be told the answer.
+
+    Raises:
+        ValueError: such a model, or one with an encoder.
+    """
+    text = config.get_text_config()
+    masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(text, "is_decoder", False)
+    if masked or getattr(text, "is_encoder_decoder", False):
+        raise ValueError(f"{where}: model_type={config.model_type} is no decoder (a causal language model is needed)")
+
+
+def refuse_incomplete(model: PreTrainedModel, info: dict[str, Any], where: str) -> None:
+    """Refuse what transformers would have trained from random numbers, or left out.
+
+    Args:
+        model: as loaded, perhaps on the meta device.
+        info: `output_loading_info` of its loading.
+        where: the model's place, for the message.
+
+    Raises:
+        ValueError: tensors that are missing or of another shape, or layers that config.json does not have.
+    """
+    if missing := sorted(map(str, info["missing_keys"])):
+        raise ValueError(
+            f"{where}: {len(missing)} tensors that config.json asks for are not in the weights, and would be random: "
+            f"{_some(missing)}; get the files again, or mend config.json"
+        )
+    if mismatched := sorted(map(str, info["mismatched_keys"])):
+        raise ValueError(
+            f"{where}: {len(mismatched)} tensors have other shapes than config.json says: {_some(mismatched)}"
+        )
+    known = {_numberless(name) for name in model.state_dict()}
+    further = sorted(str(name) for name in info["unexpected_keys"] if _numberless(str(name)) in known)
+    if further:
+        raise ValueError(
+            f"{where}: the weights hold layers that config.json does not have: {_some(further)}; mend num_hidden_layers"
+        )
+
+
+def _refuse_not_finite(files: list[Path], where: str) -> None:
+    """Each state of the files is read once; the cache remembers those that were sound."""
+    state = [
+        (str(path.resolve()), each.st_size, each.st_mtime_ns, each.st_ino) for path in files for each in [path.stat()]
+    ]
+    sound = cache_dir() / "weights" / hashlib.sha256(repr(state).encode()).hexdigest()[:32]
+    if sound.exists():
+        return
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
+                tensor = file.get_tensor(name)
+                if tensor.is_floating_point() and not _is_finite(tensor):
+                    raise ValueError(f"{where}: {path.name}: {name} holds NaN or infinity; get the files again")
+    sound.parent.mkdir(parents=True, exist_ok=True)
+    sound.touch()
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    # A sum in float32 would pass its range; the extremes are NaN where any number is.
+    return tensor.numel() == 0 or bool(torch.isfinite(torch.stack(tensor.float().aminmax())).all())
+
+
+def _numberless(name: str) -> str:
+    return re.sub(r"\d+", "N", name)
+
+
+def _some(names: Iterable[str]) -> str:
+    first = list(names)
+    return ", ".join(first[:3]) + (f" and {len(first) - 3} more" if len(first) > 3 else "")
