@@ -101,7 +101,7 @@ def _span(times: Iterable[str]) -> list[str]:
 
 def _commit(read: dict[str, Any]) -> str:
     git = read.get("git") or {}
-    return f"{git.get('commit', 'unknown')}{', with uncommitted changes' if git.get('diff') else ''}"
+    return f"{git.get('commit', 'unknown')}{', with uncommitted changes' if git.get('changed') or git.get('diff') else ''}"
 
 
 def _command(arguments: Any) -> str:

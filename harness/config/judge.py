@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from harness.config.base import Count, CountOrZero, Name, NonNegative, Positive, Section
+from harness.config.base import Count, CountOrZero, Fraction, Name, NonNegative, Positive, Section
 
 JudgeKind = Literal["reference", "openai", "alpaca_eval", "local_lm", "similarity", "reward", "python"]
 _CALLS = {"concurrency", "retries", "timeout_s", "unparsed_retries"}
@@ -17,7 +17,7 @@ _JUDGE_KEYS: dict[JudgeKind, tuple[set[str], set[str]]] = {
     "reference": (set(), set()),
     "openai": (
         {"model", "base_url", "prompt", "labels", "parse", "order", "logprobs", *_CALLS},
-        {"temperature", "max_tokens", "extra_body", "api_key_env", *_LIMITS},
+        {"temperature", "max_tokens", "extra_body", "api_key_env", "tag", *_LIMITS},
     ),
     "alpaca_eval": ({"annotators_config", "python"}, {"base_url", "api_key_env", "max_calls"}),
     "local_lm": ({"model", "prompt", "labels", "order"}, {"revision"}),
@@ -36,6 +36,7 @@ class JudgeConfig(Section):
     store: str | None = Field(None, description="file of all verdicts; null: <output_dir>/verdicts.sqlite")
     difficulty: str | None = Field(None, description="AlpacaEval's instruction_difficulty.csv, for the LC win rate")
     gamed: str | None = Field(None, description="AlpacaEval's df_gamed.csv, for the LC win rate")
+    max_unparsed: Fraction = Field(0.01, description="share of the pairs that may stay without a verdict")
     # The keys below belong to some kinds only (see _JUDGE_KEYS); elsewhere they must stay null.
     model: str | None = Field(None, description="an endpoint's model id; else a folder, package:NAME/FOLDER or Hub id")
     revision: str | None = Field(None, description="of a Hub model")
@@ -43,7 +44,12 @@ class JudgeConfig(Section):
     labels: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
         None, description="the judge's names for the answer shown first and second"
     )
-    parse: str | None = Field(None, description="regular expression whose group 1 is the label in a reply")
+    parse: str | None = Field(
+        None, description="regular expression that the verdict's whole place matches; its group 1 is the label"
+    )
+    tag: Annotated[str, Field(pattern=r"^[A-Za-z][\w-]*$")] | None = Field(
+        None, description="the verdict's place: within <tag>...</tag>; null: the reply's last line"
+    )
     order: Literal["alpaca_eval", "both"] | None = Field(None, description="one order per row by a rule, or both")
     logprobs: bool | None = Field(None, description="ask for token probabilities; replies without them are parsed")
     temperature: NonNegative | None = Field(None, description="null: not sent")
@@ -57,7 +63,7 @@ class JudgeConfig(Section):
     retries: CountOrZero | None = Field(
         None, description="of a call on 408, 409, 429, 5xx, time-out, broken connection"
     )
-    timeout_s: Positive | None = Field(None, description="of one call")
+    timeout_s: Positive | None = Field(None, description="of one call, from the connection to the last byte")
     unparsed_retries: CountOrZero | None = Field(None, description="new calls for a reply that cannot be parsed")
     max_calls: Count | None = Field(None, description="calls that all runs of one store may make with this judge")
     max_usd: Positive | None = Field(None, description="USD that all runs of one store may spend with this judge")
@@ -72,7 +78,7 @@ class JudgeConfig(Section):
     @model_validator(mode="after")
     def _keys_of_the_kind(self) -> JudgeConfig:
         required, optional = _JUDGE_KEYS[self.kind]
-        common = {"name", "kind", "baseline", "store", "difficulty", "gamed"}
+        common = {"name", "kind", "baseline", "store", "difficulty", "gamed", "max_unparsed"}
         given = {key for key, value in self if value is not None}
         for key in sorted(given - common - required - optional):
             raise ValueError(f"judge.{key} is no key of judge.kind={self.kind}")

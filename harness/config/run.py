@@ -41,6 +41,8 @@ class ControlConfig(Section):
     )
     runs_per_gpu: Count = Field(1, description="runs that may share a GPU; more wait for a free one")
     explain: bool = Field(False, description="print each run's recipe against the papers', memory and time, and stop")
+    trust_run: bool = Field(False, description="with run_id=FOLDER: follow its judge, programs and task files, too")
+    keep_diff: bool = Field(False, description="store uncommitted changes of the code as text, not as a hash alone")
     run_id: str | None = Field(None, description="set by the sweep: the identity that was planned and checked")
     position: str | None = Field(None, description="set by the sweep: place in the queue")
     files: dict[str, str] = Field({}, description="set by run_id=RUN: hashes of the run's files, should they be gone")

@@ -123,7 +123,7 @@ def _provenance(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     # Files by name alone: a path tells of a machine.
     command = " ".join(re.sub(r"/\S*/", "", str(word)) for word in provenance.get("command", []))
     rows = [
-        ("commit", f"{git.get('commit', 'unknown')}{' with changes' if git.get('diff') else ''}"),
+        ("commit", f"{git.get('commit', 'unknown')}{' with changes' if git.get('changed') or git.get('diff') else ''}"),
         ("command", command),
     ]
     return [*rows, *((name, str(versions[name])) for name in ("torch", "transformers", "peft") if name in versions)]

@@ -39,6 +39,7 @@ def generate_with_vllm(
                 skip_tokenizer_init=True,  # token ids in, token ids out
                 generation_config="vllm",  # none of the model's own defaults
                 seed=0,
+                trust_remote_code=False,
             )
             outputs = engine.generate(
                 [{"prompt_token_ids": request.prompt} for request in requests],

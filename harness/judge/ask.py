@@ -13,6 +13,7 @@ from harness.data import load_eval_items
 from harness.judge.annotations import order_is_switched
 from harness.judge.base import Comparison, Judge, Verdict
 from harness.judge.judges.registry import load_judge
+from harness.judge.ledger import BooksCalls
 from harness.judge.store import VerdictStore, store_path
 
 HOPELESS = 20
@@ -22,7 +23,11 @@ SAME = Verdict(1.5, raw="identical outputs")
 
 
 def ask(
-    judge: Judge, pairs: Sequence[Comparison], store: Path, advance: Callable[..., None] = lambda *_, **__: None
+    judge: Judge,
+    pairs: Sequence[Comparison],
+    store: Path,
+    advance: Callable[..., None] = lambda *_, **__: None,
+    max_unparsed: float = 1.0,
 ) -> list[Verdict]:
     """One verdict per pair, in the order of `pairs`.
 
@@ -34,9 +39,11 @@ def ask(
         pairs: comparisons, not yet switched.
         store: file of the verdict store.
         advance: called as advance(pairs settled, usd=..., unparsed=...) for a progress bar.
+        max_unparsed: share of the pairs that may stay without a verdict.
 
     Raises:
-        ValueError or OSError: the judge refused or broke off, or none of the (first) replies could be parsed.
+        ValueError or OSError: the judge refused or broke off, none of the (first) replies could be parsed, or too
+            many could not. What was paid for is in the store.
     """
     if judge.free:
         verdicts = dict(verdict for batch in judge.verdicts(pairs) for verdict in batch)
@@ -49,7 +56,22 @@ def ask(
     per_pair: dict[int, list[Verdict]] = {}
     for (number, _), verdict in zip(asked, answers, strict=True):
         per_pair.setdefault(number, []).append(verdict)
-    return [merge(per_pair[number]) if number in per_pair else SAME for number in range(len(pairs))]
+    merged = [merge(per_pair[number]) if number in per_pair else SAME for number in range(len(pairs))]
+    _check_share(judge, merged, max_unparsed, store)
+    return merged
+
+
+def _check_share(judge: Judge, verdicts: Sequence[Verdict], allowed: float, store: Path) -> None:
+    """A row without a verdict is left out of every figure, so many of them would make a sample of their own."""
+    without = [verdict for verdict in verdicts if verdict.preference is None]
+    if not without or len(without) <= allowed * len(verdicts):
+        return
+    raise ValueError(
+        f"judge {judge.identity.name}: {len(without)} of {len(verdicts)} pairs have no verdict, more than "
+        f"judge.max_unparsed={allowed:g} allows; the last such reply is {without[-1].raw[-200:]!r}. Verdicts are kept "
+        f"in {store}: the same command asks for the missing ones alone. If they stay away, give the judge more room "
+        "(judge.max_tokens) or less to say, see judge.parse and judge.tag, or allow a larger judge.max_unparsed"
+    )
 
 
 def merge(verdicts: Sequence[Verdict]) -> Verdict:
@@ -86,6 +108,8 @@ def _answers(judge: Judge, wanted: list[Comparison], path: Path, advance: Callab
             asked = [wanted[position] for position in pending]
             judge.check_budget(asked, *store.spent(judge.identity))
             store.register(judge.identity)
+            if isinstance(judge, BooksCalls):
+                judge.open_account(store)
             for position, verdict in _fresh(judge, asked, store, advance):
                 verdicts[pending[position]] = verdict
     return [verdicts[position] for position in range(len(wanted))]
@@ -98,7 +122,8 @@ def _fresh(
     arriving: Any = judge.verdicts(asked)
     with closing(arriving):
         for batch in arriving:
-            store.save(judge.identity, [(asked[position], verdict) for position, verdict in batch])
+            kept = [(asked[position], verdict) for position, verdict in batch]
+            store.save(judge.identity, kept, booked=isinstance(judge, BooksCalls))
             usd, count = usd + sum(verdict.usd for _, verdict in batch), count + len(batch)
             unparsed += sum(verdict.preference is None for _, verdict in batch)
             advance(len(batch), usd=f"{usd:.4f}", unparsed=str(unparsed))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.record import whole_text
+from harness.record.secrets import redact
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,10 @@ class Verdict:
     correct: bool | None = None
 
     def __post_init__(self) -> None:
-        # A reply's JSON can name half a character, which neither the store nor annotations.json could hold.
-        object.__setattr__(self, "raw", whole_text(self.raw))
+        # A reply's JSON can name half a character, which neither the store nor annotations.json could hold; and a
+        # server may send back the key that it was given.
+        for name in ("raw", "served"):
+            object.__setattr__(self, name, redact(whole_text(getattr(self, name))))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def baseline_rows(job: Job, items: Sequence[EvalItem], outputs: Sequence[Row]) -
     return rows
 
 
-def check_baseline(job: Job, items: Sequence[EvalItem], done_by_then: Sequence[Job] = ()) -> None:
+def check_baseline(job: Job, items: Sequence[EvalItem], done_by_then: Sequence[Job] = ()) -> list[str]:
     """Refuse, before a run starts, a baseline that will not be there when it is judged.
 
     Args:
@@ -41,13 +41,24 @@ def check_baseline(job: Job, items: Sequence[EvalItem], done_by_then: Sequence[J
         items: its instructions.
         done_by_then: runs that the same command does before it, and itself.
 
+    Returns:
+        Who gave the baseline's answer to each item; empty for a run that is still to be done.
+
     Raises:
         ValueError: as `baseline_rows`.
     """
     name = job.config.judge.baseline
-    if name == REFERENCE or any(_is_baseline(name, job.config, each) for each in done_by_then):
-        return
-    _answers_of(job, _asked(items))
+    if any(_is_baseline(name, job.config, each) for each in done_by_then):
+        return []
+    rows = _asked(items) if name == REFERENCE else _answers_of(job, _asked(items))
+    return [str(row["generator"]) for row in rows]
+
+
+def answers_of_baseline(config: Config) -> str:
+    """The setting that names the baseline's answers, for messages."""
+    if config.judge.baseline != REFERENCE:
+        return f"judge.baseline={config.judge.baseline}"
+    return f"eval_set.path={config.eval_set.path}" if config.eval_set.path else f"eval_set={config.eval_set.name}"
 
 
 def _is_baseline(name: str, config: Config, job: Job) -> bool:

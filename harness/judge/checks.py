@@ -40,11 +40,11 @@ def prepare(jobs: Sequence[Job]) -> list[str]:
 
 
 def _check_tables(job: Job, done_by_then: Sequence[Job]) -> None:
-    from harness.judge.baseline import check_baseline
+    from harness.judge.baseline import answers_of_baseline, check_baseline
 
     items, judge = load_eval_items(job.config.eval_set), job.config.judge
-    check_baseline(job, items, done_by_then)
+    generators = check_baseline(job, items, done_by_then)
     if judge.difficulty is not None:
         from harness.judge.results import check_length_control
 
-        check_length_control(judge, [item.text for item in items])
+        check_length_control(judge, [item.text for item in items], generators, answers_of_baseline(job.config))

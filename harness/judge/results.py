@@ -79,16 +79,33 @@ def text_figures(texts: Sequence[str], finish_reasons: Sequence[str] | None, dat
     return {f"text/{name}": value for name, value in numbers.items() if _is_finite(value)}
 
 
-def check_length_control(config: JudgeConfig, instructions: Sequence[str]) -> None:
+def check_length_control(
+    config: JudgeConfig, instructions: Sequence[str], generators: Sequence[str], baseline: str
+) -> None:
     """Read the tables of the length-controlled win rate before anything is paid for.
 
+    Args:
+        config: of the judge.
+        instructions: that will be judged.
+        generators: who gave the baseline's answer to each; empty where that is not known yet.
+        baseline: where those answers are, for messages.
+
     Raises:
-        ValueError: a file is missing or broken, an instruction has no difficulty, or scikit-learn is not installed.
+        ValueError: a file is missing or broken, an instruction has no difficulty, the baseline's answers come from
+            several generators, or scikit-learn is not installed.
     """
     if config.difficulty is None or config.gamed is None:
         return
     check_judge(config)
     require_package("sklearn", "judge.difficulty", "judge", "without both tables there is no length control")
+    # Before anything is paid for: the fit itself would refuse them, after the last verdict.
+    for row, generator in enumerate(generators):
+        if generator != generators[0]:
+            raise ValueError(
+                f"{baseline}: generator is {generators[0]!r} in row 0 and {generator!r} in row {row}, but the "
+                "length-controlled win rate (judge.difficulty) compares with one model; give answers of one generator, "
+                "or leave judge.difficulty and judge.gamed out"
+            )
     load_difficulty(config.difficulty, instructions)
     load_gamed(config.gamed)
 

@@ -10,7 +10,7 @@ from harness.data import EvalItem, load_eval_items
 from harness.judge.annotations import Row, read_annotations, read_model_outputs, write_annotations
 from harness.judge.ask import ask
 from harness.judge.base import Comparison, Judge, Verdict
-from harness.judge.baseline import baseline_rows
+from harness.judge.baseline import answers_of_baseline, baseline_rows
 from harness.judge.judges.local_model import whereabouts
 from harness.judge.judges.registry import load_judge
 from harness.judge.results import accuracy_figures, check_length_control, judge_figures, text_figures
@@ -31,12 +31,13 @@ def run(run: Run) -> StageResult:
     items = load_eval_items(run.config.eval_set)
     outputs = _outputs_of(run.folder)
     pairs = baseline_rows(run.job, items, outputs)
-    check_length_control(config, [row["instruction"] for row in pairs])
+    generators = [row["generator_1"] for row in pairs]
+    check_length_control(config, [row["instruction"] for row in pairs], generators, answers_of_baseline(run.config))
     judge = load_judge(config, all(item.checkable for item in items), run.folder.path)
     run.folder.log(f"judge: {config.kind}, {whereabouts(config)}")
     comparisons = [_comparison(row, item) for row, item in zip(pairs, items, strict=True)]
     with run.progress("judge", len(comparisons) * len(judge.orders or (False,)), "verdict") as progress:
-        verdicts = ask(judge, comparisons, store_path(run.config), progress.update)
+        verdicts = ask(judge, comparisons, store_path(run.config), progress.update, config.max_unparsed)
     rows = [annotation(row, verdict, judge) for row, verdict in zip(pairs, verdicts, strict=True)]
     _keep_earlier(run.folder, rows, items[0].generator)
     write_annotations(run.folder / CURRENT, rows)

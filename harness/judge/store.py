@@ -9,6 +9,7 @@ system).
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -18,17 +19,23 @@ from typing import NamedTuple
 from harness.config import Config
 from harness.judge.base import Comparison, Identity, Verdict, content_hash
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS judges (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, model TEXT NOT NULL, prompt_hash TEXT NOT NULL, decoding TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS verdicts (
-    judge TEXT NOT NULL, comparison TEXT NOT NULL,
-    preference REAL, raw TEXT NOT NULL, usd REAL NOT NULL, seconds REAL NOT NULL, calls INTEGER NOT NULL,
-    served TEXT NOT NULL, saved_at REAL NOT NULL,
-    PRIMARY KEY (judge, comparison)
-) STRICT, WITHOUT ROWID;
-"""
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS judges (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, model TEXT NOT NULL, prompt_hash TEXT NOT NULL, decoding TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE IF NOT EXISTS verdicts (
+        judge TEXT NOT NULL, comparison TEXT NOT NULL,
+        preference REAL, raw TEXT NOT NULL, usd REAL NOT NULL, seconds REAL NOT NULL, calls INTEGER NOT NULL,
+        served TEXT NOT NULL, saved_at REAL NOT NULL,
+        PRIMARY KEY (judge, comparison)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS spending (
+        judge TEXT PRIMARY KEY, calls INTEGER NOT NULL, usd REAL NOT NULL
+    ) STRICT""",
+    # A store that is older than its table of spending brings what its verdicts have cost.
+    """INSERT OR IGNORE INTO spending SELECT judge, sum(calls), sum(usd) FROM verdicts GROUP BY judge""",
+)
+_IS_COMPLETE = "SELECT 1 FROM sqlite_master WHERE name = 'spending'"
 _BUSY_SECONDS = 60.0
 
 
@@ -39,21 +46,25 @@ def store_path(config: Config) -> Path:
 
 
 class Spent(NamedTuple):
-    """What a judge has cost so far, unparsed replies included."""
+    """What a judge has cost so far: unparsed replies, calls under way and those of killed processes included."""
 
     calls: int
     usd: float
 
 
 class VerdictStore:
-    """Use as a context manager; several processes may have the same file open."""
+    """Use as a context manager; several processes may have the same file open, and several threads one store."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+        self._lock = threading.RLock()
+        self._connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            self._connection.executescript(_SCHEMA)
+            if self._connection.execute(_IS_COMPLETE).fetchone() is None:
+                with self._transaction():
+                    for statement in _SCHEMA:
+                        self._connection.execute(statement)
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise ValueError(f"judge.store={path}: not a store of verdicts: {error}") from error
@@ -84,8 +95,15 @@ class VerdictStore:
                     found[position] = Verdict(*row)
         return found
 
-    def save(self, judge: Identity, verdicts: Iterable[tuple[Comparison, Verdict]]) -> None:
-        """Keep verdicts, all in one transaction; what earlier, unparsed replies to a comparison cost is added to it."""
+    def save(self, judge: Identity, verdicts: Iterable[tuple[Comparison, Verdict]], booked: bool = False) -> None:
+        """Keep verdicts, all in one transaction; what earlier, unparsed replies to a comparison cost is added to it.
+
+        Args:
+            judge: who gave them.
+            verdicts: with their comparisons.
+            booked: their cost is on the account already.
+        """
+        verdicts = list(verdicts)
         rows = [
             (judge.id, comparison_key(comparison), *_columns(verdict), time.time()) for comparison, verdict in verdicts
         ]
@@ -97,22 +115,54 @@ class VerdictStore:
                 "saved_at = excluded.saved_at",
                 rows,
             )
+            if not booked:
+                self._add(judge, sum(verdict.calls for _, verdict in verdicts), sum(v.usd for _, v in verdicts))
+
+    def book(
+        self,
+        judge: Identity,
+        calls: int,
+        usd: float,
+        max_calls: int | None = None,
+        max_usd: float | None = None,
+        tolerance: float = 0.0,
+    ) -> Spent | None:
+        """Add to what a judge has spent, unless that would pass a limit: then what it has spent, and nothing is added.
+
+        Two processes never both get the last call: looking and adding are one transaction.
+        """
+        with self._transaction():
+            spent = self.spent(judge)
+            too_many = max_calls is not None and spent.calls + calls > max_calls
+            if too_many or (max_usd is not None and spent.usd + usd > max_usd + tolerance):
+                return spent
+            self._add(judge, calls, usd)
+            return None
+
+    def _add(self, judge: Identity, calls: int, usd: float) -> None:
+        self._connection.execute(
+            "INSERT INTO spending VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, "
+            "usd = max(usd + excluded.usd, 0.0)",
+            (judge.id, calls, usd),
+        )
 
     def spent(self, judge: Identity) -> Spent:
         """Calls and USD of one judge over all runs that share this file."""
-        query = "SELECT coalesce(sum(calls), 0), coalesce(sum(usd), 0.0) FROM verdicts WHERE judge = ?"
-        return Spent(*self._connection.execute(query, (judge.id,)).fetchone())
+        with self._lock:
+            row = self._connection.execute("SELECT calls, usd FROM spending WHERE judge = ?", (judge.id,)).fetchone()
+        return Spent(*row) if row else Spent(0, 0.0)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Take the write lock at once: two processes then wait for each other instead of failing half way."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
 
 
 def _columns(verdict: Verdict) -> tuple[float | int | str | None, ...]:

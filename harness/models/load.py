@@ -50,6 +50,7 @@ def load_model(
             dtype=dtype,
             attn_implementation=config.attention,
             use_safetensors=True,
+            trust_remote_code=False,
             **options,
         )
         model, info = loaded
@@ -103,7 +104,7 @@ def _build_llama(size: TinyArchitecture, tokenizer: PreTrainedTokenizerBase, see
     config = tiny_llama(size, len(tokenizer), **special)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: Any = AutoModelForCausalLM.from_config(config)
+        model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         # Tokens of norm 1, as in trained models: against the usual initial 0.02 the papers' alpha would drown them.
         torch.nn.init.normal_(model.get_input_embeddings().weight, std=size.hidden_size**-0.5)
         return model

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from harness.config import ModelConfig, TinyArchitecture
 from harness.config.paths import ASSETS, resolve_path
 from harness.models.checks import vocabulary_size
+from harness.models.source import reason
 from harness.record import read_json
 
 
@@ -22,7 +23,9 @@ def meta_model(config: ModelConfig) -> PreTrainedModel | None:
     if found is None:
         return None
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(found, dtype=getattr(torch, config.dtype))
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            found, dtype=getattr(torch, config.dtype), trust_remote_code=False
+        )
     return model
 
 
@@ -32,7 +35,10 @@ def published_config(config: ModelConfig) -> PretrainedConfig | None:
         return tiny_llama(config.architecture, vocabulary_size(read_json(ASSETS / "tiny_tokenizer" / "tokenizer.json")))
     folder = resolve_path(config.path) if config.path is not None else None
     if folder is not None and folder.is_dir():
-        loaded: PretrainedConfig = AutoConfig.from_pretrained(folder)
+        try:
+            loaded: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"model={config.name}: no config in {folder}: {reason(error)}") from error
         return loaded
     if config.shape is None:
         return None

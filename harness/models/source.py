@@ -25,6 +25,17 @@ def source_of(config: ModelConfig) -> tuple[str, str | None]:
     return (str(_convert_gguf(path)) if path.suffix == ".gguf" else str(path)), None
 
 
+def reason(error: Exception) -> str:
+    """Why transformers could not read something, in one line.
+
+    Its advice for models that bring Python files of their own is to run them; this program never does.
+    """
+    text = " ".join(str(error).split())
+    if "trust_remote_code" in text:
+        return "it needs Python code that comes with it, which is never run here; use an architecture of transformers"
+    return text
+
+
 def _convert_gguf(path: Path) -> Path:
     """Dequantise a GGUF file to a safetensors folder in the cache (20 s once, 0.3 s afterwards)."""
     folder = cache_dir() / "gguf" / f"{path.stem}-{path_fingerprint(str(path))[:16]}"
@@ -36,11 +47,15 @@ def _convert_gguf(path: Path) -> Path:
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     # Without dequantize=True transformers refuses to save or train the model.
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        **where, output_loading_info=True, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+        **where,
+        output_loading_info=True,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+        trust_remote_code=False,
     )
     model, info = loaded
     refuse_incomplete(model, info, f"model.path={path}")
-    tokenizer: Any = AutoTokenizer.from_pretrained(**where)
+    tokenizer: Any = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
     _restore_pre_tokenizer(tokenizer, path)
     save_model(model, tokenizer, folder)
     return folder

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from harness.config import ModelConfig
 from harness.config.paths import ASSETS
 from harness.models.meta import published_config
-from harness.models.source import source_of
+from harness.models.source import reason, source_of
 
 
 @cache
@@ -24,9 +24,9 @@ def positions(config: ModelConfig) -> int | None:
     if found is None:
         source, revision = source_of(config)
         try:
-            found = AutoConfig.from_pretrained(source, revision=revision)
+            found = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
         except (OSError, ValueError) as error:
-            raise ValueError(f"model={config.name}: no config in {source}: {error}") from error
+            raise ValueError(f"model={config.name}: no config in {source}: {reason(error)}") from error
     text = found.get_text_config()
     check_vocabulary(config, text.vocab_size)
     limit: int | None = getattr(text, "max_position_embeddings", None)
@@ -41,19 +41,19 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         ValueError: the folder holds no tokenizer, or it has no end-of-text token (answers would never stop).
     """
     if config.architecture is not None:
-        tokenizer = AutoTokenizer.from_pretrained(ASSETS / "tiny_tokenizer")
+        tokenizer = AutoTokenizer.from_pretrained(ASSETS / "tiny_tokenizer", trust_remote_code=False)
     else:
         source, revision = source_of(config)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
         except (OSError, ValueError) as error:
-            raise ValueError(f"model={config.name}: no tokenizer in {source}: {error}") from error
+            raise ValueError(f"model={config.name}: no tokenizer in {source}: {reason(error)}") from error
     return with_end(tokenizer, f"model={config.name}")
 
 
 def load_saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer that `save_model` wrote beside the weights."""
-    return with_end(AutoTokenizer.from_pretrained(folder), str(folder))
+    return with_end(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), str(folder))
 
 
 def with_end(tokenizer: PreTrainedTokenizerBase, where: str) -> PreTrainedTokenizerBase:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from harness.config import Config, parse
+from harness.pipeline.trust import refuse_foreign
 from harness.record import read_json
 
 # The command's own switches and places come from the command, not from the run's file.
@@ -25,7 +26,8 @@ def stored_config(composed: dict[str, Any], overrides: Sequence[str]) -> Config:
         overrides: the command's own, such as "stages=[generate]" or "judge=similarity".
 
     Raises:
-        ValueError: no such run, or an override that would make it another one.
+        ValueError: no such run, an override that would make it another one, or a judge, program or task file that
+            the folder alone names.
     """
     from harness.record.identity import run_id
 
@@ -39,6 +41,8 @@ def stored_config(composed: dict[str, Any], overrides: Sequence[str]) -> Config:
     changed = [key for key in keys if key.split(".")[0] in plain and key.split(".")[0] not in _OF_THE_COMMAND]
     for key in changed:
         _lay_over(plain, composed, key.split("."))
+    if not composed["harness"].get("trust_run"):
+        refuse_foreign(str(composed["run_id"]), plain, composed)
     config = parse(plain)
     if run_id(config) != folder.name:
         cause = (

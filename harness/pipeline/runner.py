@@ -92,7 +92,7 @@ def _take_gpus(config: Config, folder: RunFolder) -> None:
 
 def _open(folder: RunFolder, config: Config) -> None:
     write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-    write_json(folder / "provenance.json", {**provenance(), "files": file_fingerprints(config)})
+    write_json(folder / "provenance.json", {**provenance(config.harness.keep_diff), "files": file_fingerprints(config)})
     for marker in ("failed", "done"):
         (folder / marker).unlink(missing_ok=True)
 

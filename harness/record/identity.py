@@ -32,7 +32,7 @@ NO_RESULT = {
     "probe": {"name", "max_tokens", "every"},
     "judge": {
         *("name", "store", "concurrency", "retries", "timeout_s", "unparsed_retries", "api_key_env", "python"),
-        *("max_calls", "max_usd", "usd_per_million_input", "usd_per_million_output"),
+        *("max_calls", "max_usd", "usd_per_million_input", "usd_per_million_output", "max_unparsed"),
     },
 }
 # Files count by their content.

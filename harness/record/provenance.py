@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.record.secrets import SECRET_FILES, redact
+from harness.record.secrets import SECRET_FILES, redact, redact_code
 
 _PACKAGES = (
     "noise-harness",
@@ -27,27 +28,41 @@ _PACKAGES = (
 _MAX_DIFF_CHARACTERS = 200_000
 
 
-def provenance() -> dict[str, Any]:
-    """Git commit and uncommitted diff of the code, command line, package versions and hardware."""
+def provenance(keep_diff: bool = False) -> dict[str, Any]:
+    """Git commit and uncommitted changes of the code, command line, package versions and hardware.
+
+    Args:
+        keep_diff: store the changes as text, with secrets of known form left out. Otherwise the names of the changed
+            files and the text's SHA-256 alone: no filter knows every form of a secret.
+    """
     root = Path(__file__).parents[2]
     return {
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": [redact(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
-        "git": {
-            "commit": _git(root, "rev-parse", "HEAD"),
-            "diff": redact(_diff(root))[:_MAX_DIFF_CHARACTERS],
-        },
+        "git": code(root, keep_diff),
         "python": platform.python_version(),
         "versions": _versions(),
         "hardware": hardware(),
     }
 
 
-def _diff(root: Path) -> str:
+def code(root: Path, keep_diff: bool = False) -> dict[str, Any]:
+    """Commit of a checkout, the names of changed files (JSON list) and the hash, or the text, of their changes."""
+    changed = [redact(name) for name in _changes(root, "--name-only", "-z").split("\0") if name]
+    found: dict[str, Any] = {"commit": _git(root, "rev-parse", "HEAD"), "changed": changed}
+    if changed:
+        diff = _changes(root)
+        found["diff_sha256"] = hashlib.sha256(diff.encode("utf-8", errors="surrogatepass")).hexdigest()
+        if keep_diff:
+            found["diff"] = redact_code(diff)[:_MAX_DIFF_CHARACTERS]
+    return found
+
+
+def _changes(root: Path, *options: str) -> str:
     """Uncommitted changes of tracked files, but for files that git ignores or that are named like secrets."""
     ignored = _git(root, "ls-files", "-z", "--cached", "--ignored", "--exclude-standard").split("\0")
     skipped = [f":(exclude,top,literal){name}" for name in ignored if name]
-    return _git(root, "diff", "--no-ext-diff", "HEAD", "--", ".", *SECRET_FILES, *skipped)
+    return _git(root, "diff", "--no-ext-diff", *options, "HEAD", "--", ".", *SECRET_FILES, *skipped)
 
 
 def _git(root: Path, *arguments: str) -> str:

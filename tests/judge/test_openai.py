@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from harness.config.paths import conf_dir
 from harness.judge.annotations import order_is_switched, read_model_outputs
 from harness.judge.ask import HOPELESS, ask
 from harness.judge.base import Comparison, Verdict
-from harness.judge.judges.prompting import fill, label_probability, parse_label
+from harness.judge.judges.prompting import VerdictFormat, fill
 from harness.judge.store import VerdictStore
 from harness.metrics import win_rate
 
@@ -31,6 +31,10 @@ def config(url: str, **changes: Any) -> JudgeConfig:
 
 def pairs(count: int) -> list[Comparison]:
     return [Comparison(f"Question {n}", f"reference {n}", f"answer {n}") for n in range(count)]
+
+
+def both_orders(pair: Comparison) -> list[Comparison]:
+    return [pair, replace(pair, switched=True)]
 
 
 def preferences(verdicts: list[Verdict]) -> list[float | None]:
@@ -74,19 +78,7 @@ def test_token_probabilities_become_the_preference(tmp_path: Path) -> None:
 )
 def test_the_endpoints_prompt_parses(reply: str, value: float | None) -> None:
     settings = config("http://h/v1")
-    assert settings.parse is not None
-    assert settings.labels is not None
-    assert parse_label(reply, settings.parse, settings.labels) == value
-
-
-def test_the_first_label_token_counts() -> None:
-    tokens = [
-        {"token": "\n", "logprob": -0.1, "top_logprobs": []},
-        {"token": "A", "logprob": math.log(0.9), "top_logprobs": [{"token": "B", "logprob": math.log(0.1)}]},
-        {"token": "B", "logprob": 0.0, "top_logprobs": []},
-    ]
-    assert label_probability(tokens, ["A", "B"]) == pytest.approx(0.1, abs=1e-12)
-    assert label_probability(tokens[:1], ["A", "B"]) is None
+    assert VerdictFormat(settings.parse or "", settings.labels or []).probability(reply) == value
 
 
 def test_braces_in_answers_stay() -> None:
@@ -161,7 +153,10 @@ def test_a_server_that_dies_costs_no_verdict_and_the_same_command_continues(tmp_
         with pytest.raises(ConnectionError, match="the verdicts so far are saved, the same command continues"):
             ask(OpenAIJudge(settings), pairs(50), tmp_path / "v.sqlite")
         with VerdictStore(tmp_path / "v.sqlite") as store:
-            assert store.spent(OpenAIJudge(settings).identity).calls == 70
+            # Calls that were broken off may have been charged, so they stay on the account.
+            assert store.spent(OpenAIJudge(settings).identity).calls == len(server.requests)
+            kept = store.load(OpenAIJudge(settings).identity, [q for p in pairs(50) for q in both_orders(p)])
+            assert len(kept) == 70
         broken, alive["until"] = len(server.requests), 10**9
         assert preferences(ask(OpenAIJudge(settings), pairs(50), tmp_path / "v.sqlite")) == [1.5] * 50
         assert len(server.requests) - broken == 30

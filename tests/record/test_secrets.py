@@ -11,7 +11,7 @@ import torch
 from support.commands import SMALL, environment
 
 from harness.pipeline.plan import make_plan
-from harness.record.provenance import _diff
+from harness.record.provenance import code
 from harness.record.secrets import redact, refuse_secrets
 
 KEYS = {
@@ -78,10 +78,16 @@ def test_the_recorded_diff_leaves_out_ignored_and_secret_files(tmp_path):
     git("commit", "-m", "all")
     (tmp_path / ".gitignore").write_text("notes/\n")
     for name in names:
-        (tmp_path / name).write_text(f"after {name} {KEYS['HF_TOKEN']}\n")
-    diff = _diff(tmp_path)
-    assert [name for name in names if f"after {name}" in diff] == ["code.py", "tokens.py"]
-    assert KEYS["HF_TOKEN"] not in redact(diff)
+        (tmp_path / name).write_text(f"after {name} {KEYS['HF_TOKEN']} password = 'horse staple'\n")
+    hashed, kept = code(tmp_path), code(tmp_path, keep_diff=True)
+    assert set(hashed) == {"commit", "changed", "diff_sha256"}
+    assert hashed["changed"] == ["code.py", "tokens.py"]
+    assert len(hashed["diff_sha256"]) == 64
+    assert [name for name in names if f"after {name}" in kept["diff"]] == ["code.py", "tokens.py"]
+    assert KEYS["HF_TOKEN"] not in kept["diff"]
+    assert "horse staple" not in kept["diff"]
+    (tmp_path / "code.py").write_text("other\n")
+    assert code(tmp_path)["diff_sha256"] != hashed["diff_sha256"]
 
 
 def test_pickled_weights_are_refused(compose, tmp_path):

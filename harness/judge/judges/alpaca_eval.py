@@ -2,7 +2,7 @@
 
 `make alpaca-eval` makes the environment: the package needs releases of pandas, datasets, setuptools and scikit-learn
 that this project does not work with. It runs as a subprocess; prompts, parsing, retries and prices are its own, and so
-is the order of the answers (the rule of `order_is_switched`, seed 0). Verdicts come back and are stored by chunks.
+is the order of the answers (the rule of `order_is_switched`, seed 0). Rows are booked, asked, and stored by chunks.
 """
 
 from __future__ import annotations
@@ -10,14 +10,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from harness.config import JudgeConfig
 from harness.config.paths import path_fingerprint
 from harness.judge.annotations import order_is_switched
 from harness.judge.base import Batch, Comparison, Identity, Verdict
+from harness.judge.judges.openai import key_from_environment
+from harness.judge.ledger import BooksCalls
+from harness.record.secrets import redact
 
 CHUNK = 32
 """Rows annotated together: what a crash can cost, and over how many rows the package runs its calls in parallel."""
@@ -26,8 +31,8 @@ _RUNNER = Path(__file__).with_name("alpaca_eval_runner.py")
 _SEED = 0
 
 
-class AlpacaEvalJudge:
-    """One subprocess per run, fed all pairs at once."""
+class AlpacaEvalJudge(BooksCalls):
+    """One subprocess per run, fed a chunk at a time."""
 
     free = False
 
@@ -35,6 +40,7 @@ class AlpacaEvalJudge:
         assert config.annotators_config is not None
         assert config.python is not None
         self._config, self._log = config, folder / "alpaca_eval.log"
+        self.limits = config
         self._python, self._annotators = Path(config.python).expanduser(), config.annotators_config
         self.orders: tuple[bool, ...] | None = None
         local = Path(self._annotators).expanduser()
@@ -62,34 +68,53 @@ class AlpacaEvalJudge:
         Raises:
             ValueError: the package failed; names its log.
         """
-        request = {
-            "annotators_config": self._annotators,
-            "seed": _SEED,
-            "chunk": CHUNK,
-            "pairs": [_as_pair(comparison) for comparison in comparisons],
-        }
-        with open(self._log, "a", encoding="utf-8") as log, self._start(log) as process:
+        with open(self._log, "a", encoding="utf-8") as log, self._start() as process:
+            copying = threading.Thread(target=_copy_redacted, args=(process.stderr, log))
+            copying.start()
             assert process.stdin is not None
-            assert process.stdout is not None
             try:
-                _send(process.stdin, request)
-                for chunk, line in enumerate(process.stdout):
-                    rows = {(row["instruction"], row["output_1"], row["output_2"]): row for row in json.loads(line)}
-                    yield list(_batch(comparisons, chunk * CHUNK, rows))
+                _send(process.stdin, {"annotators_config": self._annotators, "seed": _SEED})
+                for start in range(0, len(comparisons), CHUNK):
+                    asked = comparisons[start : start + CHUNK]
+                    self.book(0.0, len(asked))  # what a call costs only the package knows, afterwards
+                    answered = self._annotate(process, asked)
+                    if answered is None:
+                        break
+                    self.correct(sum(verdict.usd for verdict in answered))
+                    yield [(start + place, verdict) for place, verdict in enumerate(answered)]
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
                 status = process.wait()
             finally:
                 process.kill()
+                copying.join()
         if status != 0:
             raise ValueError(
                 f"judge {self.identity.name}: alpaca_eval broke off ({_last_line(self._log)}); see {self._log}"
             )
 
-    def _start(self, log: Any) -> subprocess.Popen[bytes]:
+    def _annotate(self, process: subprocess.Popen[bytes], asked: Sequence[Comparison]) -> list[Verdict] | None:
+        """Verdicts of one chunk; None if the process has ended."""
+        assert process.stdout is not None
+        _send(process.stdin, [_as_pair(comparison) for comparison in asked])
+        line = process.stdout.readline()
+        if not line:
+            return None
+        rows = {(row["instruction"], row["output_1"], row["output_2"]): row for row in json.loads(line)}
+        return [_verdict(comparison, rows) for comparison in asked]
+
+    def _start(self) -> subprocess.Popen[bytes]:
         # -P keeps this folder off the import path: its alpaca_eval.py and openai.py would hide the packages.
         command = [str(self._python), "-P", str(_RUNNER)]
-        return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=_environment(self._config)
-        )
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=_environment(self._config))
+
+
+def _copy_redacted(said: Any, log: TextIO) -> None:
+    """What the package prints, without the keys that a server or a traceback may repeat."""
+    for line in said:
+        log.write(redact(line.decode("utf-8", errors="replace")))
+        log.flush()
 
 
 def _environment(config: JudgeConfig) -> dict[str, str]:
@@ -99,10 +124,9 @@ def _environment(config: JudgeConfig) -> dict[str, str]:
         no_file = str(_RUNNER.with_name("no_client_configs.yaml"))
         environment |= {"OPENAI_API_BASE": config.base_url, "OPENAI_CLIENT_CONFIG_PATH": no_file}
         environment |= {"OPENAI_API_KEY": "none", "OPENAI_API_KEYS": "none"}
-    if config.api_key_env is not None:
-        if not os.environ.get(config.api_key_env):
-            raise ValueError(f"judge.api_key_env={config.api_key_env}: the environment has no such variable")
-        environment |= dict.fromkeys(("OPENAI_API_KEY", "OPENAI_API_KEYS"), os.environ[config.api_key_env])
+    key = key_from_environment(config.api_key_env)
+    if key is not None:
+        environment |= dict.fromkeys(("OPENAI_API_KEY", "OPENAI_API_KEYS"), key)
     return environment
 
 
@@ -118,28 +142,28 @@ def _is_swapped(comparison: Comparison) -> bool:
     return comparison.switched != order_is_switched(comparison.instruction, _SEED)
 
 
-def _batch(
-    comparisons: Sequence[Comparison], start: int, rows: Mapping[tuple[str, str, str], Mapping[str, Any]]
-) -> Iterator[tuple[int, Verdict]]:
-    for position in range(start, min(start + CHUNK, len(comparisons))):
-        pair = _as_pair(comparisons[position])
-        row = rows.get((pair["instruction"], pair["output_1"], pair["output_2"]), {})
-        given = row.get("preference")
-        preference = float(given) if given is not None and 1 <= given <= 2 else None
-        if preference is not None and _is_swapped(comparisons[position]):
-            preference = 3 - preference
-        usd = float(row.get("preference_price_per_example") or 0.0)
-        seconds = float(row.get("preference_time_per_example") or 0.0)
-        raw = row.get("preference_raw_completion")
-        yield position, Verdict(preference, raw if isinstance(raw, str) else json.dumps(raw), usd, seconds, 1)
+def _verdict(comparison: Comparison, rows: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> Verdict:
+    pair = _as_pair(comparison)
+    row = rows.get((pair["instruction"], pair["output_1"], pair["output_2"]), {})
+    given = row.get("preference")
+    preference = float(given) if given is not None and 1 <= given <= 2 else None
+    if preference is not None and _is_swapped(comparison):
+        preference = 3 - preference
+    usd = float(row.get("preference_price_per_example") or 0.0)
+    seconds = float(row.get("preference_time_per_example") or 0.0)
+    raw = row.get("preference_raw_completion")
+    return Verdict(preference, raw if isinstance(raw, str) else json.dumps(raw), usd, seconds, 1)
 
 
-def _send(pipe: Any, request: dict[str, Any]) -> None:
+def _send(pipe: Any, message: Any) -> None:
+    if pipe.closed:
+        return
     try:
-        pipe.write(json.dumps(request).encode("ascii"))
-        pipe.close()
-    except BrokenPipeError:
-        return  # it died at the start: its exit status and its log say why
+        pipe.write(json.dumps(message).encode("ascii") + b"\n")
+        pipe.flush()
+    except BrokenPipeError:  # it died: its exit status and its log say why
+        with suppress(BrokenPipeError):
+            pipe.close()
 
 
 def _package_version(python: Path) -> str:

@@ -1,7 +1,8 @@
-"""Runs inside the environment of the alpaca_eval package, never inside ours: pairs in, annotations out, chunk by chunk.
+"""Runs inside the environment of the alpaca_eval package, never inside ours: pairs in, annotations out, by chunks.
 
-Standard input: one JSON object with annotators_config, seed, chunk (rows) and pairs (instruction, output_1, output_2).
-Standard output: one line per chunk, a JSON list of annotated rows. What the package prints goes to standard error.
+Standard input: a line of JSON with annotators_config and seed, then a line for each chunk: a list of pairs
+(instruction, output_1, output_2). Standard output: a line for each chunk, the list of its annotated rows. Nothing is
+asked before its chunk has come. What the package prints goes to standard error.
 Imports nothing of this project: that environment does not have it.
 """
 
@@ -12,18 +13,18 @@ import sys
 
 
 def main() -> None:
-    """Annotate all pairs, writing each chunk as soon as it is there."""
+    """Annotate chunk after chunk until the input ends."""
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     from alpaca_eval.annotators import PairwiseAnnotator
 
-    request = json.loads(sys.stdin.buffer.read())
+    request = json.loads(sys.stdin.buffer.readline())
     # No cache of its own: it would keep an unparsed reply as a verdict, and the verdict store is ours.
     annotator = PairwiseAnnotator(
         annotators_config=request["annotators_config"], seed=request["seed"], caching_path=None
     )
-    for start in range(0, len(request["pairs"]), request["chunk"]):
-        rows = annotator.annotate_pairs(request["pairs"][start : start + request["chunk"]])
+    for line in sys.stdin.buffer:
+        rows = annotator.annotate_pairs(json.loads(line))
         print(json.dumps([{key: plain(value) for key, value in row.items()} for row in rows]), file=results, flush=True)
 
 

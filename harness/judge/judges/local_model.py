@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.config import JudgeConfig
 from harness.config.paths import path_fingerprint, resolve_path
+from harness.models.source import reason
 
 _PACKAGE = "package:"
 LOCAL_KINDS = ("local_lm", "similarity", "reward")  # what `load` loads models for
@@ -85,10 +86,10 @@ def load(auto_class: Any, config: JudgeConfig) -> tuple[Any, Any]:
 def _from_pretrained(auto_class: Any, config: JudgeConfig, **options: Any) -> Any:
     found = source(config)
     try:
-        return auto_class.from_pretrained(found, revision=config.revision, **options)
+        return auto_class.from_pretrained(found, revision=config.revision, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         where = "it cannot be read" if Path(found).is_dir() else "not a folder, and not on the Hub as seen from here"
-        raise ValueError(f"judge.model={config.model}: {where}: {error}") from error
+        raise ValueError(f"judge.model={config.model}: {where}: {reason(error)}") from error
 
 
 def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], reply_follows: bool) -> list[int]:
@@ -98,5 +99,18 @@ def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], reply_follows: 
 
 def fits(model: Any, ids: Sequence[int]) -> bool:
     """Whether the model has as many positions."""
-    positions = getattr(model.config, "max_position_embeddings", None)
-    return positions is None or len(ids) <= positions
+    limit = positions(model)
+    return limit is None or len(ids) <= limit
+
+
+def positions(model: Any) -> int | None:
+    """Tokens that a sequence may have; None: no limit.
+
+    Models of RoBERTa's kind count positions from behind the padding token's id, so their table of positions holds
+    fewer than the config's max_position_embeddings (512 of 514).
+    """
+    limits = [limit for limit in (getattr(model.config, "max_position_embeddings", None),) if limit]
+    for name, table in model.named_modules():
+        if name.rsplit(".", 1)[-1] == "position_embeddings" and getattr(table, "padding_idx", None) is not None:
+            limits.append(table.num_embeddings - table.padding_idx - 1)
+    return min(limits, default=None)

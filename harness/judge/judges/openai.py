@@ -1,8 +1,9 @@
 """The judge `openai`: any server that speaks OpenAI's chat completions (OpenAI, vLLM, llama.cpp, Ollama ...).
 
 The prompt is ours (conf/judge); AlpacaEval's own prompts run through the judge `alpaca_eval`. Calls go out from
-threads; the official client waits and retries on 408, 409, 429, 5xx, time-outs and broken connections, and heeds
-Retry-After. The key comes from an environment variable and appears in no file, log or message.
+threads and are booked before they are made. 408, 409, 429, 5xx, time-outs and broken connections are asked again
+after a pause (Retry-After is heeded), also where a server hides them in a body of status 200. The key comes from an
+environment variable and appears in no file, log or message.
 """
 
 from __future__ import annotations
@@ -17,42 +18,50 @@ from typing import Any, NamedTuple
 
 from harness.config import JudgeConfig
 from harness.judge.base import Batch, Comparison, Identity, Verdict, content_hash
-from harness.judge.judges.prompting import fill, label_probability, parse_label
+from harness.judge.judges.chat import CallFailed, Endpoint, ReplyTooLong, Response, outcome, pause_before
+from harness.judge.judges.prompting import VerdictFormat, fill
+from harness.judge.ledger import BooksCalls
+from harness.record.secrets import know_secret, redact
 from harness.system.packages import require_package
 
 _CHARACTERS_PER_TOKEN = 3.0  # on the safe side of English text (about 4)
 _TOP_LOGPROBS = 5  # the most that every server allows
-_REFUSED = (400, 413, 422)  # of this request (too long, filtered); asking again gives the same
+_READING = "2"  # of replies; verdicts that were read by an earlier rule are another judge's
+_REPLY_LIMITS = ("max_completion_tokens", "max_tokens", "max_new_tokens", "num_predict")
 
 
 class Reply(NamedTuple):
-    """One reply: text, P(second is better) if it could be parsed, tokens of prompt and reply, and the model's name."""
+    """One reply: text, P(second is better) if it could be parsed, USD, the model's name, and whether to ask again."""
 
     text: str
     probability: float | None
-    tokens: tuple[int, int]
-    served: str
+    usd: float = 0.0
+    served: str = ""
+    final: bool = False
 
 
-class OpenAIJudge:
+class OpenAIJudge(BooksCalls):
     """One call per comparison, and up to unparsed_retries more for a reply that cannot be parsed."""
 
     free = False
 
     def __init__(self, config: JudgeConfig) -> None:
-        require_package("openai", "judge.kind=openai", "judge")
-        self._config = config
-        self._key = _key_from_environment(config.api_key_env)
-        self._budget = _Budget(config)
+        require_package("httpx", "judge.kind=openai", "judge")
+        self._config = self.limits = config
+        self._key = key_from_environment(config.api_key_env)
+        self._prices = Prices(config)
+        self._format = VerdictFormat(_text(config.parse), config.labels or (), config.tag)
+        self._stopped = threading.Event()
         self.orders: tuple[bool, ...] | None = (False, True) if config.order == "both" else None
         decoding = {key: getattr(config, key) for key in ("temperature", "max_tokens", "extra_body", "logprobs")}
-        prompt = content_hash(_text(config.prompt), *(config.labels or ()), _text(config.parse))
+        reading = (*(config.labels or ()), _text(config.parse), config.tag or "", _READING)
+        prompt = content_hash(_text(config.prompt), *reading)
         self.identity = Identity(config.name, f"{config.model} at {config.base_url}", prompt, decoding)
 
     def check_budget(self, comparisons: Sequence[Comparison], spent_calls: int, spent_usd: float) -> None:
         """Refuse before the first call what judge.max_calls and judge.max_usd do not cover."""
-        characters = sum(len(fill(_text(self._config.prompt), comparison)) for comparison in comparisons)
-        self._budget.open(len(comparisons), characters, spent_calls, spent_usd)
+        usd = sum(self._prices.at_most(fill(_text(self._config.prompt), comparison)) for comparison in comparisons)
+        self._prices.check(len(comparisons), usd, spent_calls, spent_usd)
 
     def verdicts(self, comparisons: Sequence[Comparison]) -> Iterator[Batch]:
         """Yield verdicts as replies arrive.
@@ -62,14 +71,15 @@ class OpenAIJudge:
             ConnectionError: it stays unreachable or overloaded through all retries.
         """
         workers = self._config.concurrency or 1
-        with self._client() as client, ThreadPoolExecutor(workers) as pool:
+        self._stopped.clear()
+        with self._endpoint() as endpoint, ThreadPoolExecutor(workers) as pool:
             running: dict[Future[Verdict], int] = {}
             waiting = iter(enumerate(comparisons))
             failure: BaseException | None = None
             try:
                 while True:
                     while failure is None and len(running) < 2 * workers and (following := next(waiting, None)):
-                        running[pool.submit(self._verdict, client, following[1])] = following[0]
+                        running[pool.submit(self._verdict, endpoint, following[1])] = following[0]
                     if not running:
                         break
                     done = {future: running.pop(future) for future in wait(running, return_when=FIRST_COMPLETED).done}
@@ -77,138 +87,159 @@ class OpenAIJudge:
                     # Calls that have not begun are dropped; those in flight are paid for, so they are awaited.
                     failure = failure or next(filter(None, (future.exception() for future in done)), None)
                     if failure is not None:
+                        self._stopped.set()
                         running = {future: position for future, position in running.items() if not future.cancel()}
             finally:
+                self._stopped.set()
                 pool.shutdown(wait=True, cancel_futures=True)
             if failure is not None:
                 raise failure
 
-    def _client(self) -> Any:
-        from openai import OpenAI
+    def _endpoint(self) -> Endpoint:
+        return Endpoint(_text(self._config.base_url), self._key, self._config.timeout_s or 120.0)
 
-        config = self._config
-        return OpenAI(
-            api_key=self._key or "none",
-            base_url=config.base_url,
-            timeout=config.timeout_s,
-            max_retries=config.retries or 0,
-        )
-
-    def _verdict(self, client: Any, comparison: Comparison) -> Verdict:
+    def _verdict(self, endpoint: Endpoint, comparison: Comparison) -> Verdict:
         """Ask until a reply can be parsed, at most 1 + unparsed_retries times."""
         started, usd, calls = time.monotonic(), 0.0, 0
         while True:
-            self._budget.take_call()
-            reply = self._reply(client, comparison)
-            usd, calls = usd + self._budget.pay(*reply.tokens), calls + 1
-            if reply.probability is not None or calls > (self._config.unparsed_retries or 0):
+            reply = self._reply(endpoint, comparison)
+            usd, calls = usd + reply.usd, calls + 1
+            if reply.probability is not None or reply.final or calls > (self._config.unparsed_retries or 0):
                 break
         known = reply.probability
         preference = None if known is None else comparison.preference_of_second(known)
         return Verdict(preference, reply.text, usd, time.monotonic() - started, calls, reply.served)
 
-    def _reply(self, client: Any, comparison: Comparison) -> Reply:
-        import openai
-
-        try:
-            answer = client.chat.completions.with_raw_response.create(**self._request(comparison))
-            return self._parse(answer.http_response.text)
-        except openai.APIStatusError as error:
-            message = self._without_key(f"HTTP {error.status_code}: {error.response.text[:300]}")
-            if error.status_code in _REFUSED:
-                return Reply(message, None, (0, 0), "")
-            if error.status_code < 500 and error.status_code not in (408, 409, 429):
-                raise ValueError(f"judge {self.identity.name} at {self._config.base_url}: {message}") from None
-            raise ConnectionError(self._gave_up(message)) from None
-        except openai.APIConnectionError as error:
-            raise ConnectionError(self._gave_up(f"{error} {error.__cause__ or ''}".strip())) from None
+    def _reply(self, endpoint: Endpoint, comparison: Comparison) -> Reply:
+        """The reply to one question; what passes is waited for, up to judge.retries times."""
+        request, reason = self._request(comparison), ""
+        usd = self._prices.at_most(request["messages"][0]["content"])
+        for attempt in range((self._config.retries or 0) + 1):
+            if attempt and self._stopped.is_set():
+                break
+            self.book(usd)
+            asked_pause = None
+            try:
+                response = endpoint.post("chat/completions", request)
+            except ReplyTooLong as error:
+                return Reply(str(error), None, usd, final=True)
+            except CallFailed as error:
+                reason = str(error)
+                if not error.sent:
+                    self.correct(-usd, -1)
+            else:
+                result = outcome(response)
+                if result in ("answered", "refused"):
+                    reply = self._read(response, usd) if result == "answered" else self._refused(response)
+                    self.correct(reply.usd - usd)
+                    return reply
+                self.correct(-usd, -1)
+                reason, asked_pause = self._said(response), response.pause_s
+                if result == "fatal":
+                    raise ValueError(f"judge {self.identity.name} at {self._config.base_url}: {reason}")
+            if attempt < (self._config.retries or 0):
+                self._stopped.wait(pause_before(attempt, asked_pause))
+        raise ConnectionError(
+            f"judge {self.identity.name}: {self._config.base_url} failed through {self._config.retries} retries "
+            f"({redact(reason)}); the verdicts so far are saved, the same command continues"
+        )
 
     def _request(self, comparison: Comparison) -> dict[str, Any]:
         config = self._config
-        optional = {"temperature": config.temperature, "max_tokens": config.max_tokens, "extra_body": config.extra_body}
+        optional = {"temperature": config.temperature, "max_tokens": config.max_tokens}
         if config.logprobs:
             optional |= {"logprobs": True, "top_logprobs": _TOP_LOGPROBS}
         messages = [{"role": "user", "content": fill(_text(config.prompt), comparison)}]
         sent = {key: value for key, value in optional.items() if value is not None}
-        return {"model": config.model, "messages": messages, **sent}
+        return {"model": config.model, "messages": messages, **sent, **(config.extra_body or {})}
 
-    def _parse(self, body: str) -> Reply:
-        """A body that is no chat completion counts as a reply that cannot be parsed."""
+    def _read(self, response: Response, usd_at_most: float) -> Reply:
+        """A body that is no chat completion is a reply that cannot be parsed; without usage the estimate counts."""
         try:
-            answer = json.loads(body)
+            answer = json.loads(response.body)
             choice = answer["choices"][0]
-            text = str(choice["message"]["content"] or "")
-            tokens = (choice.get("logprobs") or {}).get("content") or []
-            usage = answer.get("usage") or {}
-            used = (int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
-            labels = self._config.labels or []
-            probability = label_probability(tokens, labels) if tokens and self._config.logprobs else None
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            return Reply(f"no chat completion: {body[:300]}", None, (0, 0), "")
-        if probability is None:
-            probability = parse_label(text, _text(self._config.parse), labels)
-        return Reply(text, probability, used, str(answer.get("model") or ""))
+            text = _content(choice["message"]["content"])
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+            return Reply(f"no chat completion: {response.body[:300]}", None, usd_at_most)
+        logprobs = choice.get("logprobs")
+        tokens = logprobs.get("content") if isinstance(logprobs, dict) and self._config.logprobs else None
+        probability = self._format.probability(text, tokens if isinstance(tokens, list) else ())
+        usage = answer.get("usage")
+        usd = self._prices.of(usage if isinstance(usage, dict) else {})
+        return Reply(text, probability, usd_at_most if usd is None else usd, str(answer.get("model") or ""))
 
-    def _gave_up(self, reason: str) -> str:
-        return (
-            f"judge {self.identity.name}: {self._config.base_url} failed through {self._config.retries} retries "
-            f"({self._without_key(reason)}); the verdicts so far are saved, the same command continues"
-        )
+    def _refused(self, response: Response) -> Reply:
+        return Reply(self._said(response), None, final=True)
 
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+    def _said(self, response: Response) -> str:
+        return redact(f"HTTP {response.status}: {response.body[:300]}")
 
 
-class _Budget:
-    """Counts calls and USD of all threads against judge.max_calls and judge.max_usd."""
+class Prices:
+    """What calls cost by judge.usd_per_million_input and judge.usd_per_million_output."""
 
     def __init__(self, config: JudgeConfig) -> None:
         self._config = config
-        self._prices = (config.usd_per_million_input or 0.0, config.usd_per_million_output or 0.0)
-        self._calls, self._usd = 0, 0.0
-        self._lock = threading.Lock()
+        self._input, self._output = config.usd_per_million_input or 0.0, config.usd_per_million_output or 0.0
+        extra = config.extra_body or {}
+        limits = (extra.get(name) for name in _REPLY_LIMITS)
+        given = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+        self._reply_tokens = given[0] if given else config.max_tokens
 
-    def open(self, calls: int, characters: int, spent_calls: int, spent_usd: float) -> None:
+    def at_most(self, prompt: str) -> float:
+        """USD for a call with this prompt whose reply is as long as it may be."""
+        return self._cost(len(prompt) / _CHARACTERS_PER_TOKEN, self._reply_tokens or 0)
+
+    def of(self, usage: dict[str, Any]) -> float | None:
+        """USD for the tokens that a server counted; None where it counted none."""
+        counts = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
+        return None if None in counts else self._cost(*(count or 0 for count in counts))
+
+    def check(self, calls: int, usd: float, spent_calls: int, spent_usd: float) -> None:
         """Raises ValueError where a limit does not cover the calls, or where a priced judge has no limit."""
-        self._calls, self._usd = spent_calls, spent_usd
         config = self._config
-        tokens = (characters / _CHARACTERS_PER_TOKEN, calls * (config.max_tokens or 0))
-        usd = self._cost(*tokens)
         need = f"judge {config.name}: {calls} calls, about {usd:.2f} USD"
         spent = f"{spent_calls} calls and {spent_usd:.2f} USD spent with this judge in this verdict store"
-        if any(self._prices) and config.max_usd is None:
+        if (self._input or self._output) and config.max_usd is None:
             raise ValueError(f"{need} ({spent}); allow the sum with judge.max_usd=USD")
+        if self._output and self._reply_tokens is None:
+            raise ValueError(
+                f"judge {config.name}: judge.max_usd={config.max_usd:g} cannot hold while a reply may have any length; "
+                "set judge.max_tokens, or judge.extra_body={max_completion_tokens: N}"
+            )
         if config.max_usd is not None and spent_usd + usd > config.max_usd:
             raise ValueError(f"{need}, but judge.max_usd={config.max_usd:g} with {spent}")
         if config.max_calls is not None and spent_calls + calls > config.max_calls:
             raise ValueError(f"{need}, but judge.max_calls={config.max_calls} with {spent}")
 
-    def take_call(self) -> None:
-        """Count a call before it is made; what is in flight may exceed max_usd by its own cost."""
-        config = self._config
-        with self._lock:
-            if config.max_calls is not None and self._calls >= config.max_calls:
-                raise ValueError(f"judge {config.name}: judge.max_calls={config.max_calls} are used up")
-            if config.max_usd is not None and self._usd >= config.max_usd:
-                raise ValueError(f"judge {config.name}: judge.max_usd={config.max_usd:g} are used up")
-            self._calls += 1
-
-    def pay(self, prompt_tokens: int, reply_tokens: int) -> float:
-        """Cost of a call in USD, counted."""
-        usd = self._cost(prompt_tokens, reply_tokens)
-        with self._lock:
-            self._usd += usd
-        return usd
-
     def _cost(self, prompt_tokens: float, reply_tokens: float) -> float:
-        return (prompt_tokens * self._prices[0] + reply_tokens * self._prices[1]) / 1e6
+        return (prompt_tokens * self._input + reply_tokens * self._output) / 1e6
 
 
-def _key_from_environment(name: str | None) -> str | None:
+def _content(content: Any) -> str:
+    """The text of a message; of one in parts, those that are text (and not the model's thinking)."""
+    if not isinstance(content, list):
+        return str(content or "")
+    parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    return "".join(str(part.get("text") or "") for part in parts)
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens, if it is one that can be believed."""
+    return int(value) if isinstance(value, int | float) and 0 <= value < 1e9 else None
+
+
+def key_from_environment(name: str | None) -> str | None:
+    """The key in this environment variable, from here on kept out of all that is written.
+
+    Raises:
+        ValueError: there is no such variable.
+    """
     if name is None:
         return None
     if not os.environ.get(name):
         raise ValueError(f"judge.api_key_env={name}: the environment has no such variable; export the key under it")
+    know_secret(name, os.environ[name])
     return os.environ[name]
 
 

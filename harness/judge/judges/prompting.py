@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from harness.judge.base import Comparison
+from harness.record import whole_text
+
+# Marks around what a model thinks before it answers: most open models, Mistral's, Kimi's, and gpt-oss's channels.
+_REASONING = (
+    (r"<think(?:ing)?>", r"</think(?:ing)?>"),
+    (r"<reason(?:ing)?>", r"</reason(?:ing)?>"),
+    (r"<thought>", r"</thought>"),
+    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+    (r"\[THINK\]", r"\[/THINK\]"),
+    (r"◁think▷", r"◁/think▷"),
+    (r"<\|channel\|>(?:analysis|commentary)", r"<\|channel\|>final(?:<\|message\|>)?"),
+)
+_OPENS = re.compile("|".join(opens for opens, _ in _REASONING), re.IGNORECASE)
+_CLOSES = re.compile("|".join(closes for _, closes in _REASONING), re.IGNORECASE)
+# End tokens that some servers leave in the text.
+_END = re.compile(r"(?:</s>|<\|[a-z_]{2,30}\|>|<end_of_turn>)\Z")
+_BLANK = " \t\r\n\f\v\xa0\ufffd"  # U+FFFD stands where a character was torn
+_AROUND = " \t\r\n*_`\"'([{$#"
 
 
 def fill(prompt: str, comparison: Comparison) -> str:
@@ -20,31 +39,96 @@ def fill(prompt: str, comparison: Comparison) -> str:
     return re.sub(r"\{(instruction|output_1|output_2)\}", lambda match: texts[match[1]], prompt)
 
 
-def parse_label(reply: str, pattern: str, labels: Sequence[str]) -> float | None:
-    """1.0 if the reply names the second label, 0.0 the first, None neither; the first match of the pattern counts."""
-    match = re.search(pattern, reply)
-    return float(labels.index(match[1])) if match and match[1] in labels else None
+@dataclass(frozen=True)
+class VerdictFormat:
+    """Where a reply has its verdict, and how it is written there.
 
-
-def label_probability(tokens: Iterable[dict[str, Any]], labels: Sequence[str]) -> float | None:
-    """P(second label) at the first reply token that is a label, out of the server's log-probabilities.
-
-    Args:
-        tokens: of the reply, as in OpenAI's `logprobs.content`: each with token, logprob and top_logprobs, a list
-            of {token, logprob}.
-        labels: first, second.
-
-    Returns:
-        p_2 / (p_1 + p_2) over the listed alternatives, white space around a token ignored; None if no token of the
-        reply is a label.
+    parse: a regular expression that the whole place must match; its group 1 is the label. labels: of the answer
+    shown first and second. tag: the place is what stands between <tag> and </tag>; None: the last line that is not
+    empty. Reasoning comes before the place and never counts.
     """
-    for entry in tokens:
-        if str(entry.get("token", "")).strip() in labels:
-            listed = {str(each["token"]): float(each["logprob"]) for each in entry.get("top_logprobs") or []}
-            listed.setdefault(str(entry["token"]), float(entry["logprob"]))
-            weights = [
-                sum(math.exp(logprob) for token, logprob in listed.items() if token.strip() == label)
-                for label in labels
-            ]
-            return weights[1] / sum(weights)
+
+    parse: str
+    labels: Sequence[str]
+    tag: str | None = None
+
+    def probability(self, reply: str, tokens: Any = ()) -> float | None:
+        """P(the answer shown second is better): of the verdict's token where the server tells it, else 0 or 1.
+
+        Args:
+            reply: the text of the reply.
+            tokens: its tokens as in OpenAI's `logprobs.content`, each with token, logprob and top_logprobs, a list
+                of {token, logprob}. They may hold the reasoning that a server has cut from the text.
+
+        Returns:
+            p_2 / (p_1 + p_2) over the listed alternatives, white space and Markdown around a token ignored; None if
+            the place holds no verdict, or tokens and text say different things.
+        """
+        label = self.label(reply := whole_text(reply))
+        if label is None:
+            return None
+        entries = [entry for entry in tokens or () if isinstance(entry, dict) and isinstance(entry.get("token"), str)]
+        said = whole_text("".join(entry["token"] for entry in entries))
+        spans = self._spans(said)
+        if spans and self.label(said) != label:
+            return None
+        listed = _entry_at(entries, spans[-1][0]) if spans else None
+        probability = None if listed is None else _probability(listed, self.labels)
+        return float(self.labels.index(label)) if probability is None else probability
+
+    def label(self, reply: str) -> str | None:
+        """The label at the verdict's place; None where there is no verdict, or several that differ."""
+        found = {reply[start:end] for start, end in self._spans(reply)}
+        return found.pop() if len(found) == 1 else None
+
+    def _spans(self, reply: str) -> list[tuple[int, int]]:
+        """Start and end of the label in each place; empty where any place holds something else."""
+        spans = []
+        for start, end in self._places(reply):
+            match = re.compile(self.parse).fullmatch(reply, start, end)
+            if match is None or match[1] not in self.labels:
+                return []
+            spans.append(match.span(1))
+        return spans
+
+    def _places(self, reply: str) -> list[tuple[int, int]]:
+        start, end = _answer(reply)
+        if self.tag is not None:
+            name = re.escape(self.tag)
+            tagged = re.compile(f"<{name}>(.*?)</{name}>", re.IGNORECASE | re.DOTALL)
+            return [match.span(1) for match in tagged.finditer(reply, start, end)]
+        line = max(start, reply.rfind("\n", start, end) + 1)
+        return [(line, end)] if line < end else []
+
+
+def _answer(reply: str) -> tuple[int, int]:
+    """Start and end of what follows the reasoning; empty where the reasoning is cut off."""
+    end = len(reply.rstrip(_BLANK))
+    while match := _END.search(reply, max(0, end - 40), end):
+        end = len(reply[: match.start()].rstrip(_BLANK))
+    start = max((match.end() for match in _CLOSES.finditer(reply, 0, end)), default=0)
+    return (end, end) if _OPENS.search(reply, start, end) else (start, end)
+
+
+def _entry_at(entries: Sequence[dict[str, Any]], position: int) -> dict[str, Any] | None:
+    """The token that holds the character at this position of the tokens' text."""
+    passed = 0
+    for entry in entries:
+        passed += len(entry["token"])
+        if position < passed:
+            return entry
     return None
+
+
+def _probability(entry: dict[str, Any], labels: Sequence[str]) -> float | None:
+    """p_2 / (p_1 + p_2) over the alternatives of one token; those without a number do not count."""
+    listed: dict[str, float] = {}
+    alternatives = entry.get("top_logprobs")
+    for each in [*(alternatives if isinstance(alternatives, list) else []), entry]:
+        token, logprob = (each.get("token"), each.get("logprob")) if isinstance(each, dict) else (None, None)
+        if isinstance(token, str) and isinstance(logprob, int | float) and logprob < 1e-3:  # NaN is not
+            listed.setdefault(token, min(float(logprob), 0.0))
+    weights = [
+        sum(math.exp(logprob) for token, logprob in listed.items() if token.strip(_AROUND) == label) for label in labels
+    ]
+    return weights[1] / sum(weights) if sum(weights) > 0 else None

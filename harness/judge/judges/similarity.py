@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.config import JudgeConfig
 from harness.judge.base import Batch, Comparison, Identity, NoBudget, Verdict
-from harness.judge.judges.local_model import load, snapshot
+from harness.judge.judges.local_model import load, positions, snapshot
 from harness.judge.judges.reference import from_scores
 
 _BATCH = 16  # comparisons stored together, up to three texts each
@@ -68,7 +68,7 @@ def embed(tokenizer: Any, model: Any, texts: Sequence[str]) -> Any:
     """Embeddings (N, D) of length 1: the mean over tokens, padding left out."""
     import torch
 
-    limit = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+    limit = min(tokenizer.model_max_length, positions(model) or tokenizer.model_max_length)
     tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
     inputs = tokens.to(model.device)
     with torch.inference_mode():
