@@ -196,7 +196,8 @@ def test_alpaca_eval_that_breaks_off_keeps_the_chunks_before(stub: JudgeConfig, 
         ask(AlpacaEvalJudge(stub, tmp_path), pairs, tmp_path / "v.sqlite")
     limited = AlpacaEvalJudge(stub.model_copy(update={"max_calls": CHUNK}), tmp_path)
     assert len(ask(limited, pairs[:CHUNK], tmp_path / "v.sqlite")) == CHUNK  # all stored: no call
-    with pytest.raises(ValueError, match=rf"1 calls, but judge.max_calls={CHUNK} with {CHUNK} calls"):
+    # The chunk that broke off had been booked: it may have been charged.
+    with pytest.raises(ValueError, match=rf"1 calls, but judge.max_calls={CHUNK} with {CHUNK + 1} calls"):
         ask(limited, pairs, tmp_path / "v.sqlite")
 
 
@@ -228,3 +229,21 @@ def test_the_real_package_on_a_local_endpoint(annotator: str, tmp_path: Path) ->
     expected = [1 + first if order_is_switched(f"Question {n}") else 2 - first for n in range(6)]
     assert [verdict.preference for verdict in verdicts] == pytest.approx(expected, abs=1e-9)
     assert set(server.keys) == {"Bearer none"}
+
+
+@pytest.mark.parametrize("kind", ["roberta", "mpnet"])
+def test_positions_that_begin_behind_the_padding_token_end_earlier(kind: str) -> None:
+    """A table of 20 positions with the padding token's id 1 holds 18: the 19th would be an IndexError."""
+    from transformers import AutoConfig, AutoModel
+
+    from harness.judge.judges.local_model import fits, positions
+
+    size = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    settings = AutoConfig.for_model(kind, vocab_size=40, max_position_embeddings=20, pad_token_id=1, **size)
+    model = AutoModel.from_config(settings).eval()
+    assert positions(model) == 18
+    assert fits(model, [5] * 18)
+    assert not fits(model, [5] * 19)
+    model(torch.full((1, 18), 5))
+    with pytest.raises((IndexError, RuntimeError), match="out of"):
+        model(torch.full((1, 19), 5))

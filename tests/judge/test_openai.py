@@ -18,7 +18,7 @@ from harness.judge.judges.prompting import VerdictFormat, fill
 from harness.judge.store import VerdictStore
 from harness.metrics import win_rate
 
-pytest.importorskip("openai", reason="needs the extra `judge`")
+pytest.importorskip("httpx", reason="needs the extra `judge`")
 from harness.judge.judges.openai import OpenAIJudge
 
 

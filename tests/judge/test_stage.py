@@ -150,7 +150,7 @@ def test_outputs_of_another_set_are_refused(compose: Compose) -> None:
 
 
 def test_two_judges_on_one_run_never_mix(compose: Compose) -> None:
-    pytest.importorskip("openai", reason="needs the extra `judge`")
+    pytest.importorskip("httpx", reason="needs the extra `judge`")
     run, first = judge(compose(*SMALL), alternate)
     run.folder.complete("judge", "f", 0.0, "finished", first.metrics, first.labels)
     with serve(lambda *_: completion("A", model="fake-2026-01-01")) as server:

@@ -121,7 +121,7 @@ def test_a_local_judge_is_looked_at_before_training(compose: Compose, tmp_path: 
 
 
 def test_a_judges_limits_are_held_against_the_whole_sweep(compose: Compose, tmp_path: Path) -> None:
-    pytest.importorskip("openai")
+    pytest.importorskip("httpx")
     options = [*SMALL, *eval_file(tmp_path, ROWS), f"output_dir={tmp_path / 'runs'}"]
     asked = ["judge=endpoint", "judge.model=m", "judge.base_url=http://127.0.0.1:9/v1", "judge.order=both"]
     sweep = [compose(*options, *asked, f"noise={noise}", "judge.max_calls=15") for noise in ("none", "symnoise")]
@@ -135,7 +135,7 @@ def test_a_judges_limits_are_held_against_the_whole_sweep(compose: Compose, tmp_
 
 
 def test_what_was_spent_counts(compose: Compose, tmp_path: Path) -> None:
-    pytest.importorskip("openai")
+    pytest.importorskip("httpx")
     from harness.judge.base import Comparison, Verdict
     from harness.judge.judges.registry import load_judge
     from harness.judge.store import VerdictStore

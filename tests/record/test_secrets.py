@@ -101,3 +101,55 @@ def test_pickled_weights_are_refused(compose, tmp_path):
 def test_names_cannot_leave_the_folder(compose, key, name):
     with pytest.raises(ValueError, match=key):
         compose(*SMALL, f"{key}='{name}'")
+
+
+FORMS = [
+    "AIza" + "Sy0123456789abcdefghijklmnopqrstuvw",
+    "xoxb-123456789012-abcdefABCDEF",
+    "glpat-abcdefghij0123456789",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.dozjgNryP4J3jVmNHl0w5N",
+    "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----",
+    "ASIAABCDEFGHIJKLMNOP",
+    "gsk_abcdefghij0123456789ABCD",
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_many_providers_are_known(form):
+    assert redact(f"before {form} after") == "before [secret] after"
+    with pytest.raises(ValueError, match=r"judge\.extra_body\.headers\[0\]"):
+        refuse_secrets({"judge": {"extra_body": {"headers": [form]}}})
+
+
+def test_passwords_in_urls_go_and_addresses_stay():
+    assert redact("git clone https://me:hunter22@host.org/x") == "git clone https://me:[secret]@host.org/x"
+    assert redact("https://h/v1?a=1&api_key=abcdef123&b=2") == "https://h/v1?a=1&api_key=[secret]&b=2"
+    plain = "http://127.0.0.1:8000/v1 and user@host.org at 10:30, a:b@c, eyJ.eyJ.x, key = 'value' in a text"
+    assert redact(plain) == plain
+
+
+@pytest.mark.parametrize(
+    "name", ["api_key", "apiKey", "x-api-key", "Authorization", "password", "access_token", "secret"]
+)
+def test_settings_named_like_a_key_are_refused_whatever_they_hold(compose, name):
+    with pytest.raises(ValueError, match="is a key or token"):
+        make_plan([compose(*SMALL, "judge=endpoint", f"judge.extra_body={{{name}: plainword}}")])
+
+
+@pytest.mark.parametrize("key", ['quo"te0123456789', "back\\slash0123456789", 'both"\\0123456789/+'])
+def test_keys_with_quotes_and_backslashes_are_found_in_every_form(key, monkeypatch):
+    import json
+    import urllib.parse
+
+    monkeypatch.setenv("ODD_TOKEN", key)
+    for text in (key, json.dumps({"a": key}), repr(key), urllib.parse.quote(key, safe="")):
+        shown = redact(text)
+        assert "[ODD_TOKEN]" in shown
+        assert "0123456789" not in shown
+    with pytest.raises(ValueError, match=r"^a\.b: its value is a key"):
+        refuse_secrets({"a": {"b": f"x {key}"}})
+
+
+def test_every_default_setting_passes(compose):
+    for judge in ("openai", "endpoint", "alpaca_eval", "local_lm", "reward", "similarity", "reference"):
+        refuse_secrets(compose(f"judge={judge}").model_dump(mode="json"))
