@@ -50,7 +50,6 @@ def load_model(
             dtype=dtype,
             attn_implementation=config.attention,
             use_safetensors=True,
-            trust_remote_code=False,
             **options,
         )
         model, info = loaded
