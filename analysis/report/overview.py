@@ -101,7 +101,8 @@ def _span(times: Iterable[str]) -> list[str]:
 
 def _commit(read: dict[str, Any]) -> str:
     git = read.get("git") or {}
-    return f"{git.get('commit', 'unknown')}{', with uncommitted changes' if git.get('changed') or git.get('diff') else ''}"
+    changed = git.get("changed") or git.get("diff")
+    return f"{git.get('commit', 'unknown')}{', with uncommitted changes' if changed else ''}"
 
 
 def _command(arguments: Any) -> str:
