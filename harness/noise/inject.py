@@ -75,10 +75,14 @@ class EmbeddingNoise:
             raise ValueError("neftune_noise_alpha is set on this model: transformers' own noise would add to this one")
         _ATTACHED.add(self._embedding)
         self._reset()
+        # Not as decorators: torch.compiler.disable imports torch._dynamo, seconds of every import of this file.
+        before, after, noised = map(
+            torch.compiler.disable, (self._before_model, self._after_model, self._after_embedding)
+        )
         self._handles = [
-            self._model.register_forward_pre_hook(self._before_model, with_kwargs=True),
-            self._model.register_forward_hook(self._after_model),
-            self._embedding.register_forward_hook(self._after_embedding),
+            self._model.register_forward_pre_hook(before, with_kwargs=True),
+            self._model.register_forward_hook(after),
+            self._embedding.register_forward_hook(noised),
         ]
         return self
 
@@ -143,7 +147,6 @@ class EmbeddingNoise:
     def _start(self, key: ForwardKey) -> None:
         self._key, self._pending, self._used = key, None, False
 
-    @torch.compiler.disable
     def _before_model(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
@@ -163,13 +166,11 @@ class EmbeddingNoise:
             call = double_rows(call)
         return ((call.pop("input_ids"),), call) if args else ((), call)
 
-    @torch.compiler.disable
     def _after_model(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         del module, args, output
         if self._pending is not None:
             raise ValueError("a training forward did not call the input embedding: nothing was noised")
 
-    @torch.compiler.disable
     def _after_embedding(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
         """Replace the embeddings by noised ones."""
         del args
