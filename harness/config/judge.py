@@ -17,7 +17,7 @@ _JUDGE_KEYS: dict[JudgeKind, tuple[set[str], set[str]]] = {
     "reference": (set(), set()),
     "openai": (
         {"model", "base_url", "prompt", "labels", "parse", "order", "logprobs", *_CALLS},
-        {"temperature", "max_tokens", "extra_body", "api_key_env", "tag", *_LIMITS},
+        {"temperature", "max_tokens", "extra_body", "api_key_env", "tag", "revision", *_LIMITS},
     ),
     "alpaca_eval": ({"annotators_config", "python"}, {"base_url", "api_key_env", "max_calls"}),
     "local_lm": ({"model", "prompt", "labels", "order"}, {"revision"}),
@@ -39,7 +39,7 @@ class JudgeConfig(Section):
     max_unparsed: Fraction = Field(0.01, description="share of the pairs that may stay without a verdict")
     # The keys below belong to some kinds only (see _JUDGE_KEYS); elsewhere they must stay null.
     model: str | None = Field(None, description="an endpoint's model id; else a folder, package:NAME/FOLDER or Hub id")
-    revision: str | None = Field(None, description="of a Hub model")
+    revision: str | None = Field(None, description="of a Hub model; of what an endpoint serves, for the record")
     prompt: str | None = Field(None, description="holds {instruction}, {output_1}, {output_2}; 1 is shown first")
     labels: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
         None, description="the judge's names for the answer shown first and second"

@@ -26,17 +26,21 @@ def prepare(jobs: Sequence[Job]) -> list[str]:
     Raises:
         ValueError: a baseline or table without some instruction, a judge that cannot be had, or whose limits are too
             small for all jobs together.
+
+    Returns:
+        Lines to show.
     """
     from harness.judge.ask import check_budgets
 
     pending = [job for job in jobs if "judge" in job.pending]
     for job in pending:
         _check_tables(job, jobs[: jobs.index(job) + 1])
+    notes: list[str] = []
     for number, job in enumerate(pending):
         if job.config.judge not in [earlier.config.judge for earlier in pending[:number]]:
-            check_judge_model(job.config.judge)
+            notes += check_judge_model(job.config.judge)
     check_budgets([job.config for job in pending if "generate" in job.pending])
-    return []
+    return notes
 
 
 def _check_tables(job: Job, done_by_then: Sequence[Job]) -> None:

@@ -132,7 +132,7 @@ def test_named_groups_stay_as_named(sweep: Any) -> None:
     assert builtin_tasks(given) == ["eval_set=builtin", "probe=default"]
     # Of several data sets the builtin one alone.
     jobs, compose = sweep("experiment=epochs", "dataset=builtin,alpaca", "noise=none", "train.epochs=1")
-    assert [compose(job).judge.name for job in jobs] == ["reference", "alpaca_eval_chatgpt"]
+    assert [compose(job).judge.name for job in jobs] == ["reference", "open_32b"]
 
 
 def test_the_page_lists_every_experiment_with_a_table_that_exists() -> None:

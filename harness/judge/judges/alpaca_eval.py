@@ -20,6 +20,7 @@ from harness.config import JudgeConfig
 from harness.config.paths import path_fingerprint
 from harness.judge.annotations import order_is_switched
 from harness.judge.base import Batch, Comparison, Identity, Verdict
+from harness.judge.ended import annotators_folder
 from harness.judge.judges.openai import key_from_environment
 from harness.judge.ledger import BooksCalls
 from harness.record.secrets import redact
@@ -43,7 +44,7 @@ class AlpacaEvalJudge(BooksCalls):
         self.limits = config
         self._python, self._annotators = Path(config.python).expanduser(), config.annotators_config
         self.orders: tuple[bool, ...] | None = None
-        local = Path(self._annotators).expanduser()
+        local = annotators_folder(self._annotators) or Path(self._annotators).expanduser()
         if len(local.parts) > 1 and not local.exists():
             raise ValueError(f"judge.annotators_config={config.annotators_config}: no such file or folder")
         content = path_fingerprint(str(local)) if local.exists() else ""

@@ -56,7 +56,8 @@ class OpenAIJudge(BooksCalls):
         decoding = {key: getattr(config, key) for key in ("temperature", "max_tokens", "extra_body", "logprobs")}
         reading = (*(config.labels or ()), _text(config.parse), config.tag or "", _READING)
         prompt = content_hash(_text(config.prompt), *reading)
-        self.identity = Identity(config.name, f"{config.model} at {config.base_url}", prompt, decoding)
+        model = f"{config.model}@{config.revision}" if config.revision else config.model
+        self.identity = Identity(config.name, f"{model} at {config.base_url}", prompt, decoding)
 
     def check_budget(self, comparisons: Sequence[Comparison], spent_calls: int, spent_usd: float) -> None:
         """Refuse before the first call what judge.max_calls and judge.max_usd do not cover."""
@@ -173,6 +174,34 @@ class OpenAIJudge(BooksCalls):
 
     def _said(self, response: Response) -> str:
         return redact(f"HTTP {response.status}: {response.body[:300]}")
+
+
+def check_served(config: JudgeConfig) -> str | None:
+    """Ask the server which models it has, where it is up already.
+
+    Returns:
+        A line to show if it cannot be asked (it may be started later); else None.
+
+    Raises:
+        ValueError: it lists its models, and judge.model is none of them. llama.cpp serves one under any name.
+    """
+    key, url = key_from_environment(config.api_key_env), _text(config.base_url)
+    try:
+        with Endpoint(url, key, min(config.timeout_s or 20.0, 20.0)) as endpoint:
+            response = endpoint.get("models")
+        answer = json.loads(response.body) if response.status == 200 else {}
+        models = [model for model in answer["data"] if isinstance(model.get("id"), str)]
+    except CallFailed as error:
+        return f"judge {config.name}: {url} cannot be asked for its models yet ({redact(str(error))})"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"judge {config.name}: {url} does not list its models"
+    names = [str(model["id"]) for model in models]
+    if config.model in names or f"{config.model}:latest" in names:
+        return None
+    if any("llamacpp" in str(model.get("owned_by")) for model in models):
+        return None
+    shown = redact(", ".join(names[:8]) or "none")
+    raise ValueError(f"judge.model={config.model}: {url} serves no such model; it lists {shown}")
 
 
 class Prices:

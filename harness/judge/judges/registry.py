@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.config import JudgeConfig
 from harness.judge.base import Judge
+from harness.judge.ended import refuse_ended
 
 
 def load_judge(config: JudgeConfig, checkable: bool, folder: Path) -> Judge:
@@ -61,12 +62,18 @@ def _of_the_user(config: JudgeConfig) -> Judge:
     return made
 
 
-def check_judge_model(config: JudgeConfig) -> None:
-    """Read tokenizer and config of a judge on this machine, which may fetch them from the Hub; weights come later.
+def check_judge_model(config: JudgeConfig) -> list[str]:
+    """Refuse a judge that has ended or is not served; read tokenizer and config of one on this machine.
+
+    These may be fetched from the Hub; weights come later.
+
+    Returns:
+        Lines to show: an end that is near, a server that is not up yet.
 
     Raises:
         ValueError: they cannot be had, or do not fit the kind of judge.
     """
+    notes = [refuse_ended(config)]
     if config.kind == "local_lm":
         from harness.judge.judges.local_lm import check_labels
 
@@ -79,6 +86,11 @@ def check_judge_model(config: JudgeConfig) -> None:
         from harness.judge.judges.local_model import load_tokenizer
 
         load_tokenizer(config)
+    elif config.kind == "openai":
+        from harness.judge.judges.openai import check_served
+
+        notes.append(check_served(config))
+    return [note for note in notes if note]
 
 
 def check_judge(config: JudgeConfig) -> None:
