@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from harness.judge import audit, score
+from harness.judge import audit, leaderboard, lengths, score
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,6 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     score.add_parser(commands)
     audit.add_parser(commands)
+    leaderboard.add_parser(commands)
+    lengths.add_parser(commands)
     parsed = parser.parse_args(arguments)
     try:
         parsed.function(parsed)

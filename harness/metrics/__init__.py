@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         win_rate,
         win_rate_by_category,
     )
+    from harness.metrics.style_control import style_controlled_win_rates
     from harness.metrics.text import (
         bleu,
         corpus_diversity,
@@ -33,6 +34,7 @@ _MODULES = {
     "intervals": ("cluster_bootstrap", "cluster_standard_error", "paired_bootstrap"),
     "length_control": ("length_controlled_win_rate",),
     "preferences": ("length_matched_win_rate", "win_fractions", "win_rate", "win_rate_by_category"),
+    "style_control": ("style_controlled_win_rates",),
     "text": ("bleu", "corpus_diversity", "corpus_measures", "log_diversity", "repetition", "rouge_l"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -52,6 +54,7 @@ __all__ = [
     "reference_positions",
     "repetition",
     "rouge_l",
+    "style_controlled_win_rates",
     "win_fractions",
     "win_rate",
     "win_rate_by_category",
