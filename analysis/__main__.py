@@ -12,6 +12,7 @@ from types import ModuleType
 
 from analysis.commands import COMMANDS
 from analysis.commands.options import DEFAULT_SOURCE
+from harness.record.escape import escape_controls
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _write(command.run(arguments), getattr(arguments, "output", None)) if command else 0
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {escape_controls(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from analysis.render.formats import render
 from analysis.render.table import Table
-from analysis.sources.runs import Runs
+from analysis.sources.runs import Runs, made_of_readable
 from analysis.study.measures import Measures
 from analysis.study.metrics import WIN_RATE
 from analysis.tables.build import build
@@ -46,7 +46,7 @@ def table(runs: Runs, name: str = "ablation") -> Shown:
     Raises:
         ValueError: there is no such table, or no finished run.
     """
-    return Shown(build(runs, layout_named(name)))
+    return Shown(made_of_readable(runs, lambda runs: build(runs, layout_named(name))))
 
 
 def custom(
@@ -81,22 +81,22 @@ def custom(
 
 def claims(runs: Runs) -> Shown:
     """What each paper claims, and what these runs say of it."""
-    return Shown(COMPUTED["claims"].make(runs))
+    return Shown(made_of_readable(runs, COMPUTED["claims"].make))
 
 
 def checklist(runs: Runs) -> Shown:
     """The papers' numbers beside these runs'."""
-    return Shown(COMPUTED["checklist"].make(runs))
+    return Shown(made_of_readable(runs, COMPUTED["checklist"].make))
 
 
 def flatness(runs: Runs) -> Shown:
     """How much a noise's result depends on alpha."""
-    return Shown(COMPUTED["flatness"].make(runs))
+    return Shown(made_of_readable(runs, COMPUTED["flatness"].make))
 
 
 def length_gain(runs: Runs) -> Shown:
     """How much of a gain in win rate comes with longer answers."""
-    return Shown(COMPUTED["length_gain"].make(runs))
+    return Shown(made_of_readable(runs, COMPUTED["length_gain"].make))
 
 
 @dataclass(frozen=True)

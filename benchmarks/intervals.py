@@ -1,58 +1,96 @@
-"""What the analysis claims of its intervals, p-values and detectable differences, by simulation.
+"""What the analysis claims of its intervals, p-values, minimum detectable effects and verdicts, by simulation.
 
-    python -m benchmarks.intervals                    # about five minutes of one core
+    python -m benchmarks.intervals                    # some ten minutes of one core
     python -m benchmarks.intervals --tables 2000
 
-Every table has a baseline and K noises without effect, S seeds each, which answer the same I instructions: wins are
-drawn from the instruction's own difficulty (0.2 to 0.6) plus the run's own shift (normal, the deviation in points).
-Printed, in percent of the simulated tables: intervals of a difference that hold the truth; tables with a false alarm
-after Holm, with each row's own scatter and with the shared one that the tables use; and how often a true difference is
-found that is as large as the table's detectable one (its median over tables).
+Every table has a baseline and K noises, S seeds each, which answer the same instructions. Instructions come in families
+(clusters): wins are drawn from the instruction's own difficulty (0.2 to 0.6), plus the run's own shift (normal, the
+deviation "seed sd" in points), plus the noise's own effect on each family (normal around zero, "family sd" in points).
+
+Printed, in percent of the simulated tables: intervals of a difference that hold the truth, with families as clusters
+and with instructions as independent; tables with a false alarm after Holm's correction; how often a true difference as
+large as one table's minimum detectable effect is found by another table; tables where the verdict says "helps" or
+"hurts" though nothing does; tables where it says "no effect beyond 2 points" though every effect is 2 points (all
+differences scaled so that 2 points are four standard errors: with fewer it mostly says "undecided").
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
 
 from analysis import stats
 from analysis.stats import Array, Estimate
+from analysis.study.metrics import WIN_RATE
+from analysis.study.verdicts import MARGINS, Comparison, Decision, decide
 from benchmarks._common import machine, table
 
-_HEADER = ["seeds", "instructions", "seed sd", "K", "t holds", "bootstrap holds", "alarms, own", "alarms, shared"]
-_SETTINGS = [(2, 257, 2), (2, 805, 8), (3, 60, 2), (3, 257, 0), (3, 257, 2), (3, 805, 8), (5, 257, 2), (5, 805, 8)]
+FAMILIES = {
+    "none": [1] * 257,
+    "26 of 10": [10] * 26,
+    "builtin": [17] * 4 + [7] * 9 + [6] * 21,  # 257 instructions of 34 task families
+    "AlpacaEval": [252, 188, 156, 129, 80],  # its five sources
+}
+# seeds, families, seed sd, family sd
+_SETTINGS = [
+    *((seeds, "none", shift, 0) for seeds, shift in ((2, 2), (3, 0), (3, 2), (3, 8), (5, 2))),
+    *(
+        (seeds, families, 2, spread)
+        for families in ("26 of 10", "builtin", "AlpacaEval")
+        for seeds in (3, 5)
+        for spread in (0, 10)
+    ),
+    (2, "builtin", 2, 10),
+    (5, "builtin", 8, 10),
+]
+_HEADER = [
+    *("seeds", "families", "seed sd", "family sd", "K", "holds", "holds, independent", "alarms", "alarms, independent"),
+    *("minimum detectable effect (points)", "found there", "false helps or hurts", "false no effect"),
+]
+_ERRORS_IN_MARGIN = 4
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One kind of study: seeds, instructions, standard deviation of a run's shift in points, noises."""
+    """One kind of study: seeds, families, deviations of a run's and of a family's shift in points, noises."""
 
     seeds: int
-    instructions: int
+    families: str
     shift: float
+    spread: float
     noises: int
 
-    def differences(self, generator: np.random.Generator, effect: float = 0.0) -> list[Array]:
-        """(S, I) of each noise, in points; the first has the effect."""
-        difficulty_I = generator.uniform(0.2, 0.6, self.instructions)
+    @property
+    def clusters(self) -> Array:
+        """The family of each instruction (I,)."""
+        sizes = FAMILIES[self.families]
+        return np.repeat(np.arange(len(sizes), dtype=float), sizes)
+
+    def differences(self, generator: np.random.Generator) -> list[Array]:
+        """(S, I) of each noise, in points; no noise has an effect on average."""
+        difficulty_I = generator.uniform(0.2, 0.6, len(self.clusters))
         base_SI = self._wins(generator, difficulty_I)
-        effects = [effect, *[0.0] * (self.noises - 1)]
-        return [self._wins(generator, difficulty_I + each / 100) - base_SI for each in effects]
+        return [self._wins(generator, difficulty_I + self._effect(generator)) - base_SI for _ in range(self.noises)]
+
+    def _effect(self, generator: np.random.Generator) -> Array:
+        of_family = generator.normal(0, self.spread / 100, len(FAMILIES[self.families]))
+        effects_I: Array = of_family[self.clusters.astype(int)]
+        return effects_I
 
     def _wins(self, generator: np.random.Generator, chance_I: Array) -> Array:
         shift_S1 = generator.normal(0, self.shift / 100, (self.seeds, 1))
-        wins_SI: Array = 100.0 * (generator.random((self.seeds, self.instructions)) < chance_I + shift_S1)
+        wins_SI: Array = 100.0 * (generator.random((self.seeds, len(chance_I))) < chance_I + shift_S1)
         return wins_SI
 
 
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", type=int, default=300, help="simulated tables of each kind")
+    parser.add_argument("--tables", type=int, default=400, help="simulated tables of each kind")
     parser.add_argument("--noises", default="2,8", help="K, comma-separated")
     arguments = parser.parse_args()
     rows = []
@@ -61,43 +99,58 @@ def main() -> None:
             rows.append(simulate(setting, arguments.tables))
             print(f"{setting}: {rows[-1]}", flush=True)
     print(f"\n{arguments.tables} tables of each kind, in percent of them; {machine()}\n")
-    print(table([*_HEADER, "detectable (points)", "found there"], rows))
+    print(table(_HEADER, rows))
 
 
 def simulate(setting: Setting, tables: int) -> list[str]:
     """One row of the printed table."""
-    generator = np.random.default_rng(0)
-    held, held_bootstrap, own, shared, sizes = 0, 0, 0, 0, []
-    level = stats.LEVEL / setting.noises
-    for number in range(tables):
-        found_SI = setting.differences(generator)
-        found = [stats.mean_over_seeds_and_instructions(each) for each in found_SI]
-        held += _holds(found[0])
-        held_bootstrap += _holds(stats.hierarchical_bootstrap(found_SI[0], draws=1000, seed=number))
-        own += _alarm(found)
+    generator, clusters_I = np.random.default_rng(0), setting.clusters
+    counts = np.zeros(5)
+    studies: list[list[Estimate]] = []
+    for _ in range(tables):
+        values = setting.differences(generator)
+        found = [stats.mean_over_seeds_and_instructions(each, clusters_I=clusters_I) for each in values]
+        independent = [stats.mean_over_seeds_and_instructions(each) for each in values]
         tested = stats.with_shared_scatter(found)
-        shared += _alarm(tested)
-        sizes.append(stats.detectable(tested[0], level=level))
-    size = median(value for value in sizes if not np.isnan(value))
-    hits = sum(_is_found(setting.differences(generator, size)) for _ in range(tables))
-    shares = [f"{100 * count / tables:.0f}" for count in (held, held_bootstrap, own, shared)]
-    named = [str(setting.seeds), str(setting.instructions), f"{setting.shift:g}", str(setting.noises)]
-    return [*named, *shares, f"{size:.1f}", f"{100 * hits / tables:.0f}"]
+        decided = _decided(tested, 1.0, 0.0)
+        claimed = any(decision.differs for decision in decided)
+        alarms = (_alarm(tested), _alarm(stats.with_shared_scatter(independent)))
+        counts += (_holds(found[0]), _holds(independent[0]), *alarms, claimed)
+        studies.append(tested)
+    sizes = [_detectable(tested) for tested in studies]
+    hits = sum(_is_found(tested, size) for tested, size in zip(studies[1:] + studies[:1], sizes, strict=True))
+    margin = MARGINS[WIN_RATE].size
+    scale = margin / _ERRORS_IN_MARGIN / median(each.error for tested in studies for each in tested)
+    missed = sum(any(each.is_equivalent for each in _decided(tested, scale, margin)) for tested in studies)
+    shares = [f"{100 * count / tables:.0f}" for count in counts]
+    named = [str(setting.seeds), setting.families, f"{setting.shift:g}", f"{setting.spread:g}", str(setting.noises)]
+    found_there, equivalent = (f"{100 * count / tables:.0f}" for count in (hits, missed))
+    return [*named, *shares[:4], f"{median(sizes):.1f}", found_there, shares[4], equivalent]
+
+
+def _decided(tested: Sequence[Estimate], scale: float, effect: float) -> list[Decision]:
+    """The verdicts on these differences, scaled and moved by a true effect."""
+    moved = [replace(each, mean=each.mean * scale + effect, error=each.error * scale) for each in tested]
+    return decide([Comparison(WIN_RATE, each, 40.0) for each in moved])
 
 
 def _holds(estimate: Estimate) -> bool:
     return bool(estimate.low <= 0 <= estimate.high)
 
 
-def _alarm(found: Sequence[Estimate]) -> bool:
-    p_values = np.array([stats.p_value(each) for each in found])
+def _alarm(tested: Sequence[Estimate]) -> bool:
+    p_values = np.array([stats.p_value(each) for each in tested])
     return bool(np.nanmin(stats.holm(p_values)) < stats.LEVEL)
 
 
-def _is_found(differences: Sequence[Array]) -> bool:
-    """At the strictest step of Holm's correction, for which the detectable difference is given."""
-    tested = stats.with_shared_scatter([stats.mean_over_seeds_and_instructions(each) for each in differences])
-    return bool(stats.p_value(tested[0]) < stats.LEVEL / len(differences))
+def _detectable(tested: Sequence[Estimate]) -> float:
+    return stats.minimum_detectable_effect(tested[0], level=stats.LEVEL / len(tested))
+
+
+def _is_found(tested: Sequence[Estimate], effect: float) -> bool:
+    """At the strictest step of Holm's correction, for which the minimum detectable effect is given."""
+    moved = replace(tested[0], mean=tested[0].mean + effect)
+    return bool(stats.p_value(moved) < stats.LEVEL / len(tested))
 
 
 if __name__ == "__main__":

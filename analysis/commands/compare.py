@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def _provenance_table(first: RunRecord, second: RunRecord) -> list[Table]:
     paths = [Path(run.origin) / "provenance.json" for run in (first, second)]
     if not all(path.is_file() for path in paths):
         return []
-    ours, theirs = (flatten({key: read_json(path).get(key) for key in _PROVENANCE}) for path in paths)
+    ours, theirs = (flatten({key: _read(path).get(key) for key in _PROVENANCE}) for path in paths)
     heads = [replace(head, is_text=True) for head in _heads(first, second)]
     table = Table("provenance", "Code and machine that differ", ["what"], heads)
     for key in sorted({*ours, *theirs}):
@@ -82,6 +83,13 @@ def _provenance_table(first: RunRecord, second: RunRecord) -> list[Table]:
             shown = [f"{len(value)} characters" if key == "git.diff" else str(value) for value in values]
             table.rows.append(([key], [*shown]))
     return [table] if table.rows else []
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a mapping, found {type(found).__name__}")
+    return found
 
 
 def _results_table(first: RunRecord, second: RunRecord) -> Table:

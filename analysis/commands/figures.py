@@ -18,11 +18,11 @@ def run(arguments: argparse.Namespace) -> str:
     """A line for each figure that was written, and for each reason why others were not."""
     with extra("figures", "report"):
         from analysis.figures import FIGURES, write_figures
-    from analysis.sources.runs import load_runs
+    from analysis.sources.runs import load_runs, made_of_readable
     from analysis.suggest import listed
 
     if arguments.only == "list":
         return "".join(f"{name:<20}needs {kind.needs}\n" for name, kind in FIGURES.items())
     names = listed(arguments.only or "") or tuple(FIGURES)
     runs = load_runs(arguments.source, **selection(arguments))
-    return write_figures(runs, arguments.folder, names, arguments.width)
+    return made_of_readable(runs, lambda runs: write_figures(runs, arguments.folder, names, arguments.width))

@@ -14,10 +14,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> str:
     """A line for each noise."""
-    from analysis.sources.runs import load_runs
+    from analysis.sources.runs import load_runs, made_of_readable
     from analysis.study.finding import findings, without_baseline
 
     runs = load_runs(arguments.source, **selection(arguments))
     if without_baseline(runs):
         return "nothing to compare with: no finished run has noise=none\n"
-    return "".join(f"{finding}\n" for finding in findings(runs)) or "nothing to compare: no noise with a baseline\n"
+    return (
+        "".join(f"{finding}\n" for finding in made_of_readable(runs, findings))
+        or "nothing to compare: no noise with a baseline\n"
+    )

@@ -15,10 +15,11 @@ from typing import Any
 from analysis.commands.options import add_format, add_sources, selection
 from analysis.render.formats import render
 from analysis.render.table import Column, Table, Value
+from analysis.sources.history import last_row
 from analysis.sources.record import RunRecord
 from analysis.sources.runs import load_runs
 from analysis.sources.select import Source, named
-from harness.record import RunFolder
+from harness.record import METRICS, RunFolder
 
 # More finished runs than that would push the others off the screen.
 _MOST_FINISHED = 20
@@ -26,7 +27,7 @@ _REASON = 160  # characters; log.txt has the rest
 _AT_END = ("finished", "duplicate")
 # Between two runs of a sweep none is running: watching ends when that was seen so many times in a row.
 _LOOKS = 2
-_ORDER = ("running", "incomplete", "failed", "diverged", "duplicate", "foreign", "finished")
+_ORDER = ("running", "incomplete", "failed", "diverged", "duplicate", "unreadable", "foreign", "finished")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -131,8 +132,8 @@ def _progress(run: RunRecord, folder: RunFolder) -> str:
     left = [stage for stage in wanted if stage not in done]
     if run.status in (*_AT_END, "diverged") or not left:
         return text
-    rows = folder.metrics() if left[0] == "train" else []
-    return f"{text}, {left[0]}{f': step {_steps(run, rows[-1])}' if rows else ''}"
+    row = last_row(folder / METRICS) if left[0] == "train" else {}
+    return f"{text}, {left[0]}{f': step {_steps(run, row)}' if row else ''}"
 
 
 def _steps(run: RunRecord, row: dict[str, float]) -> str:

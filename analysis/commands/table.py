@@ -26,7 +26,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> str:
     """The table in the format that was asked for."""
     from analysis.render.formats import render
-    from analysis.sources.runs import load_runs
+    from analysis.sources.runs import load_runs, made_of_readable
     from analysis.tables.build import build
     from analysis.tables.computed.registry import COMPUTED
     from analysis.tables.layouts import custom_layout, layout_named
@@ -38,9 +38,8 @@ def run(arguments: argparse.Namespace) -> str:
         flags = ", ".join(f"--{name}" for name in _CUSTOM)
         raise ValueError(f"{flags}: only for the table custom, not {arguments.name}")
     if arguments.name in COMPUTED:
-        return render(
-            COMPUTED[arguments.name].make(load_runs(arguments.source, **selection(arguments))), arguments.format
-        )
+        runs = load_runs(arguments.source, **selection(arguments))
+        return render(made_of_readable(runs, COMPUTED[arguments.name].make), arguments.format)
     layout = custom_layout(*given) if arguments.name == "custom" else layout_named(arguments.name)
     runs = load_runs(arguments.source, **selection(arguments))
     noises = sorted(runs.runs["noise"].dropna().unique())
@@ -48,7 +47,7 @@ def run(arguments: argparse.Namespace) -> str:
         raise ValueError(
             f"--baseline {arguments.baseline}: no finished run of that noise; there are {', '.join(noises)}"
         )
-    return render(build(runs, layout), arguments.format)
+    return render(made_of_readable(runs, lambda runs: build(runs, layout)), arguments.format)
 
 
 def _names() -> str:

@@ -13,7 +13,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from analysis.figures.drawing import Drawing
 from analysis.figures.papers import beside_curves, papers_of
 from analysis.figures.study import Study, axis_label, counted, intervals
-from analysis.figures.style import BAND, Look, beside, canvas, columns_of, figure_of, legend
+from analysis.figures.style import BAND, ONE_RUN, Look, beside, canvas, columns_of, figure_of, legend
+from analysis.render.blocks import is_of_one_run
 from analysis.stats import Estimate
 from analysis.study.comparable import BASELINE
 from analysis.study.metrics import CONTROLLED, LENGTH, WIN_RATE
@@ -100,7 +101,8 @@ def _line(axes: Axes, points: Sequence[tuple[Cell, Estimate]], look: Look, place
     (line,) = axes.plot(alphas, mean, **options)
     axes.update_datalim(np.column_stack([alphas, mean]))  # a line moved sideways does not count by itself
     axes.fill_between(alphas, low, high, color=look.colour, alpha=BAND, linewidth=0)
-    axes.vlines(alphas, low, high, color=look.colour, linewidth=0.9, transform=place)
+    strokes: Any = [ONE_RUN if is_of_one_run(value) else "-" for _, value in points]
+    axes.vlines(alphas, low, high, color=look.colour, linewidth=0.9, linestyles=strokes, transform=place)
     return line
 
 

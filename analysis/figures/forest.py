@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from analysis import stats
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study, counted
-from analysis.figures.style import INK, PAPER, Look, canvas, columns_of
+from analysis.figures.style import INK, ONE_RUN, PAPER, Look, canvas, columns_of
+from analysis.render.blocks import is_of_one_run
 from analysis.render.escape import lines_of
 from analysis.stats import Estimate
 from analysis.study.baseline import by_seed
@@ -56,11 +57,18 @@ def forest(study: Study) -> Drawing | None:
     )
     caption = (
         f"{title}. {study.conditions}Runs of the same seed, for win rates also answers to the same instruction, are"
-        f" compared in pairs; whiskers: 95% t intervals. Filled: p < {stats.LEVEL} after Holm's correction over"
+        f" compared in pairs; whiskers: 95% t intervals{_one_run(compared)}."
+        f" Filled: p < {stats.LEVEL} after Holm's correction over"
         f" {sum(len(found) for found in compared.values())} comparisons; hollow: not.{log} {counted(study, rows)}."
         f"{study.lost}"
     )
     return Drawing("forest", title, figure, caption)
+
+
+def _one_run(compared: dict[str, list[_Difference]]) -> str:
+    """What a dotted whisker is, where there is one."""
+    dotted = any(is_of_one_run(each.estimate) for found in compared.values() for each in found)
+    return ", dotted where they are over the instructions of one run and say nothing of other seeds" if dotted else ""
 
 
 def _panel(axes: Axes, rows: list[Cell], name: str, found: list[_Difference], styles: dict[str, Look]) -> None:
@@ -68,7 +76,8 @@ def _panel(axes: Axes, rows: list[Cell], name: str, found: list[_Difference], st
     for each in found:
         look, value, at = styles[each.cell.noise], each.estimate, rows.index(each.cell)
         if not np.isnan(value.low):
-            axes.plot([value.low, value.high], [at, at], color=look.colour, linewidth=1.1)
+            stroke = ONE_RUN if is_of_one_run(value) else "-"
+            axes.plot([value.low, value.high], [at, at], color=look.colour, linewidth=1.1, linestyle=stroke)
         fill = look.colour if each.found else PAPER
         axes.plot(value.mean, at, look.marker, color=look.colour, markerfacecolor=fill, markersize=5)
     axes.set_ylim(len(rows) - 0.5, -0.5)

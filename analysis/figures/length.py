@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from analysis.figures.drawing import Drawing
 from analysis.figures.papers import beside_lengths, papers_of
 from analysis.figures.study import Study, axis_label, counted, intervals
-from analysis.figures.style import INK, Look, canvas, columns_of, figure_of, handle, legend, same_height
+from analysis.figures.style import INK, ONE_RUN, Look, canvas, columns_of, figure_of, handle, legend, same_height
+from analysis.render.blocks import is_of_one_run
 from analysis.render.escape import lines_of
 from analysis.study.comparable import BASELINE
 from analysis.study.metrics import LENGTH, WIN_RATE
@@ -63,7 +64,8 @@ def _trace(axes: Axes, study: Study, cells: list[Cell]) -> list[tuple[float, flo
         means.append((x.mean, y.mean, cell.alpha))
         runs = [study.measures.of_runs(name, cell.run_ids) for name in (LENGTH, WIN_RATE)]
         axes.plot(*runs, look.marker, color=look.colour, markersize=2.5, alpha=0.45)
-        axes.vlines(x.mean, y.low, y.high, color=look.colour, linewidth=0.9, alpha=0.6)
+        stroke: Any = ONE_RUN if is_of_one_run(y) else "-"
+        axes.vlines(x.mean, y.low, y.high, color=look.colour, linewidth=0.9, alpha=0.6, linestyles=stroke)
     across, up, _ = zip(*means, strict=True)
     axes.plot(across, up, look.marker, linestyle=look.line, color=look.colour, markersize=6)
     return means

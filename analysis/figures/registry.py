@@ -15,8 +15,8 @@ from analysis.figures.length import length_histograms, win_rate_by_length
 from analysis.figures.losses import losses
 from analysis.figures.study import Study, studies
 from analysis.figures.style import NARROWEST, RC, WIDEST, WIDTH
-from analysis.render.escape import escape_controls
 from analysis.sources.runs import Runs
+from harness.record.escape import escape_controls
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from analysis.figures.style import WIDTH, Look, looks
 from analysis.sources.runs import Runs
 from analysis.stats import Estimate
 from analysis.study.comparable import BASELINE, Comparable, settings_of, split
-from analysis.study.measures import Measures
-from analysis.study.metrics import WIN_RATE, metric
+from analysis.study.measures import ITEMS, Measures
+from analysis.study.metrics import metric
 from analysis.study.published import of_tables
 from analysis.study.rows import Cell, RowKeys, rows_of
 
@@ -125,11 +125,14 @@ def counted(study: Study, cells: Sequence[Cell], is_judged: bool = True) -> str:
 
 def intervals(cells: Sequence[Cell], names: Sequence[str]) -> str:
     """What the bands and whiskers of these metrics are, in words that are true for these cells."""
-    is_single, has_wins = all(len(cell.run_ids) < 2 for cell in cells), WIN_RATE in names
-    if is_single:
-        only = ", other metrics have none" if len(names) > 1 else ""
-        return f"95% t intervals over the instructions of one run{only}" if has_wins else "none, one run is no sample"
-    return f"95% t intervals over seeds{', for win rates over seeds and instructions' if has_wins else ''}"
+    singles, by_item = [len(cell.run_ids) < 2 for cell in cells], any(name in ITEMS for name in names)
+    if all(singles):
+        only = ", other metrics have none" if any(name not in ITEMS for name in names) else ""
+        alone = f"95% t intervals over the instructions of one run (dotted: they say nothing of other seeds){only}"
+        return alone if by_item else "none, one run is no sample"
+    dotted = "; dotted: over the instructions of one run" if any(singles) and by_item else ""
+    counted = ", for win rates, accuracy and lengths over seeds and instructions" if by_item else ""
+    return f"95% t intervals over seeds{counted}{dotted}"
 
 
 def axis_label(name: str) -> str:

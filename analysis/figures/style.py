@@ -23,6 +23,7 @@ from analysis.study.comparable import BASELINE, plain_name
 INK, GRID, PAPER = "#1a1b1c", "#d9dadb", "#ffffff"
 WIDTH = 6.75  # inches, the text width of a two-column page; one of its columns has 3.3
 NARROWEST, WIDEST = 3.0, 20.0
+ONE_RUN: Any = (0, (1, 1.5))  # the stroke of a whisker over the instructions of a single run
 BAND = 0.1  # opacity: three bands over each other stay apart
 _CHARACTERS_PER_INCH, _HANDLE_CHARACTERS = 15, 9  # of a legend's text, and its line with the gaps
 _LEGEND_ROW = 0.17  # inches

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from analysis.render.table import Column, Published, Table, Value, is_undefined
+from analysis.stats import Estimate
 
 MISSING = "—"
 UNDEFINED = "n/d"
 RECALLED = "†"
+ONE_RUN = "‡"
 # Characters of a word in a header that need not be broken.
 _LONG_WORD = 10
 
@@ -107,9 +109,15 @@ def cell_text(column: Column, value: Value) -> str:
     mean = column.number(value.mean)
     if math.isnan(value.low):
         return mean
+    sign = ONE_RUN if is_of_one_run(value) else ""
     if math.isclose(value.high - value.mean, value.mean - value.low, rel_tol=1e-6):
-        return f"{mean} ± {column.number(value.high - value.mean, signed=False)}"
-    return f"{mean} [{column.number(value.low)}, {column.number(value.high)}]"
+        return f"{mean} ± {column.number(value.high - value.mean, signed=False)}{sign}"
+    return f"{mean} [{column.number(value.low)}, {column.number(value.high)}]{sign}"
+
+
+def is_of_one_run(value: Value) -> bool:
+    """An interval over the instructions of a single run: it does not say how far another seed would lie."""
+    return isinstance(value, Estimate) and value.runs == 1 and not math.isnan(value.low)
 
 
 def body(table: Table) -> list[list[str]]:
@@ -126,6 +134,8 @@ def notes(table: Table) -> list[str]:
         said.append(f"{MISSING} not run")
     if any(is_undefined(value) for value in values):
         said.append(f"{UNDEFINED} not defined or not measured for these runs")
+    if any(is_of_one_run(value) for value in values):
+        said.append(f"{ONE_RUN} interval over the instructions of one run: another seed may lie outside")
     if any(isinstance(value, Published) and value.recalled for value in values):
         said.append(f"{RECALLED} recalled: this published number could not be re-read")
     return said

@@ -1,27 +1,46 @@
-"""Text of models and configs made safe to show: what a reader cannot see, or what reorders lines, becomes visible."""
+"""Text of models, configs and other people's files made safe to show, in one place for all tables and figures."""
 
 from __future__ import annotations
 
-import re
 import textwrap
+from dataclasses import replace
 
-# Marks that change the direction of the text around them; their names are Unicode's abbreviations.
-_DIRECTION = {
-    0x061C: "ALM", 0x200E: "LRM", 0x200F: "RLM", 0x202A: "LRE", 0x202B: "RLE", 0x202C: "PDF", 0x202D: "LRO",
-    0x202E: "RLO", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI",
-}  # fmt: skip
-_NAMES = {code: f"⟨{name}⟩" for code, name in _DIRECTION.items()}
-_CONTROL = re.compile("[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]")
+from analysis.render.table import Column, Published, Table, Value
+from harness.record.escape import escape_controls
+
 _ELLIPSIS = "…"
 
 
-def escape_controls(value: object) -> str:
-    """Direction marks and control characters as ⟨RLO⟩, ⟨U+0007⟩; everything else unchanged."""
-    text = str(value).translate(_NAMES)
-    return _CONTROL.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
+def escape_table(table: Table) -> Table:
+    """The table with every text on one line and without control characters: what any format is made from."""
+    return replace(
+        table,
+        title=_line(table.title),
+        labels=[_line(label) for label in table.labels],
+        columns=[_column(column) for column in table.columns],
+        rows=[
+            ([_line(label) for label in labels], [_value(value) for value in values]) for labels, values in table.rows
+        ],
+        notes=[_line(note) for note in table.notes],
+        spread=_line(table.spread),
+    )
+
+
+def _line(text: str) -> str:
+    return escape_controls(text, one_line=True)
+
+
+def _column(column: Column) -> Column:
+    return replace(column, header=_line(column.header), unit=_line(column.unit), group=_line(column.group))
+
+
+def _value(value: Value) -> Value:
+    if isinstance(value, Published):
+        return replace(value, text=_line(value.text))
+    return _line(value) if isinstance(value, str) else value
 
 
 def lines_of(name: str, width: int, most: int = 2) -> str:
-    """A name for a figure: visible, in lines of `width` characters, what has no room in `most` of them cut."""
+    """A name for a figure: escaped, in lines of `width` characters, what has no room in `most` of them cut."""
     plain = " ".join(escape_controls(name).split())
     return textwrap.fill(plain, width, max_lines=most, placeholder=_ELLIPSIS, break_on_hyphens=False)

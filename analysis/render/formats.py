@@ -6,10 +6,12 @@ import csv
 import html
 import io
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from analysis.render.blocks import Block, blocks, body, notes
+from analysis.render.escape import escape_table
 from analysis.render.latex import latex
 from analysis.render.table import Column, Table, Value, number_of, stacked
 from analysis.stats import Estimate
@@ -18,6 +20,8 @@ from analysis.stats import Estimate
 _WIDEST, _GAP = 160, 2
 # Columns that a page of HTML has room for: a wider table has its groups below each other.
 _MOST_COLUMNS = 14
+# What begins an HTML tag, or the address of a link or image.
+_MARKUP = re.compile(r"<(?=[A-Za-z/!?])|(?<=\])\(")
 
 
 def render(tables: Sequence[Table], form: str) -> str:
@@ -26,10 +30,11 @@ def render(tables: Sequence[Table], form: str) -> str:
     Raises:
         ValueError: there is no such format.
     """
+    if form != "csv" and form not in FORMATS:
+        raise ValueError(f"format={form!r}: expected csv, {', '.join(FORMATS)}")
+    tables = [escape_table(table) for table in tables]
     if form == "csv":
         return comma_separated(tables)
-    if form not in FORMATS:
-        raise ValueError(f"format={form!r}: expected csv, {', '.join(FORMATS)}")
     return "\n".join(FORMATS[form](table) for table in tables)
 
 
@@ -46,14 +51,20 @@ def markdown(table: Table) -> str:
     heads = [*table.labels, *(_full_header(column) for column in table.columns)]
     left = [True] * len(table.labels) + [column.is_text for column in table.columns]
     rows = pipe_table(heads, body(table), left)
-    return "\n".join([f"**{table.title}**", "", rows, "", *(f"{note}  " for note in notes(table))]) + "\n"
+    below = [f"{_literal(note)}  " for note in notes(table)]
+    return "\n".join([f"**{_literal(table.title)}**", "", rows, "", *below]) + "\n"
 
 
 def pipe_table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[bool] = (True,)) -> str:
     """Cells as a Markdown table without a line end; left: the columns that are aligned left, by default the first."""
     sides = [*left, *[False] * (len(heads) - len(left))]
     lines = [heads, ["---" if is_left else "---:" for is_left in sides], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_literal(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _literal(text: str) -> str:
+    """Text that Markdown shows as it is: no HTML of its own, no link, no image."""
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def comma_separated(tables: Sequence[Table]) -> str:

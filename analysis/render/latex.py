@@ -33,6 +33,7 @@ _SYMBOLS = {
     "Δ": r"$\Delta$",
     "α": r"$\alpha$",
     "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
     "×": r"$\times$",
     "−": "$-$",
     "²": "$^2$",

@@ -54,7 +54,7 @@ def pack_answers(records: Sequence[RunRecord], budget: int) -> Answers:
     """
     items, answers, spent = Items(), Answers(""), 0
     for index in _fair_order(records):
-        read = _read(records[index], items)
+        read = _read_whole(records[index], items)
         if read is None:
             answers.without.append(index)
             continue
@@ -76,6 +76,16 @@ def packed(value: Any) -> str:
     """JSON, gzip, base64: letters that may stand in any element of a page. The same value gives the same text."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode("ascii"), mtime=0)).decode("ascii")
+
+
+def _read_whole(run: RunRecord, items: Items) -> dict[str, Any] | None:
+    """None, too, for a run without a result whose files are damaged: the page says why it has none."""
+    try:
+        return _read(run, items)
+    except (ValueError, OSError):
+        if run.status == "finished":
+            raise
+        return None
 
 
 def _read(run: RunRecord, items: Items) -> dict[str, Any] | None:

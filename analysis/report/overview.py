@@ -14,6 +14,7 @@ from analysis.sources.runs import IDENTITY, Runs
 from analysis.sources.select import content_settings, judge_of
 from analysis.study.comparable import settings_of
 from analysis.study.rows import sort_label
+from harness.record import read_json
 
 _MOST_COMMANDS = 10
 
@@ -100,14 +101,14 @@ def _span(times: Iterable[str]) -> list[str]:
 
 
 def _commit(read: dict[str, Any]) -> str:
-    git = read.get("git") or {}
+    git = _mapping(read.get("git"))
     changed = git.get("changed") or git.get("diff")
     return f"{git.get('commit', 'unknown')}{', with uncommitted changes' if changed else ''}"
 
 
 def _command(arguments: Any) -> str:
     """What to type to run the same again; the first argument is the program's own path."""
-    return shlex.join(["python", "-m", "harness", *map(str, arguments[1:])]) if arguments else ""
+    return shlex.join(["python", "-m", "harness", *map(str, arguments[1:])]) if isinstance(arguments, list) else ""
 
 
 def _pairs(values: Any, **more: Any) -> str:
@@ -127,7 +128,10 @@ def _tallied(values: Iterable[str]) -> list[str]:
 def _read(path: Path) -> dict[str, Any]:
     """Provenance is beside the point of the page: a file that cannot be read is as good as none."""
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        return _mapping(read_json(path))
     except (OSError, ValueError):
         return {}
-    return read if isinstance(read, dict) else {}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

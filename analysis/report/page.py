@@ -14,16 +14,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.render.escape import escape_controls
 from analysis.report import overview
 from analysis.report.answers import Answers, pack_answers, packed
 from analysis.report.runlist import ordered, run_list
 from analysis.report.sections import figure_parts, table_sections
 from analysis.report.text import embedded_json
 from analysis.sources.record import RunRecord
-from analysis.sources.runs import Runs, load_runs
+from analysis.sources.runs import Runs, load_runs, made_of_readable
 from analysis.sources.select import Source, named
 from harness.record import write_text
+from harness.record.escape import escape_controls
 
 _ASSETS = Path(__file__).parent / "assets"
 # In this order: each uses what the ones before it define.
@@ -44,7 +44,8 @@ def write_report(
     Raises:
         ValueError: there is no finished run in the source, or the page is larger than `max_mb` without any answer.
     """
-    text, answers = report_page(load_runs(source, **options), named(source), max_mb, title, note)
+    runs = load_runs(source, **options)
+    text, answers = made_of_readable(runs, lambda runs: report_page(runs, named(source), max_mb, title, note))
     write_text(Path(output), text)
     return f"wrote {output}: {len(text.encode()) / _MB:.1f} MB{_left_out(answers, max_mb)}\n"
 

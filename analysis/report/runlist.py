@@ -7,13 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.render.escape import escape_controls
 from analysis.sources.record import RunRecord
 from analysis.sources.runs import Runs
 from analysis.sources.select import content_settings, judge_of
 from analysis.study.comparable import SECTIONS, UNSET, settings_of
 from analysis.study.metrics import TOGETHER, metric
 from analysis.study.rows import sort_labels
+from harness.record.escape import escape_controls
 
 # Shown without asking, where a run has them; every other number is one click away.
 _METRICS = (*TOGETHER, "judge/accuracy", "heldout/loss", "train/loss", "train/seconds")

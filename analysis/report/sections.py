@@ -10,7 +10,6 @@ from itertools import count
 from markupsafe import Markup
 
 from analysis.figures import NotDrawn, draw
-from analysis.render.escape import escape_controls
 from analysis.render.formats import render
 from analysis.render.table import Table, stacked
 from analysis.report.svg import inline
@@ -21,7 +20,7 @@ from analysis.tables.computed.registry import COMPUTED
 from analysis.tables.layouts import LAYOUTS
 
 _TABLES = (
-    *("ablation", "differences", "claims", "flatness", "length_gain", "compute_matched", "noise_types"),
+    *("verdicts", "ablation", "differences", "claims", "flatness", "length_gain", "compute_matched", "noise_types"),
     *("overhead", "probes"),
 )
 # More tables of one kind than this (a sweep over many other settings) are counted, not shown; the largest stay.
@@ -103,4 +102,4 @@ def _missing_line(kind: str, reason: str, count: int) -> str:
 
 def _part(table: Table, number: int) -> TablePart:
     texts = {form: render([table], form) for form in _FORMATS}
-    return TablePart(Markup(escape_controls(render([table], "html"))), len(stacked(table).labels), texts, number)
+    return TablePart(Markup(render([table], "html")), len(stacked(table).labels), texts, number)

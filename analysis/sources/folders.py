@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
-from analysis.sources.record import DIVERGED, FOREIGN, RUNNING, Details, RunRecord, is_of_harness
+from analysis.sources.history import read_history
+from analysis.sources.record import DIVERGED, FOREIGN, RUNNING, Details, RunRecord, flaw_of, is_of_harness
 from harness.record import RunFolder, read_json, whole_text
+from harness.record.files import read_text
 
 # The C parser reads 500 configs in about a second; the pure one needs ten.
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+# A config has some thousand characters. The C parser crashes the interpreter on a text nested tens of thousands deep.
+_MOST_CHARACTERS, _MOST_NESTED = 2_000_000, 2_000
+_ENDINGS = ("finished", "diverged")
 # struct flock of Linux, 64 bits: type, whence, start, length, process.
 _RECORD_LOCK = "hhqqi4x"
 
@@ -29,12 +34,8 @@ class FolderDetails(Details):
     def __init__(self, path: Path) -> None:
         self.folder = RunFolder(path)
 
-    def history(self) -> list[dict[str, Any]]:
-        path = self.folder / "metrics.jsonl"
-        try:
-            return _checked(path, self.folder.metrics(), ("step",))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: a row is not valid JSON: {error}") from None
+    def history_frame(self) -> pd.DataFrame:
+        return read_history(self.folder / "metrics.jsonl")
 
     def outputs(self) -> list[dict[str, Any]]:
         return _read_rows(self.folder / "model_outputs.json", ("instruction", "output"))
@@ -44,19 +45,28 @@ class FolderDetails(Details):
 
 
 def read_folders(root: Path) -> list[RunRecord]:
-    """Every run at or below `root`; one whose settings are not the harness's is foreign.
+    """Every run at or below `root`; one whose settings are not the harness's is foreign, a damaged one unreadable.
 
     Folders with nothing of a run but a config.yaml are another program's, and none.
-
-    Raises:
-        ValueError: a file in a run folder does not hold what it should; the message names the file.
     """
-    configs = ((folder, _read_config(folder / "config.yaml")) for folder in run_folders(root))
-    return [_record(folder, config) for folder, config in configs if is_of_harness(config) or _is_run(folder)]
+    return [record for folder in run_folders(root) if (record := _read_folder(folder))]
+
+
+def _read_folder(folder: Path) -> RunRecord | None:
+    """None if it is no run's. Whatever is wrong with one folder, the others are read."""
+    try:
+        config = _read_config(folder / "config.yaml")
+        return _record(folder, config) if is_of_harness(config) or _is_run(folder) else None
+    except (ValueError, OSError) as error:
+        return (
+            RunRecord(folder.name, "unreadable", {}, {}, str(folder), Details(), str(error))
+            if _is_run(folder)
+            else None
+        )
 
 
 def _is_run(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("stages.json", "done", "failed"))
+    return any((folder / name).exists() for name in ("stages.json", "metrics.jsonl", "done", "failed"))
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -76,13 +86,15 @@ def _record(folder: Path, config: dict[str, Any]) -> RunRecord:
     final: dict[str, float] = {}
     reason, finished_at = "", 0.0
     if done.is_file():
-        status = done.read_text(encoding="utf-8").strip()
+        status = read_text(done).strip()
+        if status not in _ENDINGS:
+            raise ValueError(f"{done}: expected {' or '.join(_ENDINGS)}, found {status[:20]!r}")
         final, finished_at = _read_final(folder / "summary.json"), done.stat().st_mtime
     elif is_locked:
         status, reason = "running", RUNNING
     elif failed.is_file():
         status, finished_at = "failed", failed.stat().st_mtime
-        error = read_json(failed)
+        error = _mapping(failed)
         reason = f"{error.get('type', 'Error')}: {error.get('message', '')}".strip()
     else:
         status, reason = (
@@ -91,42 +103,64 @@ def _record(folder: Path, config: dict[str, Any]) -> RunRecord:
         )
     if status == "diverged":
         reason = DIVERGED
+    if flaw := flaw_of(config, final) or _flaw_of_stages(folder):
+        raise ValueError(f"{folder}: {flaw}")
     return RunRecord(folder.name, status, config, final, str(folder), FolderDetails(folder), reason, finished_at)
 
 
+def _flaw_of_stages(folder: Path) -> str:
+    if not (folder / "stages.json").exists():
+        return ""
+    for name, stage in _mapping(folder / "stages.json").items():
+        if not isinstance(stage, dict) or not isinstance(stage.get("seconds"), int | float):
+            return f"stages.json: key {name}: expected a mapping with seconds"
+    return ""
+
+
 def _read_config(path: Path) -> dict[str, Any]:
+    text = read_text(path)
+    if len(text) > _MOST_CHARACTERS or max(text.count(sign) for sign in "[{?") + text.count("- -") > _MOST_NESTED:
+        raise ValueError(f"{path}: too large or too deeply nested for the settings of a run")
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"), _YAML)
+        config = yaml.load(text, _YAML)
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {error}") from None
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (RecursionError, TypeError) as error:  # TypeError: a mapping as a key of another
+        raise ValueError(f"{path}: not readable: {error}") from None
     if not isinstance(config, dict):
         raise ValueError(f"{path}: expected a mapping of settings, found {type(config).__name__}")
     return config
 
 
+def _mapping(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a mapping, found {type(found).__name__}")
+    return found
+
+
 def _read_final(path: Path) -> dict[str, float]:
-    final = read_json(path).get("final")
+    final = _mapping(path).get("final")
     if not isinstance(final, dict):
-        raise ValueError(f"{path}: key final: expected a mapping of metrics to numbers, found {final!r}")
+        raise ValueError(f"{path}: key final: expected a mapping of metrics to numbers, found {str(final)[:60]!r}")
     return final
 
 
 def _read_rows(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
-    if not path.is_file():
+    """Rows that each have a text under these keys; the complaint names file, row and key."""
+    if not path.exists():
         return []
-    rows = _checked(path, read_json(path), keys)
-    return [{key: whole_text(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
-
-
-def _checked(path: Path, rows: Any, keys: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows, each a mapping with these keys; the complaint names file, row and key."""
+    rows = read_json(path)
     if not isinstance(rows, list):
         raise ValueError(f"{path}: expected a list of rows, found {type(rows).__name__}")
     for number, row in enumerate(rows, start=1):
         missing = [key for key in keys if not isinstance(row, dict) or key not in row]
         if missing:
             raise ValueError(f"{path}: row {number}: key {missing[0]!r} is missing")
-    return rows
+        for key in keys:
+            if not isinstance(row[key], str):
+                raise ValueError(f"{path}: row {number}: key {key!r}: expected text, found {type(row[key]).__name__}")
+    return [{key: whole_text(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
 
 
 def _is_locked(folder: Path) -> bool:

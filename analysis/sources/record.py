@@ -1,6 +1,6 @@
 """What every source of runs gives: one record per run, whose details are read only when they are needed.
 
-Three modules make records: disk.py (run folders), offline.py (W&B logs on disk), online.py (the W&B API).
+Three modules make records: folders.py (run folders), wandb_offline.py (W&B logs on disk), wandb_api.py (the W&B API).
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pandas as pd
+
 # finished and diverged runs reached their end; failed ones stopped with an error; running and incomplete ones have
 # no end yet, and only the former have a process that can still reach it; foreign ones are not the harness's.
-STATUSES = ("finished", "diverged", "failed", "running", "incomplete", "foreign")
+# A file of an unreadable one is not what the harness writes.
+STATUSES = ("finished", "diverged", "failed", "running", "incomplete", "foreign", "unreadable")
 DIVERGED, RUNNING, FOREIGN = "training met NaN or infinity", "not finished yet", "its settings are not this harness's"
 
 RecordPart = Literal["history", "outputs", "annotations"]
@@ -22,6 +25,10 @@ class Details:
     def history(self) -> list[dict[str, Any]]:
         """Logged steps: {"step": n, metric: number or None}."""
         return []
+
+    def history_frame(self) -> pd.DataFrame:
+        """The same as a frame, a column for each metric."""
+        return pd.DataFrame(self.history())
 
     def outputs(self) -> list[dict[str, Any]]:
         """Rows of model_outputs.json."""
@@ -69,3 +76,38 @@ class RunRecord:
 def is_of_harness(config: Any) -> bool:
     """Whether settings are those of one of our runs: any other program may write a config, too."""
     return isinstance(config, dict) and all(isinstance(config.get(key), dict) for key in ("model", "noise", "train"))
+
+
+def flaw_of(config: dict[str, Any], final: Any) -> str:
+    """What in the settings or final numbers of a run of ours is not as the harness writes it; empty if nothing is."""
+    for key in (*_SECTIONS, "tracking", "harness"):
+        if not isinstance(config.get(key), dict | None):
+            return f"config: key {key}: expected a mapping, found {type(config[key]).__name__}"
+    for key in _SECTIONS:
+        name = (config.get(key) or {}).get("name")
+        if not isinstance(name, str | None):
+            return f"config: key {key}.name: expected text, found {str(name)[:_SHOWN]!r}"
+    if not isinstance(config.get("stages"), list | None):
+        return f"config: key stages: expected a list, found {str(config['stages'])[:_SHOWN]!r}"
+    for key, kind in (("alpha", int | float), ("seed", int)):
+        if key not in config:
+            return f"config: no {key}, so that it has no place in a table"
+        if not isinstance(config[key], kind) or isinstance(config[key], bool):
+            return f"config: key {key}: expected a number, found {str(config[key])[:_SHOWN]!r}"
+    if not isinstance(final, dict):
+        return f"summary: key final: expected a mapping of metrics to numbers, found {str(final)[:_SHOWN]!r}"
+    for name, value in final.items():
+        if value is not None and not _is_number(value):
+            return f"summary: key final: {str(name)[:_SHOWN]}: expected a number, found {str(value)[:_SHOWN]!r}"
+    return ""
+
+
+_SECTIONS = ("model", "dataset", "eval_set", "noise", "train", "generate", "judge", "probe")
+_SHOWN = 60  # characters of a value in a message
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and float(value) is not None
+    except OverflowError:
+        return False

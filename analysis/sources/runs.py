@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from analysis.sources.fetch import fetch
-from analysis.sources.record import STATUSES, RecordPart, RunRecord
+from analysis.sources.record import STATUSES, Details, RecordPart, RunRecord
 from analysis.sources.select import Source, flatten, read_records, without_duplicates
 from harness.metrics.preferences import win_fractions
 
+Made = TypeVar("Made")
+
 # A run's place in a study: columns that every runs frame has, before its metrics.
 IDENTITY = ["model", "dataset", "eval_set", "noise", "alpha", "seed", "judge", "experiment", "group"]
+
+
+class UnreadableRun(ValueError):
+    """A part of a run is not what the harness writes."""
 
 
 class Runs:
@@ -25,7 +32,8 @@ class Runs:
     history: run_id, step, one float column per logged metric (NaN where a step did not log it); no rows without any.
     generations: run_id, item, dataset (category), instruction, output, length (characters).
     preferences: run_id, item, annotator, dataset, instruction, preference (as annotated), model_wins (0 to 1, NaN
-    where the verdict was not understood), length and reference_length (characters).
+    where the verdict was not understood), correct (1 or 0 by a checker, else NaN), length and reference_length
+    (characters).
     excluded: run_id, status, reason, origin, IDENTITY columns.
 
     Every source gives the same frames. alpha, metrics, preference and model_wins are float64; seed, step, item and
@@ -60,7 +68,7 @@ class Runs:
     def history(self) -> pd.DataFrame:
         # One frame per run: as dicts, half a million rows would need a gigabyte at once.
         fetch([run.details for run in self.records], "history")
-        frames = [frame for run in self.records if not (frame := _history_of(run)).empty]
+        frames = [frame for run in self.records if not (frame := _whole(run, _history_of)).empty]
         frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["run_id", "step"])
         metrics = sorted(set(frame.columns) - {"run_id", "step"})
         return frame[["run_id", "step", *metrics]]
@@ -73,16 +81,28 @@ class Runs:
     @cached_property
     def preferences(self) -> pd.DataFrame:
         columns = ["run_id", "item", "annotator", "dataset", "instruction"]
-        numbers = ["preference", "model_wins", "length", "reference_length"]
+        numbers = ["preference", "model_wins", "correct", "length", "reference_length"]
         return pd.DataFrame(self._rows("annotations", self._preferences_of), columns=[*columns, *numbers])
 
     @cached_property
     def wins(self) -> pd.DataFrame:
         """The model's share of each verdict in [0, 1]: instructions down (n-th occurrence apart), runs across."""
+        return self.by_item("model_wins")
+
+    def by_item(self, column: str) -> pd.DataFrame:
+        """A column of `preferences`: instructions down (n-th occurrence apart), runs across."""
+        return self._keyed[column].unstack("run_id")
+
+    @cached_property
+    def clusters(self) -> pd.Series:
+        """The task family or source of each instruction, by (instruction, occurrence); "" where rows name none."""
+        return self._keyed["dataset"].groupby(level=["instruction", "occurrence"]).first().fillna("").map(str)
+
+    @cached_property
+    def _keyed(self) -> pd.DataFrame:
         frame = self.preferences
         occurrence = frame.groupby(["run_id", "instruction"]).cumcount()
-        keyed = frame.assign(occurrence=occurrence).set_index(["instruction", "occurrence", "run_id"])
-        return keyed["model_wins"].unstack("run_id")
+        return frame.assign(occurrence=occurrence).set_index(["instruction", "occurrence", "run_id"])
 
     @cached_property
     def excluded(self) -> pd.DataFrame:
@@ -96,12 +116,25 @@ class Runs:
 
     def _rows(self, part: RecordPart, rows_of: Callable[[RunRecord], Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
         fetch([run.details for run in self.records], part)
-        return [row for run in self.records for row in rows_of(run)]
+        return [row for run in self.records for row in _whole(run, lambda run: list(rows_of(run)))]
+
+    def readable(self) -> Runs:
+        """The runs whose every part can be read; the others are left out as unreadable, each with the reason."""
+        kept, damaged = list[RunRecord](), list[RunRecord]()
+        for run in self.records:
+            try:
+                for read in (self._preferences_of, self._generations_of):
+                    _whole(run, lambda run, read=read: list(read(run)))  # type: ignore[misc]
+                _whole(run, _history_of)
+                kept.append(run)
+            except UnreadableRun as error:
+                damaged.append(replace(run, status="unreadable", reason=str(error), details=Details()))
+        return Runs(kept, [*self.left_out, *damaged])
 
     def _generations_of(self, run: RunRecord) -> Iterable[dict[str, Any]]:
         for item, row in enumerate(run.details.outputs()):
             output = row["output"]
-            kept = {"dataset": row.get("dataset"), "instruction": row["instruction"], "output": output}
+            kept = {"dataset": _text(row.get("dataset")), "instruction": row["instruction"], "output": output}
             yield {"run_id": run.run_id, "item": item, **kept, "length": len(output)}
 
     def _preferences_of(self, run: RunRecord) -> Iterable[dict[str, Any]]:
@@ -111,11 +144,12 @@ class Runs:
             yield {
                 "run_id": run.run_id,
                 "item": item,
-                "annotator": row.get("annotator"),
-                "dataset": row.get("dataset"),
+                "annotator": _text(row.get("annotator")),
+                "dataset": _text(row.get("dataset")),
                 "instruction": row["instruction"],
                 "preference": _number(row.get("preference")),
                 "model_wins": float(wins[item]),
+                "correct": _number(row.get("correct")),
                 "length": len(row["output_2"]),
                 "reference_length": len(row["output_1"]),
             }
@@ -123,10 +157,31 @@ class Runs:
 
 def _history_of(run: RunRecord) -> pd.DataFrame:
     """Without rows that hold no number: W&B's exports have one for each step at which only a table was logged."""
-    frame = pd.DataFrame(run.details.history())
+    frame = run.details.history_frame()
     metrics = [name for name in frame if name != "step"]
     frame = frame.dropna(how="all", subset=metrics)
     return frame.astype(dict.fromkeys(metrics, float)).assign(run_id=run.run_id)
+
+
+def _whole(run: RunRecord, read: Callable[[RunRecord], Made]) -> Made:
+    """What `read` makes of a part of a run.
+
+    Raises:
+        UnreadableRun: the part is not what the harness writes.
+    """
+    try:
+        return read(run)
+    except (ValueError, OSError, OverflowError) as error:
+        said = str(error)
+        raise UnreadableRun(said if run.origin in said else f"{run.origin}: {said}") from error
+
+
+def made_of_readable(runs: Runs, make: Callable[[Runs], Made]) -> Made:
+    """What `make` makes of these runs; should a part of one prove unreadable, of those that can be read."""
+    try:
+        return make(runs)
+    except UnreadableRun:
+        return make(runs.readable())
 
 
 def load_runs(source: Source, include: Sequence[str] = ("finished",), **options: Any) -> Runs:
@@ -157,4 +212,10 @@ def _numbers(final: dict[str, Any]) -> dict[str, float]:
 
 
 def _number(value: Any) -> float:
+    if not isinstance(value, int | float | None):
+        raise ValueError(f"expected a number, found {str(value)[:60]!r}")
     return float("nan") if value is None else float(value)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.sources.folders import read_folders, run_folders
-from analysis.sources.record import RunRecord
+from analysis.sources.record import Details, RunRecord, flaw_of
 from analysis.sources.wandb_api import read_project
 from analysis.sources.wandb_offline import read_logs
 from analysis.suggest import similar
@@ -36,10 +36,16 @@ def read_records(
         ValueError: a source has no run, or none that was asked for.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
-    found = [run for each in sources for run in _read(each, group, filters)]
+    found = [_checked(run) for each in sources for run in _read(each, group, filters)]
     for key, wanted in (where or {}).items():
         found = _of_setting(found, key, wanted)
     return sorted(found, key=lambda run: run.run_id)
+
+
+def _checked(run: RunRecord) -> RunRecord:
+    """The run; unreadable if its settings or numbers are not as the harness writes them, whatever the source."""
+    flaw = flaw_of(run.config, run.final) if run.config else ""
+    return replace(run, status="unreadable", reason=flaw, config={}, final={}, details=Details()) if flaw else run
 
 
 def named(source: Source) -> str:
@@ -185,6 +191,8 @@ def find_run(name: str, source: str) -> RunRecord:
         alone = read_folders(Path(name))
         if not alone or alone[0].status == "foreign":
             raise ValueError(f"run {name!r}: its config.yaml is not one of this harness")
+        if alone[0].status == "unreadable":
+            raise ValueError(f"run {name!r}: {alone[0].reason}")
         return alone[0]
     records = read_records(source)
     found = [run for run in records if run.run_id == name] or [run for run in records if name in run.run_id]

@@ -18,6 +18,7 @@ from analysis.sources.folders import folders
 from analysis.sources.record import Details, RunRecord
 from analysis.sources.wandb_rows import FINAL_PREFIX, TABLES, ending_of, history_rows, record_of, table_rows
 from harness.record import read_json
+from harness.record.files import open_regular
 
 _FILE_HEADER = 7  # ":W&B", two bytes of magic, the version
 _BLOCK = 32 * 1024
@@ -65,12 +66,17 @@ class LogDetails(Details):
 def read_logs(root: Path) -> list[RunRecord]:
     """One record per log at or below `root`; an earlier attempt at a run is incomplete, whatever it says.
 
-    Raises:
-        ValueError: a log is damaged before its end.
+    A log that is damaged before its end is unreadable.
     """
-    logs = [read_log(path) for path in find_logs(root)]
+    logs, damaged = list[Log](), list[RunRecord]()
+    for path in find_logs(root):
+        try:
+            logs.append(read_log(path))
+        except ValueError as error:
+            run_id = path.stem.removeprefix("run-")
+            damaged.append(RunRecord(run_id, "unreadable", {}, {}, str(path.parent), Details(), str(error)))
     newest = {log.run_id: log for log in logs}
-    return sorted((_record(log, newest[log.run_id] is log) for log in logs), key=lambda run: run.run_id)
+    return sorted([*(_record(log, newest[log.run_id] is log) for log in logs), *damaged], key=lambda run: run.run_id)
 
 
 def find_logs(root: Path) -> list[Path]:
@@ -103,9 +109,14 @@ def read_log(path: Path) -> Log:
 
 
 def _records(path: Path) -> Iterator[Any]:
+    from google.protobuf.message import DecodeError
     from wandb.proto import wandb_internal_pb2
 
-    return map(wandb_internal_pb2.Record.FromString, _raw_records(path))  # type: ignore[attr-defined]
+    for raw in _raw_records(path):
+        try:
+            yield wandb_internal_pb2.Record.FromString(raw)  # type: ignore[attr-defined]
+        except DecodeError as error:
+            raise ValueError(f"{path}: a record is damaged: {error}") from None
 
 
 def _history_row(history: Any) -> dict[str, Any]:
@@ -149,7 +160,8 @@ def _ending(log: Log) -> tuple[str, str]:
 
 
 def _raw_records(path: Path) -> Iterator[bytes]:
-    data = path.read_bytes()
+    with open_regular(path) as file:
+        data = file.read()
     if not b":W&B".startswith(data[:4]):  # a run that was killed at once leaves nothing
         raise ValueError(f"{path}: not a W&B log")
     at, parts = _FILE_HEADER, b""

@@ -68,11 +68,11 @@ def is_compared(row: TableRow, baseline: str) -> bool:
 
 def baseline_pairs(rows: Sequence[TableRow], row: TableRow, group: str, baseline: str) -> Pairs | None:
     """The runs of this row's cell and of its baseline's; None where there is nothing to compare."""
-    base = _baseline_row(rows, row, group, baseline) if is_compared(row, baseline) else None
+    base = baseline_row(rows, row, group, baseline) if is_compared(row, baseline) else None
     return by_seed(row.cell(group), base.cell(group)) if base else None
 
 
-def _baseline_row(rows: Sequence[TableRow], row: TableRow, group: str, baseline: str) -> TableRow | None:
+def baseline_row(rows: Sequence[TableRow], row: TableRow, group: str, baseline: str) -> TableRow | None:
     """The baseline's row that differs in nothing but noise, and alpha if the baseline has none.
 
     Of several with that noise the one with the settings that this row's noise names, else the one that names none.

@@ -14,13 +14,12 @@ import pandas as pd
 
 from analysis import stats
 from analysis.sources.runs import Runs
-from analysis.stats import Array, Estimate
+from analysis.stats import Array, Estimate, Labels
 from analysis.study.comparable import BASELINE, Comparable, settings_of, split
 from analysis.study.measures import Measures
 from analysis.study.rows import sort_label
+from analysis.study.verdicts import FEWEST_SEEDS
 
-# Fewer seeds than that decide nothing: two models trained alike differ by chance, too.
-FEWEST_SEEDS = 3
 _CHECKER = ":checker"
 
 
@@ -101,25 +100,32 @@ def _of_part(part: Comparable, runs: Runs, measures: Measures, several: bool) ->
     if not compared:
         return
     measure, factor = _measure(runs, [str(each) for each in finished.index])
-    estimates = [stats.mean_over_seeds_and_instructions(factor * values_SI) for _, _, values_SI in compared]
+    estimates = [
+        stats.mean_over_seeds_and_instructions(factor * values_SI, clusters_I=clusters_I)
+        for _, _, (values_SI, clusters_I) in compared
+    ]
     tested = stats.with_shared_scatter(estimates)
     p_values = stats.holm(np.array([stats.p_value(each) for each in tested]))
     of = f"; {part.title}" if several else ""
     for (noise, alphas, _), estimate, test, p in zip(compared, estimates, tested, p_values, strict=True):
-        least = stats.detectable(test, level=stats.LEVEL / len(compared))
+        least = stats.minimum_detectable_effect(test, level=stats.LEVEL / len(compared))
         yield Finding(noise, alphas, measure, estimate, float(p), least, of)
 
 
-def _difference(ours: pd.DataFrame, baseline: dict[str, str], measures: Measures) -> Array | None:
-    """(S, I) in points: the mean of a seed's runs over alpha less the run without noise, on seeds with every alpha."""
+def _difference(ours: pd.DataFrame, baseline: dict[str, str], measures: Measures) -> tuple[Array, Labels] | None:
+    """(S, I) in points, and each instruction's cluster; on seeds that have every alpha.
+
+    A seed's difference: the mean of its runs over alpha less the run without noise.
+    """
     by_seed = {str(seed): [str(run_id) for run_id in members.index] for seed, members in ours.groupby("seed")}
     most = max(len(run_ids) for run_ids in by_seed.values())
     seeds = [seed for seed, run_ids in by_seed.items() if seed in baseline and len(run_ids) == most]
     if not seeds:
         return None
     means = [measures.together(by_seed[seed]) for seed in seeds]
-    wins_SI = measures.wins([*means, *(baseline[seed] for seed in seeds)]).to_numpy().T
-    return wins_SI[: len(seeds)] - wins_SI[len(seeds) :] if wins_SI.size else None
+    wins = measures.wins([*means, *(baseline[seed] for seed in seeds)])
+    wins_SI = wins.to_numpy().T
+    return (wins_SI[: len(seeds)] - wins_SI[len(seeds) :], measures.clusters(wins)) if wins_SI.size else None
 
 
 def _measure(runs: Runs, run_ids: Sequence[str]) -> tuple[str, float]:

@@ -14,10 +14,14 @@ from analysis import stats
 from analysis.sources.runs import Runs
 from analysis.stats import Array, Estimate
 from analysis.study.derived import DERIVED, PERCENT_OF
-from analysis.study.metrics import CONTROLLED, LENGTH, WIN_RATE
+from analysis.study.metrics import ACCURACY, CONTROLLED, LENGTH, WIN_RATE
 from analysis.suggest import hint
 
 _NAN = float("nan")
+# In the name of a judge that measures closeness to a reference answer and nothing else.
+PROXY = "proxy"
+# Metrics with a number for each instruction: the column of `Runs.preferences`, and the factor to the metric's unit.
+ITEMS = {WIN_RATE: ("model_wins", 100.0), ACCURACY: ("correct", 100.0), LENGTH: ("length", 1.0)}
 
 
 class Measures:
@@ -26,6 +30,7 @@ class Measures:
     def __init__(self, runs: Runs) -> None:
         self.runs = runs
         self._by_run: dict[str, dict[str, pd.DataFrame]] = {}
+        self._by_item: dict[str, pd.DataFrame] = {}
         self._members: dict[str, list[str]] = {}
 
     def together(self, run_ids: Sequence[str]) -> str:
@@ -87,12 +92,35 @@ class Measures:
 
         half: only the instructions that no alpha is chosen on.
         """
-        single = self.runs.wins.reindex(columns=list(dict.fromkeys(self._expanded(run_ids)))).dropna()
+        return self.items(WIN_RATE, run_ids, half)
+
+    def items(self, name: str, run_ids: Sequence[str], half: bool = False) -> pd.DataFrame:
+        """As `wins`, of any metric that has a number for each instruction (ITEMS); without rows where it has none."""
+        if name not in ITEMS:
+            return pd.DataFrame(columns=list(run_ids))
+        every = self._items_of(name)
+        single = every.reindex(columns=list(dict.fromkeys(self._expanded(run_ids)))).dropna()
         if any(run_id in self._members for run_id in run_ids):
             means = {run_id: single[self._expanded([run_id])].mean(axis=1) for run_id in run_ids}
             single = pd.DataFrame(means, index=single.index)
-        wins = 100 * single[list(run_ids)]
-        return wins[~_choosing(wins)] if half else wins
+        values = single[list(run_ids)]
+        return values[~_choosing(values)] if half else values
+
+    def _items_of(self, name: str) -> pd.DataFrame:
+        if name not in self._by_item:
+            column, factor = ITEMS[name]
+            self._by_item[name] = factor * self.runs.by_item(column)
+        return self._by_item[name]
+
+    def clusters(self, items: pd.DataFrame) -> NDArray[np.str_]:
+        """The task family or source of each row of `items` (I,)."""
+        return self.runs.clusters.reindex(items.index).to_numpy(str)
+
+    def is_proxy(self, run_ids: Sequence[str]) -> bool:
+        """The verdicts of these runs come from a proxy: closeness to one text stands for quality."""
+        frame = self.runs.preferences
+        annotators = frame.loc[frame["run_id"].isin(self._expanded(run_ids)), "annotator"].dropna().unique()
+        return any(PROXY in str(name) for name in annotators)
 
     def unjudged(self, run_ids: Sequence[str]) -> int:
         """Instructions that have a verdict in some of these runs but not in all."""
@@ -102,41 +130,53 @@ class Measures:
     def estimate(self, name: str, run_ids: Sequence[str], half: bool = False) -> Estimate | float:
         """Mean over the runs; NaN if one of them lacks the metric.
 
-        The interval of a win rate counts seeds and instructions, any other seeds alone. The mean is that of the
-        recorded numbers, whatever verdicts are missing. half: win rate and length of the instructions that no alpha
-        is chosen on.
+        The interval of a metric with a number for each instruction counts seeds and instructions, in their clusters,
+        any other seeds alone. The mean is that of the recorded numbers, whatever verdicts are missing. half: of the
+        instructions that no alpha is chosen on.
         """
+        items = self.items(name, run_ids, half)
+        if half and name in ITEMS and not items.empty:
+            return self._mean(items)
         if half and name == LENGTH:
             return stats.mean_over_seeds(self._lengths_of_half(run_ids))
         values_S = self.of_runs(name, run_ids)
         if np.isnan(values_S).any():
             return _NAN
-        wins_SI = self.wins(run_ids, half).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
-        if not wins_SI.size:
+        if items.empty:
             return stats.mean_over_seeds(values_S)
-        found = stats.mean_over_seeds_and_instructions(wins_SI)
-        return found if half else stats.moved_to(found, float(values_S.mean()))
+        return stats.moved_to(self._mean(items), float(values_S.mean()))
+
+    def _mean(self, items: pd.DataFrame) -> Estimate:
+        return stats.mean_over_seeds_and_instructions(items.to_numpy().T, clusters_I=self.clusters(items))
 
     def difference(self, name: str, ours: Sequence[str], theirs: Sequence[str], half: bool = False) -> Estimate | float:
-        """Mean of ours - theirs, paired: entry i of both is the same seed; for win rates by instruction, too."""
-        wins = self.wins([*ours, *theirs], half).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
-        if wins.size:
-            return stats.mean_over_seeds_and_instructions(wins[: len(ours)] - wins[len(ours) :])
+        """Mean of ours - theirs, paired: entry i of both is the same seed; for ITEMS by instruction, too."""
+        items = self.items(name, [*ours, *theirs], half)
+        if not items.empty:
+            values = items.to_numpy().T
+            clusters = self.clusters(items)
+            return stats.mean_over_seeds_and_instructions(
+                values[: len(ours)] - values[len(ours) :], clusters_I=clusters
+            )
         values_S = self.of_runs(name, ours) - self.of_runs(name, theirs)
         return _NAN if np.isnan(values_S).any() else stats.mean_over_seeds(values_S)
 
     def relative(self, name: str, ours: Sequence[str], theirs: Sequence[str], half: bool = False) -> Estimate | float:
         """Change in percent of the baseline's number, paired as in `difference`."""
-        wins = self.wins([*ours, *theirs], half).to_numpy().T if name == WIN_RATE else np.empty((0, 0))
-        if wins.size:
-            return stats.relative_change(wins[: len(ours)], wins[len(ours) :])
+        items = self.items(name, [*ours, *theirs], half)
+        if not items.empty:
+            values = items.to_numpy().T
+            return stats.relative_change(values[: len(ours)], values[len(ours) :], clusters_I=self.clusters(items))
         ours_S, theirs_S = self.of_runs(name, ours), self.of_runs(name, theirs)
         return _NAN if np.isnan(ours_S + theirs_S).any() else stats.ratio_over_seeds(ours_S, theirs_S)
 
     def bootstrapped(self, ours: Sequence[str], theirs: Sequence[str], half: bool = False) -> Estimate | float:
         """The difference in win rate, paired as in `difference`, with a hierarchical bootstrap interval."""
-        wins = self.wins([*ours, *theirs], half).to_numpy().T
-        return stats.hierarchical_bootstrap(wins[: len(ours)] - wins[len(ours) :]) if wins.size else _NAN
+        wins = self.wins([*ours, *theirs], half)
+        values = wins.to_numpy().T
+        if wins.empty:
+            return _NAN
+        return stats.hierarchical_bootstrap(values[: len(ours)] - values[len(ours) :], clusters_I=self.clusters(wins))
 
     def choose_alpha(self, runs_of_alpha: dict[float, list[str]]) -> stats.AlphaChoice | None:
         """Alpha by one half of the instructions, win rate by the other; None without verdicts on both halves."""

@@ -22,6 +22,8 @@ class Metric:
 WIN_RATE = "judge/win_rate"
 CONTROLLED = "judge/length_controlled_winrate"
 LENGTH = "generate/characters"
+ACCURACY = "judge/accuracy"
+HELDOUT_LOSS = "heldout/loss"
 # A raw win rate rewards length: wherever one of these is shown, all three are.
 TOGETHER = (WIN_RATE, CONTROLLED, LENGTH)
 _WIN_RATES = (WIN_RATE, CONTROLLED, "judge/discrete_win_rate")
@@ -31,11 +33,11 @@ _KNOWN = (
     Metric(CONTROLLED, "length-controlled", "%", 1, "higher"),
     Metric(LENGTH, "length", "characters", 1),
     Metric(_WIN_RATES[2], "discrete win rate", "%", 1, "higher"),
-    Metric("judge/accuracy", "accuracy", "%", 1, "higher"),
+    Metric(ACCURACY, "accuracy", "%", 1, "higher"),
     *(Metric(f"length/win_rate_{each}", f"win rate, {each}", "%", 1) for each in ("shorter", "similar", "longer")),
     *(Metric(f"length/share_{each}", f"answers, {each}", "%", 1) for each in ("shorter", "similar", "longer")),
     Metric("train/loss", "train loss", "nats", 3, "lower"),
-    Metric("heldout/loss", "held-out loss", "nats", 3, "lower"),
+    Metric(HELDOUT_LOSS, "held-out loss", "nats", 3, "lower"),
     Metric("train/seconds", "training", "s", 1, "lower"),
     Metric("generate/seconds", "generation", "s", 1, "lower"),
     Metric("generate/tokens_per_second", "generation", "tokens/s", 0, "higher"),
@@ -83,7 +85,7 @@ def unit_of_difference(name: str) -> str:
 def _part(name: str) -> Metric | None:
     """judge/win_rate/CATEGORY or judge/accuracy/SPLIT."""
     whole, _, part = name.rpartition("/")
-    if whole not in (WIN_RATE, "judge/accuracy"):
+    if whole not in (WIN_RATE, ACCURACY):
         return None
     return replace(_BY_NAME[whole], name=name, header=f"{_BY_NAME[whole].header}, {part.replace('_', ' ')}")
 

@@ -6,11 +6,11 @@ judge, recipe ...) go into tables of their own, with that setting in the title.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from analysis.render.table import Column, Table, Value
+from analysis.render.table import Column, Table, Value, is_undefined
 from analysis.sources.runs import Runs
 from analysis.study.comparable import settings_of, split
 from analysis.study.measures import Measures
@@ -20,18 +20,23 @@ from analysis.tables.context import Compared, Filled, TableContext, context_of, 
 from analysis.tables.differences import difference, difference_columns, lone_rows_note, relative, tested
 from analysis.tables.layout import TableLayout
 from analysis.tables.notes import (
+    BY_PROXY,
     choice_note,
     interval_note,
     mean_note,
     pairing_note,
     power_notes,
+    proxied,
     published_note,
     relative_note,
     uncontrolled_note,
     unjudged_note,
+    unmeasured_note,
     unrecorded_note,
 )
 
+# The end of the header of a paper's numbers, which stand behind ours.
+PUBLISHED = ", published"
 # Percent: an interval that reaches further says that two seeds are too few.
 _LARGEST_CHANGE = 1000.0
 # Beside a probe's figure: bounds over the examples of one run, and another mean of them.
@@ -68,7 +73,8 @@ def _table(context: TableContext) -> Table:
         for name in layout.differences
         if name in shown
     }
-    columns = [column for group in context.groups for column in _group_columns(context, group, compared)]
+    every = [column for group in context.groups for column in _group_columns(context, group, compared)]
+    columns = every if layout.by_name else _measured(every)
     rows = [(list(row.labels.values()), [values[i] for _, values in columns]) for i, row in enumerate(context.rows)]
     part = context.part
     title = f"{layout.title} ({part.title})" if part.shared else layout.title
@@ -82,13 +88,32 @@ def _table(context: TableContext) -> Table:
         *power_notes(tested(context, compared)),
         choice_note(context.rows),
         mean_note(context.rows, averaged_groups(layout.spread, context.published)),
-        uncontrolled_note(columns),
+        unmeasured_note([column for column, _ in every if column not in [shown for shown, _ in columns]]),
+        uncontrolled_note(every),
         "" if set(shown) - set(with_companions(layout.metrics)) else unrecorded_note(layout),
         published_note(layout, context.published),
     ]
     notes = [*layout.notes, *(note for note in said if note)]
+    run_ids = [run_id for row in context.rows for cell in row.cells.values() for run_id in cell.run_ids]
+    if WIN_RATE in shown and context.measures.is_proxy(run_ids):
+        title = f"{title}, {BY_PROXY}"
+        columns = [(replace(column, header=proxied(column.header)), values) for column, values in columns]
     heads = [column for column, _ in columns]
     return Table(layout.name, title, list(layout.rows), heads, rows, notes, layout.spread or "")
+
+
+def _measured(columns: Sequence[Filled]) -> list[Filled]:
+    """Without columns that would say n/d and nothing else; a paper's numbers keep ours beside them."""
+    following = [column for column, _ in columns[1:]]
+    has_published = [column.header.endswith(PUBLISHED) for column in following] + [False]
+    return [
+        each for each, kept in zip(columns, has_published, strict=True) if kept or not _is_undefined_throughout(each)
+    ]
+
+
+def _is_undefined_throughout(column: Filled) -> bool:
+    values = [value for value in column[1] if value not in (None, "")]
+    return bool(values) and all(is_undefined(value) for value in values)
 
 
 def _group_columns(context: TableContext, group: str, compared: Compared) -> Iterator[Filled]:
@@ -104,7 +129,7 @@ def _group_columns(context: TableContext, group: str, compared: Compared) -> Ite
         yield _column(name, group), [_estimate(context, name, cell) for cell in cells]
         theirs = published_values(context, name, group)
         if any(value != "" for value in theirs):
-            yield replace(_column(name, group), header=f"{metric(name).header}, published", better="neither"), theirs
+            yield replace(_column(name, group), header=f"{metric(name).header}{PUBLISHED}", better="neither"), theirs
     for name in (name for name in layout.differences if (name, group) in compared):
         yield from difference_columns(context, name, group, compared)
     for name in (name for name in layout.relative if name in shown):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,9 +10,10 @@ import numpy as np
 from analysis import stats
 from analysis.render.table import Column, Value
 from analysis.stats import Estimate
-from analysis.study.baseline import Pairs, baseline_pairs, is_compared
+from analysis.study.baseline import Pairs, baseline_pairs, baseline_row, is_compared
 from analysis.study.metrics import WIN_RATE, metric, unit_of_difference
 from analysis.study.rows import Cell, TableRow
+from analysis.study.verdicts import Comparison, decide
 from analysis.tables.context import Compared, Filled, TableContext
 from analysis.tables.notes import PAIRS, comparisons, uncompared_note
 
@@ -54,16 +56,20 @@ def difference_columns(context: TableContext, name: str, group: str, compared: C
     if context.layout.detectable:
         level = stats.LEVEL / max(1, comparisons(used))
         sizes: list[Value] = [
-            stats.detectable(v, level=level) if isinstance(v, Estimate) else "" for v in used[name, group]
+            stats.minimum_detectable_effect(v, level=level) if isinstance(v, Estimate) else ""
+            for v in used[name, group]
         ]
-        yield Column(f"detectable{of}", unit, known.decimals, group=group), sizes
+        most = 100.0 if unit == "points" else math.inf  # few seeds: no share can differ by more
+        yield Column(f"minimum detectable effect{of}", unit, known.decimals, group=group, largest=most), sizes
+    if context.layout.verdicts:
+        yield Column(f"verdict{of}", is_text=True, group=group), _verdicts(context, used)[name, group]
 
 
 def _counted(context: TableContext, name: str, cell: Cell, difference: Value) -> str:
     """What a difference rests on, where that is less than its row has: runs, and instructions for a win rate."""
     if not isinstance(difference, Estimate):
         return ""
-    items = len(context.measures.wins(cell.run_ids, cell.half)) if name == WIN_RATE else 0
+    items = len(context.measures.items(name, cell.run_ids, cell.half))
     if (difference.runs, difference.instructions) == (len(cell.by_seed), items):
         return ""
     return f"{difference.runs} × {difference.instructions}" if difference.instructions else f"{difference.runs}"
@@ -83,15 +89,41 @@ def tested(context: TableContext, compared: Compared) -> Compared:
     """The comparisons as they are tested: without those of an alpha that the same instructions chose."""
     return {
         (name, group): _with_shared_scatter(
-            ["" if row.cell(group).is_best else v for row, v in zip(context.rows, values, strict=True)]
+            context, group, ["" if row.cell(group).is_best else v for row, v in zip(context.rows, values, strict=True)]
         )
         for (name, group), values in compared.items()
     }
 
 
-def _with_shared_scatter(values: list[Value]) -> list[Value]:
-    shared = iter(stats.with_shared_scatter([value for value in values if isinstance(value, Estimate)]))
-    return [next(shared) if isinstance(value, Estimate) else value for value in values]
+def _with_shared_scatter(context: TableContext, group: str, values: list[Value]) -> list[Value]:
+    """Rows with one control share the scatter of their seeds."""
+    places = [place for place, value in enumerate(values) if isinstance(value, Estimate)]
+    estimates = [value for value in values if isinstance(value, Estimate)]
+    controls = [tuple(_control(context, context.rows[place], group)) for place in places]
+    shared = dict(zip(places, stats.with_shared_scatter(estimates, controls), strict=True))
+    return [shared.get(place, value) for place, value in enumerate(values)]
+
+
+def _control(context: TableContext, row: TableRow, group: str) -> list[str]:
+    """The runs of the baseline's whole cell, whichever of its seeds the row has."""
+    base = baseline_row(context.rows, row, group, context.layout.baseline)
+    return base.cell(group).run_ids if base else []
+
+
+def _verdicts(context: TableContext, used: Compared) -> Compared:
+    """The verdict of every comparison that is tested."""
+    keys = [(key, i) for key, values in used.items() for i, value in enumerate(values) if isinstance(value, Estimate)]
+    comparisons = []
+    for (name, group), i in keys:
+        both, value = _pairs(context, context.rows[i], group), used[name, group][i]
+        assert both
+        assert isinstance(value, Estimate)
+        control = float(context.measures.of_runs(name, both.control).mean())
+        comparisons.append(Comparison(name, value, control))
+    found: Compared = {key: [""] * len(values) for key, values in used.items()}
+    for (key, i), decision in zip(keys, decide(comparisons), strict=True):
+        found[key][i] = str(decision)
+    return found
 
 
 def _adjusted(compared: Compared) -> Compared:

@@ -18,8 +18,9 @@ class TableLayout:
     spread: a setting with a group of columns for each of its values.
     metrics: names of metrics; optional: more of them, or patterns like probe/*, left out where no run has them.
     differences, relative: metrics compared with the runs of noise=`baseline`, where the table shows them: absolute,
-        with p-values (Holm over the table), and in percent of the baseline. detectable: add the difference that would
-        have been found. bootstrap: add the hierarchical bootstrap's interval of a difference in win rate.
+        with p-values (Holm over the table), and in percent of the baseline.
+    detectable: add the minimum detectable effect of each difference. verdicts: add what each decides. bootstrap: add
+        the hierarchical bootstrap's interval of a difference in win rate.
     endings: count diverged and failed runs in columns of their own.
     choose_alpha: one more row per noise, its alpha chosen on one half of the instructions and its win rate taken
         on the other.
@@ -38,6 +39,7 @@ class TableLayout:
     relative: tuple[str, ...] = ()
     baseline: str = BASELINE
     detectable: bool = False
+    verdicts: bool = False
     bootstrap: bool = False
     endings: bool = False
     choose_alpha: bool = False

@@ -220,6 +220,7 @@ _LAYOUTS = (
         "Differences to no noise: absolute and relative",
         relative=(WIN_RATE,),
         detectable=True,
+        verdicts=True,
         bootstrap=True,
         notes=("bootstrap: seeds and instructions resampled; too narrow with few seeds, see docs/analysis.md",),
         needs=COMPARED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -15,10 +16,20 @@ from analysis.study.metrics import CONTROLLED, metric, unit_of_difference
 from analysis.study.rows import BEST, CHOSEN, MEAN, TableRow
 from analysis.tables.layout import TableLayout
 
+# What a title says of verdicts that a proxy gave.
+BY_PROXY = "win rate by a proxy: word overlap with the reference answer, not quality"
 # The header of the counts beside a difference.
 PAIRS = "pairs"
+# Fewer families or sources than that say little of others.
+_FEW_CLUSTERS = 10
 # How many rows a note lists by name.
 _MOST_NAMED = 6
+
+
+def proxied(header: str) -> str:
+    """A column's header that says where a win rate is a proxy's; a paper's is not."""
+    is_ours = "win rate" in header and not header.endswith("published")
+    return header.replace("win rate", "proxy win rate") if is_ours else header
 
 
 def relative_note(layout: TableLayout, columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
@@ -44,12 +55,23 @@ def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
     counted = sorted({value.instructions for value in known if value.instructions})
     if not counted:
         return "± half of a 95% t interval over seeds"
-    items = _span(str(counted[0]), str(counted[-1]))
+    items = f"{_span(str(counted[0]), str(counted[-1]))} instructions{_clusters_note(known)}"
     runs = {value.runs for value in known}
     if runs == {1}:
-        return f"± half of a 95% t interval over {items} instructions of one run: not over seeds"
+        return f"± half of a 95% t interval over {items} of one run: not over seeds"
     single = "; where there is one run, over its instructions alone" if 1 in runs else ""
-    return f"± half of a 95% t interval over seeds, for win rates over seeds and {items} instructions{single}"
+    return f"± half of a 95% t interval over seeds, for win rate, accuracy and length over seeds and {items}{single}"
+
+
+def _clusters_note(known: Sequence[Estimate]) -> str:
+    """What the interval takes for independent, where that is not the instruction."""
+    counts = sorted({value.clusters for value in known if value.clusters})
+    if not counts:
+        return ""
+    few = "; with so few the interval is wide" if counts[0] < _FEW_CLUSTERS else ""
+    return (
+        f" in {_span(str(counts[0]), str(counts[-1]))} families or sources, which count as the independent units{few}"
+    )
 
 
 def unjudged_note(measures: Measures, rows: Iterable[TableRow]) -> str:
@@ -73,15 +95,17 @@ def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str
     for name in dict.fromkeys(name for name, _ in compared):
         values = [value for (other, _), column in compared.items() if other == name for value in column]
         level = stats.LEVEL / max(1, tests)
-        found = [stats.detectable(value, level=level) for value in values if isinstance(value, Estimate)]
+        found = [stats.minimum_detectable_effect(value, level=level) for value in values if isinstance(value, Estimate)]
         sizes = [size for size in found if not np.isnan(size)]
         if sizes:
             known = metric(name)
             unit = unit_of_difference(name)
-            span = _span(*(Column("", decimals=known.decimals).number(size) for size in (min(sizes), max(sizes))))
+            most = 100.0 if unit == "points" else math.inf
+            shown = Column("", decimals=known.decimals, largest=most)
+            span = _span(shown.number(min(sizes)), shown.number(max(sizes)))
             notes.append(
-                f"a true difference in {known.header} is found with 80% power{corrected} from {span} {unit} on, "
-                "if runs scatter as these do"
+                f"minimum detectable effect in {known.header}: {span} {unit} (80% power{corrected}, if runs scatter as "
+                "these do)"
             )
     return notes
 
@@ -156,8 +180,8 @@ def choice_note(rows: Sequence[TableRow]) -> str:
     if not said:
         return lost
     return (
-        f"{CHOSEN}: alpha with the highest win rate on one half of the instructions; win rate and length are those of "
-        "the other half, other columns those of all. "
+        f"{CHOSEN}: alpha with the highest win rate on one half of the instructions; win rate, accuracy and length are "
+        "those of the other half, other columns those of all. "
         f"{BEST}: the highest win rate on all instructions, which is also reported, as in the papers; "
         f"biased upwards, so it has no p. {'; '.join(said)}{f'. {lost}' if lost else ''}"
     )
@@ -173,6 +197,12 @@ def _without_choice(rows: Sequence[TableRow]) -> str:
             if not row.cell(group).choice and sum(bool(other.cell(group).by_seed) for other in family) > 1:
                 lost.append(" ".join(label for label in (*others.values(), group) if label))
     return f"no alpha chosen for {'; '.join(lost)}: no seed with verdicts at every alpha" if lost else ""
+
+
+def unmeasured_note(columns: Iterable[Column]) -> str:
+    """Which columns are left out because no run of the table has their number."""
+    names = dict.fromkeys(column.header for column in columns if column.header != metric(CONTROLLED).header)
+    return f"left out, not measured for these runs: {', '.join(names)}" if names else ""
 
 
 def uncontrolled_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from harness.judge import audit, leaderboard, lengths, score
+from harness.record.escape import escape_controls
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}; install the extra `judge`", file=sys.stderr)
         return 2
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {escape_controls(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.judge.annotations import Row, read_annotations
 from harness.metrics import length_controlled_win_rate, win_rate, win_rate_by_category
+from harness.record.escape import escape_controls
 
 HUB = "hub"
 HUB_DATASET = "tatsu-lab/alpaca_eval"
@@ -104,7 +105,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{', '.join(given)}: only of use with --length-controlled")
     tables = {name: _local(name, getattr(arguments, name)) for name in HUB_FILES}
     result = score(arguments.annotations, arguments.length_controlled, **tables, C=arguments.C)
-    print(json.dumps(_without_nan(result), indent=1, allow_nan=False) if arguments.json else describe(result))
+    print(
+        json.dumps(_without_nan(result), indent=1, allow_nan=False)
+        if arguments.json
+        else escape_controls(describe(result))
+    )
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -8,10 +8,11 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 # Half of a pair of UTF-16 units: JSON can name it, no file, frame or database can hold it.
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
@@ -43,14 +44,37 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def open_regular(path: Path) -> IO[bytes]:
+    """Open for reading in binary. A pipe or a device, which could keep a reader waiting for ever, is refused.
+
+    Raises:
+        ValueError: not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path}: not a regular file")
+    return open(descriptor, "rb")
+
+
+def read_text(path: Path) -> str:
+    """Read a regular file of UTF-8; a ValueError names a file that is neither."""
+    with open_regular(path) as file:
+        raw = file.read()
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; a ValueError names the file and the place where it stops being JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text := read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: not readable: {len(text):,} characters nested too deeply") from None
 
 
 @contextmanager

@@ -289,7 +289,7 @@ def test_a_bar_of_no_length_says_so(tmp_path: Path) -> None:
     write_run(tmp_path, config_of("none"), preferences=[1.0, 2.0, 1.0, 2.0])
     (drawing,) = draw(load_runs(tmp_path), ["categories"])
     assert isinstance(drawing, Drawing)
-    assert [text.get_text() for text in drawing.figure.axes[0].texts] == ["0"]
+    assert [text.get_text() for text in drawing.figure.axes[0].texts] == ["0", "0"]
 
 
 def test_names_that_nobody_should_give_are_drawn_as_text(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def test_a_difference_is_the_mean_over_alphas_paired_by_seed_and_instruction(tmp
             for seed in range(3)
         ]
     )
-    assert found.difference == stats.mean_over_seeds_and_instructions(by_hand)
+    families = np.array([int(text.split()[1]) % 8 for text, _ in right.index])  # of support.run_folders
+    assert found.difference == stats.mean_over_seeds_and_instructions(by_hand, clusters_I=families)
     assert (found.measure, found.alphas, found.difference.runs) == ("accuracy", ("1", "5"), 3)
     assert found.is_shown
     assert str(found).startswith("neftune raises the accuracy by ")

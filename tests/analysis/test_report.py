@@ -22,11 +22,11 @@ from support.run_folders import config_of, write_run
 
 from analysis import load_runs
 from analysis.__main__ import main
-from analysis.render.escape import escape_controls
 from analysis.report.answers import pack_answers
 from analysis.report.page import report_page
 from analysis.report.runlist import ordered
 from analysis.report.text import embedded_json
+from harness.record.escape import escape_controls
 
 SCRIPT = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'><b>bold</b>"
 BIDI = "safe \u202egnp.exe\u202c end \u200f\u2066x\u2069 \u0007"
@@ -426,10 +426,10 @@ def test_search_verdicts_and_order(opened: Any) -> None:
     assert texts(opened, "#items mark") == ["window.hacked", "window.hacked"]
     type_into(opened, "#search", "")
     choose(opened, "#verdicts", "B better")
-    assert texts(opened, "#items .number-of") == ["#1 · family0", "#4 · family1"]
+    assert texts(opened, "#items .number-of") == ["#1 · family0", "#4 · family3"]
     choose(opened, "#verdicts", "all")
     choose(opened, "#order", "largest length difference")
-    assert texts(opened, "#items .number-of")[0] == "#3 · family0"
+    assert texts(opened, "#items .number-of")[0] == "#3 · family2"
 
 
 def test_runs_of_different_judges_are_not_compared(opened: Any) -> None:
@@ -476,7 +476,7 @@ def test_runs_without_answers_are_compared_by_settings_and_numbers(opened: Any) 
 def test_a_link_opens_what_was_seen_and_back_leads_to_the_pair_before(opened: Any) -> None:
     pick(opened, "tiny-none-s0", "tiny-symnoise-a5-s0")
     choose(opened, "#verdicts", "B better")
-    choose(opened, "#category", "family1")
+    choose(opened, "#category", "family3")
     type_into(opened, "#filter", "seed=0")
     link = opened.current_url
     assert "a=tiny-none-s0&b=tiny-symnoise-a5-s0" in link
@@ -486,7 +486,7 @@ def test_a_link_opens_what_was_seen_and_back_leads_to_the_pair_before(opened: An
     opened.get("about:blank")
     opened.get(link)
     wait_for(opened, "return document.documentElement.dataset.ready === 'yes'")
-    assert texts(opened, "#items .number-of") == ["#4 · family1"]
+    assert texts(opened, "#items .number-of") == ["#4 · family3"]
     assert opened.find_element("css selector", "#verdicts").get_attribute("value") == "b"
     assert opened.find_element("css selector", "#count").text == "4 of 6 finished runs"
     choose(opened, "#category", "all")
@@ -504,11 +504,11 @@ def saved(chrome: Any, selector: str) -> str:
 
 
 def test_tables_runs_and_figures_can_be_taken_away(opened: Any, root: Path) -> None:
-    from analysis import table
+    from analysis.tables.computed.verdicts import verdicts
 
-    ours = max(table(load_runs(root), "ablation"), key=lambda each: len(each.rows))
+    ours = max(verdicts(load_runs(root)), key=lambda each: len(each.rows))
     text = saved(opened, "[data-table='0'] button")
-    assert text.splitlines()[0].startswith("table,noise,alpha,runs,")
+    assert text.splitlines()[0].startswith("table,noise,alpha,measure,seeds,difference,")
     assert len(text.splitlines()) == 1 + len(ours.rows)
     type_into(opened, "#filter", "symnoise")
     rows = list(csv.DictReader(saved(opened, "#runs-takes button").splitlines()))
@@ -528,7 +528,7 @@ def test_a_copied_table_is_in_the_clipboard(opened: Any) -> None:
     button = opened.find_elements("css selector", "[data-table='0'] button")[1]
     button.send_keys("\n")
     wait_for(opened, "return window.copied.length > 0")
-    assert opened.execute_script("return window.copied[0]").startswith("**Noise and alpha")
+    assert opened.execute_script("return window.copied[0]").startswith("**Verdicts against no noise")
     assert button.text == "Copied"
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from support.run_folders import config_of, write_run
 
 from analysis import load_runs
+from analysis.__main__ import main
 from analysis.sources.select import content_settings, flatten, read_records
 from harness.record import RunFolder
 
@@ -31,7 +36,7 @@ def test_frames_hold_what_the_files_hold(tmp_path: Path) -> None:
     assert np.isnan(runs.history["train/loss"].iloc[1])
     assert runs.history["heldout/loss"].tolist()[1] == 3.0
     assert runs.generations["length"].tolist() == [3, 4, 5, 6]
-    assert runs.generations["dataset"].tolist() == ["family0", "family1"] * 2
+    assert runs.generations["dataset"].tolist() == ["family0", "family1", "family2", "family3"]
     assert runs.preferences["model_wins"].tolist()[:3] == pytest.approx([0.0, 0.5, 0.8])
     assert np.isnan(runs.preferences["model_wins"].iloc[3])
     assert (runs.preferences["reference_length"] == 8).all()
@@ -93,24 +98,98 @@ def everything(source: Path) -> list[pd.DataFrame]:
     return [runs.runs, runs.history, runs.generations, runs.preferences]
 
 
+DEEP = "[" * 100_000
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
         ("config.yaml", "a: [1", r"config\.yaml: not valid YAML"),
         ("config.yaml", "- 1", r"config\.yaml: expected a mapping of settings, found list"),
-        ("summary.json", '{"final": 3}', r"summary\.json: key final: .* found 3"),
+        ("config.yaml", DEEP, r"config\.yaml: too large or too deeply nested"),
+        ("config.yaml", "a: \x00", r"config\.yaml: not valid YAML"),
+        ("summary.json", '{"final": 3}', r"summary\.json: key final: .* found '3'"),
+        ("summary.json", '{"final": {"judge/win_rate": "x"}}', r"summary: key final: judge/win_rate: .* found 'x'"),
         ("summary.json", "{", r"summary\.json: not valid JSON at line 1"),
+        ("summary.json", "null", r"summary\.json: expected a mapping, found NoneType"),
+        ("summary.json", DEEP, r"summary\.json: not readable: 100,000 characters nested too deeply"),
+        ("done", "maybe", r"done: expected finished or diverged, found 'maybe'"),
+        ("stages.json", "[1]", r"stages\.json: expected a mapping, found list"),
+        ("stages.json", '{"train": 3}', r"stages\.json: key train: expected a mapping with seconds"),
         ("annotations.json", "{}", r"annotations\.json: expected a list of rows, found dict"),
+        ("annotations.json", "[null]", r"annotations\.json: row 1: key 'instruction' is missing"),
         ("annotations.json", '[{"preference": 1}]', r"annotations\.json: row 1: key 'instruction' is missing"),
-        ("metrics.jsonl", "{]\n", r"metrics\.jsonl: a row is not valid JSON"),
+        ("annotations.json", '[{"instruction": 1, "output_1": "", "output_2": ""}]', r"row 1: key 'instruction': exp"),
+        ("model_outputs.json", DEEP, r"model_outputs\.json: not readable"),
+        ("metrics.jsonl", '{]\n{"step": 1}\n', r"metrics\.jsonl: row 1 is not valid JSON"),
+        ("metrics.jsonl", '[1]\n{"step": 1}\n', r"metrics\.jsonl: row 1: expected a mapping, found list"),
         ("metrics.jsonl", '{"a": 1}\n', r"metrics\.jsonl: row 1: key 'step' is missing"),
+        ("metrics.jsonl", '{"step": 1, "a": "x"}\n', r"metrics\.jsonl: row 1: key 'a': expected a number"),
     ],
 )
-def test_a_broken_file_is_named(tmp_path: Path, file: str, content: str, message: str) -> None:
+def test_a_damaged_run_is_unreadable_and_the_others_are_read(
+    tmp_path: Path, file: str, content: str, message: str
+) -> None:
+    write_run(tmp_path, config_of("none", seed=1))
     folder = write_run(tmp_path, config_of("none"))
     (folder / file).write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=message):
-        everything(tmp_path)
+    runs = load_runs(tmp_path).readable()
+    assert runs.runs["seed"].tolist() == [1]
+    (damaged,) = runs.left_out
+    assert damaged.status == "unreadable"
+    assert re.search(message, damaged.reason), damaged.reason
+    assert "\n" not in damaged.reason
+    assert len(runs.preferences) == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("alpha", "abc"), ("alpha", [1]), ("seed", None), ("seed", 1.5), ("noise", "x"), ("noise", {"name": [1]}),
+        ("tracking", [1]), ("harness", "x"), ("stages", 3), ("train", 7),
+    ],
+)  # fmt: skip
+def test_settings_of_another_kind_make_a_run_unreadable(tmp_path: Path, key: str, value: object) -> None:
+    write_run(tmp_path, config_of("none", seed=1))
+    folder = write_run(tmp_path, config_of("none"))
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config_of("none"), key: value}), encoding="utf-8")
+    runs = load_runs(tmp_path)
+    assert runs.runs["seed"].tolist() == [1]
+    assert [run.status for run in runs.left_out] in (["unreadable"], ["foreign"])
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "summary.json", "annotations.json", "metrics.jsonl", "stages.json"])
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(tmp_path: Path, file: str) -> None:
+    write_run(tmp_path, config_of("none", seed=1))
+    folder = write_run(tmp_path, config_of("none"))
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    assert load_runs(tmp_path).readable().runs["seed"].tolist() == [1]
+
+
+def test_a_table_is_made_of_the_runs_that_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for noise in ("none", "neftune"):
+        for seed in range(2):
+            write_run(tmp_path, config_of(noise, 5, seed))
+    (tmp_path / "tiny-neftune-a5-s1" / "annotations.json").write_text("[3]", encoding="utf-8")
+    assert main(["table", "ablation", str(tmp_path), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [(row["noise"], row["runs"]) for row in rows] == [("none", "2"), ("neftune", "1")]
+    assert main(["table", "ablation", str(tmp_path)]) == 0
+    assert "left out: 1 unreadable; `python -m analysis status` says why" in capsys.readouterr().out
+
+
+def test_a_history_is_read_row_by_row(tmp_path: Path) -> None:
+    """Columns that begin later, nulls, and what a crash left at the end."""
+    history = [{"step": 1, "a": 1.0}, {"step": 2, "b": 2}, {"step": 3, "a": None, "b": 3.5}]
+    folder = write_run(tmp_path, config_of("none"), history=history)
+    with open(folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('\x00\x00\n{"step": 4, "a"')
+    frame = load_runs(tmp_path).history
+    assert frame["step"].tolist() == [1, 2, 3]
+    assert frame["step"].dtype == np.int64
+    assert np.array_equal(frame["a"], [1, np.nan, np.nan], equal_nan=True)
+    assert np.array_equal(frame["b"], [np.nan, 2, 3.5], equal_nan=True)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("study")
     items = generate("heldout", 20, seed=3)
     rows = [
-        {"instruction": item.prompt, "output": item.output, "dataset": f"half{number % 2}", "generator": "gold"}
+        {"instruction": item.prompt, "output": item.output, "dataset": f"family{number % 5}", "generator": "gold"}
         for number, item in enumerate(items)
     ]
     (root / "items.json").write_text(json.dumps(rows), encoding="utf-8")
@@ -87,6 +87,7 @@ def raw(study: Path) -> dict[tuple[str, float], list[dict[str, Any]]]:
         cells.setdefault((config["noise"]["name"], config["alpha"]), []).append(
             {
                 "seed": config["seed"],
+                "families": np.array([row["dataset"] for row in verdicts]),
                 "questions": [row["instruction"] for row in verdicts],
                 "wins": 100 * (np.array([row["preference"] for row in verdicts]) - 1),
                 "ours": np.array([len(row["output_2"]) for row in verdicts]),
@@ -148,6 +149,20 @@ def two_way(values_SI: np.ndarray, seeds: tuple[float, float] | None = None) -> 
     return float(np.sqrt(variance / (s * i))), max(freedom, min(s, i) - 1)
 
 
+def by_family(values_SI: np.ndarray, families_I: np.ndarray) -> np.ndarray:
+    """What counts as independent: the families' sums around the mean, scaled so that equal families give their means.
+
+    A family of n of the N instructions is enlarged by (1 - 1 / G) / (1 - n / N), as if each were left out in turn.
+    """
+    mean, names, total = values_SI.mean(), sorted(set(families_I)), values_SI.shape[1]
+    columns = []
+    for name in names:
+        inside = values_SI[:, families_I == name]
+        enlarged = (1 - 1 / len(names)) / (1 - inside.shape[1] / total)
+        columns.append(mean + (inside - mean).sum(axis=1) * len(names) / total * enlarged)
+    return np.array(columns).T
+
+
 def shared(differences: list[np.ndarray]) -> list[tuple[float, float]]:
     """Errors and freedoms with at least the differences' mean component of variance between seeds."""
     squares = [mean_squares(each) for each in differences]
@@ -190,6 +205,7 @@ def test_ablation_recomputed(runs: Runs, raw: Raw) -> None:
             if difference.ndim == 1:
                 error, freedom = float(difference.std(ddof=1) / np.sqrt(2)), 1.0
             else:
+                difference = by_family(difference, raw[key][0]["families"])
                 error, freedom = two_way(difference)
                 apart.append(difference)
             ours = estimate(found, labels_of(*key), header)
@@ -202,7 +218,7 @@ def test_ablation_recomputed(runs: Runs, raw: Raw) -> None:
     p_values[: len(apart)] = [2 * float(t.sf(abs(each.mean()) / error, freedom)) for each, (error, freedom) in errors]
     assert shown == pytest.approx(holm(p_values), abs=1e-3)
     for key in CELLS:
-        wins, error = np.array([run["wins"] for run in raw[key]]), 0.0
+        wins = by_family(np.array([run["wins"] for run in raw[key]]), raw[key][0]["families"])
         ours = estimate(found, labels_of(*key), "win rate")
         error, freedom = two_way(wins)
         assert ours.mean == pytest.approx(wins.mean(), abs=1e-9)
@@ -227,6 +243,7 @@ def test_alpha_choice_recomputed(runs: Runs, raw: Raw) -> None:
         gain = estimate(found, [noise, "chosen"], "win rate - none", GROUP)
         pairs = (wins[chosen] - base)[:, ~choosing]
         assert gain.mean == pytest.approx(pairs.mean())
+        pairs = by_family(pairs, raw["none", 0.0][0]["families"][~choosing])
         assert gain.error == pytest.approx(two_way(pairs)[0] if np.ptp(pairs) else 0)
         on_test = estimate(found, [noise, "best on test"], "win rate", GROUP)
         assert on_test.mean == pytest.approx(wins[best].mean())

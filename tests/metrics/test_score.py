@@ -65,6 +65,19 @@ def test_numbers_that_do_not_exist_are_blank(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out.splitlines()[2].split() == ["standard", "error", "-", "points"]
 
 
+def test_terminal_escapes_of_an_annotations_file_are_shown_as_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "\x1b[31m\x1b]0;title\x07\u202e"
+    row = {"instruction": "q", "dataset": hostile, "output_1": "a", "output_2": "b", "preference": 2.0}
+    row |= {"generator_1": hostile, "generator_2": hostile, "annotator": hostile}
+    (tmp_path / "annotations.json").write_text(json.dumps([row]), encoding="utf-8")
+    assert main(["score", str(tmp_path / "annotations.json")]) == 0
+    shown = capsys.readouterr().out
+    assert not set(shown) & set("\x1b\x07\u202e")
+    assert "⟨U+001B⟩[31m" in shown
+
+
 def test_two_judges_in_one_file_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", _annotations(tmp_path, annotator="other")]) == 0
     assert "note: several values of annotator" in capsys.readouterr().out

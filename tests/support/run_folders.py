@@ -51,7 +51,9 @@ def config_of(noise: str = "none", alpha: float = 5.0, seed: int = 0, **settings
     return config
 
 
-def rows_of(preferences: Sequence[float | None], lengths: Sequence[int] | None = None) -> list[dict[str, Any]]:
+def rows_of(
+    preferences: Sequence[float | None], lengths: Sequence[int] | None = None, families: int = 8
+) -> list[dict[str, Any]]:
     """Annotations for instructions "Question 0", "Question 1", ...; answers of `lengths` characters (default 10)."""
     lengths = lengths or [10] * len(preferences)
     return [
@@ -59,7 +61,7 @@ def rows_of(preferences: Sequence[float | None], lengths: Sequence[int] | None =
             "instruction": f"Question {i}",
             "output_1": "r" * 8,
             "generator_1": "reference",
-            "dataset": f"family{i % 2}",
+            "dataset": f"family{i % families}",
             "output_2": "m" * length,
             "generator_2": "model",
             "annotator": "reference:checker",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,8 +31,9 @@ def flatness(runs: Runs) -> list[Table]:
     texts = ("measure", "alphas", "best alpha", "worst alpha", "not shown to be worse than the best")
     heads = [Column(header, is_text=True) for header in texts]
     note = (
-        "compared by the 95% interval of the paired difference to the best, without a correction; the best is chosen on"
-        " these very numbers, so that it looks better than it is and the list is rather too short than too long"
+        "on the seeds that all alphas of a noise have, by the 95% interval of the paired difference to the best,"
+        " without a correction; the best is chosen on these very numbers, so that it looks better than it is and"
+        " the list is rather too short than too long"
     )
     return per_study(runs, Table("flatness", "How flat is it in alpha?", ["noise"], heads, [], [note]), _flat_rows)
 
@@ -40,10 +42,22 @@ def _flat_rows(measures: Measures, rows: list[TableRow]) -> Iterator[tuple[list[
     cells = [cell for row in rows if (cell := row.cell("")).by_seed and row.labels["alpha"]]
     for noise in dict.fromkeys(cell.noise for cell in cells):
         of_noise = {cell.labels["alpha"]: cell for cell in cells if cell.noise == noise}
+        of_noise = _on_common_seeds(of_noise)
         for name in _QUALITIES if len(of_noise) > 1 else ():
             means = {alpha: float(measures.of_runs(name, cell.run_ids).mean()) for alpha, cell in of_noise.items()}
             if not any(np.isnan(mean) for mean in means.values()):
                 yield [noise], [metric(name).header, ", ".join(of_noise), *_flat_cells(measures, name, of_noise, means)]
+
+
+def _on_common_seeds(cells: dict[str, Cell]) -> dict[str, Cell]:
+    """The alphas on the seeds that all of them have: a seed that only some have would favour or harm those."""
+    common = set.intersection(*(set(cell.by_seed) for cell in cells.values()))
+    if not common:
+        return {}
+    kept = {
+        alpha: {seed: cell.by_seed[seed] for seed in cell.by_seed if seed in common} for alpha, cell in cells.items()
+    }
+    return {alpha: replace(cells[alpha], by_seed=by_seed) for alpha, by_seed in kept.items()}
 
 
 def _flat_cells(measures: Measures, name: str, cells: dict[str, Cell], means: dict[str, float]) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from analysis.sources.runs import Runs
 from analysis.study.comparable import BASELINE
 from analysis.study.metrics import WIN_RATE, metric
 from analysis.study.published import of_tables, published
-from analysis.tables.build import build
+from analysis.tables.build import PUBLISHED, build
 from analysis.tables.layout import TableLayout
 from analysis.tables.layouts import LAYOUTS
 
@@ -35,7 +35,7 @@ class Pair:
 
     @property
     def is_win_rate(self) -> bool:
-        return self.column.endswith(f":{metric(WIN_RATE).header}, published")
+        return self.column.endswith(f":{metric(WIN_RATE).header}{PUBLISHED}")
 
 
 def checklist(runs: Runs) -> list[Table]:

@@ -16,10 +16,11 @@ from analysis.study.comparable import plain_name
 from analysis.study.measures import Measures
 from analysis.study.metrics import LENGTH, WIN_RATE, metric, unit_of_difference
 from analysis.study.rows import TableRow
+from analysis.study.verdicts import FEWEST_SEEDS, Comparison, Decision, decide
 from analysis.tables.computed.per_study import per_study
 
 _LEAST, _MOST = 5, 15  # the alphas that the papers report
-AGREE, CONTRADICT, OPEN, NOT_RUN = "agrees", "contradicts", "not shown", "not run"
+AGREE, CONTRADICT, NOT_RUN = "agrees", "contradicts", "not run"
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,16 @@ class _Test:
     text: str
     alpha: str
     found: Estimate
+    base: str
+    control: list[str]
 
 
 def claims(runs: Runs) -> list[Table]:
     """A table per set of comparable runs: a row for each claim and alpha, and whether the runs agree with it.
 
     At the alphas of the papers, 5 to 15; two noises are compared at the same one, by seed and for win rates by
-    instruction. "not shown" is no refutation: `detectable` is the true difference that would have been found in four of
-    five such experiments.
+    instruction. A row that is undecided is no refutation: the minimum detectable effect is the true difference that
+    would have been found in four of five such experiments.
 
     Raises:
         ValueError: there is no finished run.
@@ -76,12 +79,13 @@ def claims(runs: Runs) -> list[Table]:
         Column("difference", decimals=None, signed=True),
         Column("unit", is_text=True),
         Column("p (Holm)", smallest=0.001),
-        Column("detectable", decimals=None),
+        Column("minimum detectable effect", decimals=None),
         Column("status", is_text=True),
     ]
     notes = [
-        f"status: {AGREE} or {CONTRADICT} where p < {stats.LEVEL} after Holm's correction over the table; {OPEN} is no"
-        " refutation: a true difference under `detectable` would usually have been missed",
+        f"status: {AGREE} or {CONTRADICT} where p < {stats.LEVEL} after Holm's correction over the table, from"
+        f" {FEWEST_SEEDS} seeds on; no effect beyond a margin: two one-sided tests; undecided is no refutation: a true"
+        " difference under the minimum detectable effect would usually have been missed",
         f"at the papers' alphas, {_LEAST} to {_MOST}; {NOT_RUN}: not with both noises and a common seed there",
         "± half of a 95% t interval",
     ]
@@ -90,21 +94,26 @@ def claims(runs: Runs) -> list[Table]:
 
 def _rows(measures: Measures, rows: list[TableRow]) -> Iterator[tuple[list[str], list[Value]]]:
     tests = [test for claim in CLAIMS for test in _tests(measures, rows, claim)]
-    tested = stats.with_shared_scatter([test.found for test in tests])
-    p_values = stats.holm(np.array([stats.p_value(found) for found in tested]))
-    level = stats.LEVEL / max(1, int(np.isfinite(p_values).sum()))
-    for test, found, p in zip(tests, tested, p_values, strict=True):
-        sizes: list[Value] = [test.found, unit_of_difference(test.claim.metric), float(p)]
-        sizes.append(stats.detectable(found, level=level))
-        yield [test.text], [test.claim.source, test.alpha, f"{test.found.runs}", *sizes, _status(test, p)]
+    controls = [(test.claim.metric, test.base) for test in tests]
+    tested = stats.with_shared_scatter([test.found for test in tests], controls)
+    decisions = decide([_comparison(measures, *each) for each in zip(tests, tested, strict=True)])
+    level = stats.LEVEL / max(1, sum(np.isfinite(decision.p) for decision in decisions))
+    for test, found, decision in zip(tests, tested, decisions, strict=True):
+        sizes: list[Value] = [test.found, unit_of_difference(test.claim.metric), decision.p]
+        sizes.append(stats.minimum_detectable_effect(found, level=level))
+        yield [test.text], [test.claim.source, test.alpha, f"{test.found.runs}", *sizes, _status(test, decision)]
     known = {test.claim for test in tests}
     for claim in (claim for claim in CLAIMS if tests and claim not in known):
         yield [claim.text(claim.noise, claim.base)], [claim.source, "", "", "", "", "", "", NOT_RUN]
 
 
-def _status(test: _Test, p: float) -> str:
-    if not p < stats.LEVEL:
-        return OPEN
+def _comparison(measures: Measures, test: _Test, found: Estimate) -> Comparison:
+    return Comparison(test.claim.metric, found, float(measures.of_runs(test.claim.metric, test.control).mean()))
+
+
+def _status(test: _Test, decision: Decision) -> str:
+    if not decision.differs:
+        return str(decision)
     return AGREE if test.found.mean * test.claim.sign > 0 else CONTRADICT
 
 
@@ -119,7 +128,7 @@ def _tests(measures: Measures, rows: list[TableRow], claim: Claim) -> Iterator[_
             found = measures.difference(claim.metric, *both)
             if isinstance(found, Estimate) and not np.isnan(found.mean):
                 text = claim.text(treatment.labels["noise"], control.labels["noise"])
-                yield _Test(claim, text, alpha, found)
+                yield _Test(claim, text, alpha, found, control.cell("").name, both.control)
 
 
 def _is(row: TableRow, noise: str) -> bool:

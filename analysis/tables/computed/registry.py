@@ -11,6 +11,7 @@ from analysis.tables.computed.alpha_flatness import flatness
 from analysis.tables.computed.checklist import checklist
 from analysis.tables.computed.claims import claims
 from analysis.tables.computed.length_gain import length_gain
+from analysis.tables.computed.verdicts import verdicts
 from analysis.tables.needs import COMPARED, FINISHED_RUNS, SEVERAL_SETTINGS, Need
 
 
@@ -24,6 +25,7 @@ class ComputedTable:
 
 
 COMPUTED = {
+    "verdicts": ComputedTable("Verdicts against no noise", verdicts, COMPARED),
     "claims": ComputedTable("The papers' claims and these runs", claims, SEVERAL_SETTINGS),
     "checklist": ComputedTable("The papers' numbers and these runs", checklist),
     "flatness": ComputedTable("How flat is it in alpha?", flatness, SEVERAL_SETTINGS),

@@ -1,0 +1,135 @@
+"""What a comparison decides: it helps, it hurts, it has no effect beyond a margin, or it is undecided.
+
+The margins are those below which a difference would not matter to a user of the model. They are fixed here, before any
+run, and no option changes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis import stats
+from analysis.stats import Estimate
+from analysis.study.metrics import ACCURACY, CONTROLLED, HELDOUT_LOSS, LENGTH, WIN_RATE, metric
+
+# Fewer seeds than that decide nothing: two models trained alike differ by chance, too.
+FEWEST_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Margin:
+    """The largest difference that does not matter: in points, or in percent of the control's mean."""
+
+    size: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.size:g}%" if self.unit == "%" else f"{self.size:g} {self.unit}"
+
+    def absolute(self, control: float) -> float:
+        """In the unit of the metric, beside a control of this mean."""
+        return self.size / 100 * abs(control) if self.unit == "%" else self.size
+
+
+_POINTS = Margin(2.0, "points")
+MARGINS = {
+    WIN_RATE: _POINTS,
+    CONTROLLED: _POINTS,
+    ACCURACY: _POINTS,
+    HELDOUT_LOSS: Margin(1.0, "%"),
+    LENGTH: Margin(10.0, "%"),
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired difference of a metric, as it is tested. control: the mean of what it is a difference to."""
+
+    metric: str
+    difference: Estimate
+    control: float
+
+    @property
+    def margin(self) -> Margin | None:
+        """Of its metric, a split of the accuracy included; None where none is fixed."""
+        whole = ACCURACY if self.metric.startswith(f"{ACCURACY}/") else self.metric
+        return MARGINS.get(whole)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """p, p_equivalence: of a difference, and of its absence beyond the margin; each after Holm over all comparisons."""
+
+    comparison: Comparison
+    p: float
+    p_equivalence: float
+    seeds: int | None
+
+    @property
+    def differs(self) -> bool:
+        return self.comparison.difference.runs >= FEWEST_SEEDS and self.p < stats.LEVEL
+
+    @property
+    def is_equivalent(self) -> bool:
+        return self.comparison.difference.runs >= FEWEST_SEEDS and self.p_equivalence < stats.LEVEL
+
+    def __str__(self) -> str:
+        """The verdict in words."""
+        margin = self.comparison.margin
+        if self.differs:
+            return f"{self._direction()}, by less than {margin}" if self.is_equivalent else self._direction()
+        return f"no effect beyond {margin}" if self.is_equivalent else self.undecided
+
+    @property
+    def undecided(self) -> str:
+        """What would decide."""
+        difference = self.comparison.difference
+        if difference.runs < FEWEST_SEEDS:
+            return f"undecided: needs at least {FEWEST_SEEDS} seeds"
+        if not difference.error > 0:
+            return "undecided: no scatter to judge by"
+        if self.comparison.margin is None:
+            return "undecided"
+        if self.seeds is None:
+            return "undecided: needs more instructions" if difference.instructions else "undecided: over 200 seeds"
+        return f"undecided: needs about {max(self.seeds, difference.runs + 1)} seeds"
+
+    def _direction(self) -> str:
+        known, rises = metric(self.comparison.metric), self.comparison.difference.mean > 0
+        if self.comparison.metric == LENGTH:
+            return "longer" if rises else "shorter"
+        if known.better == "neither":
+            return "higher" if rises else "lower"
+        return "helps" if rises == (known.better == "higher") else "hurts"
+
+
+def decide(comparisons: Sequence[Comparison]) -> list[Decision]:
+    """A verdict for each comparison of a table.
+
+    A difference: p < 5% after Holm's correction over the table. No effect beyond the margin: two one-sided tests, each
+    at 5%, corrected likewise. So the chance of even one false "helps" or "hurts", and that of even one false "no
+    effect", are at most 5% each. Neither is said of fewer than FEWEST_SEEDS seeds.
+    """
+    p_values = stats.holm(np.array([stats.p_value(each.difference) for each in comparisons]))
+    equivalence = stats.holm(np.array([_equivalence(each) for each in comparisons]))
+    level = stats.LEVEL / max(1, int(np.isfinite(p_values).sum()))
+    return [
+        Decision(each, float(p), float(q), _seeds(each, level))
+        for each, p, q in zip(comparisons, p_values, equivalence, strict=True)
+    ]
+
+
+def _equivalence(comparison: Comparison) -> float:
+    if comparison.margin is None:
+        return float("nan")
+    return stats.equivalence_p_value(comparison.difference, comparison.margin.absolute(comparison.control))
+
+
+def _seeds(comparison: Comparison, level: float) -> int | None:
+    margin = comparison.margin
+    if margin is None:
+        return None
+    return stats.seeds_needed(comparison.difference, margin.absolute(comparison.control), level=level)
