@@ -59,22 +59,28 @@ def open_regular(path: Path) -> IO[bytes]:
 
 def read_text(path: Path) -> str:
     """Read a regular file of UTF-8; a ValueError names a file that is neither."""
-    with open_regular(path) as file:
-        raw = file.read()
     try:
-        return raw.decode("utf-8")
+        return _read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
 
 
 def read_json(path: Path) -> Any:
     """Read JSON; a ValueError names the file and the place where it stops being JSON."""
     try:
-        return json.loads(text := read_text(path))
+        text = _read_bytes(path).decode("utf-8")
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON: not UTF-8 at byte {error.start}") from None
     except RecursionError:
-        raise ValueError(f"{path}: not readable: {len(text):,} characters nested too deeply") from None
+        raise ValueError(f"{path}: not valid JSON: {len(text):,} characters nested too deeply") from None
 
 
 @contextmanager

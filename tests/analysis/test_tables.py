@@ -40,6 +40,17 @@ def raw(root: Path, noise: str, alpha: float) -> list[dict[str, Any]]:
     return found
 
 
+def two_way_error(rows: list[list[float]]) -> float:
+    """Of the mean over three seeds and eight families of three (instruction i is of family i % 8), by hand."""
+    rows = [[mean(row[family::8]) for family in range(8)] for row in rows]
+    seeds, items = [mean(row) for row in rows], [mean(column) for column in zip(*rows, strict=True)]
+    grand = mean(seeds)
+    ms_seed = 8 * sum((s - grand) ** 2 for s in seeds) / 2
+    ms_item = 3 * sum((i - grand) ** 2 for i in items) / 7
+    rest = sum((rows[s][i] - seeds[s] - items[i] + grand) ** 2 for s in range(3) for i in range(8)) / 14
+    return math.sqrt(max(ms_seed + ms_item - rest, ms_seed, ms_item) / 24)
+
+
 def test_cells_equal_what_the_raw_files_say(tmp_path: Path) -> None:
     sweep(tmp_path)
     [table] = tables_of(tmp_path)
@@ -53,8 +64,8 @@ def test_cells_equal_what_the_raw_files_say(tmp_path: Path) -> None:
         assert win.mean == pytest.approx(mean(run["win"] for run in runs))
         assert (win.runs, win.instructions) == (3, 24)
         assert length.mean == pytest.approx(mean(run["length"] for run in runs))
-        half = 4.302652730 * stdev(run["length"] for run in runs) / math.sqrt(3)
-        assert length.high - length.mean == pytest.approx(half, rel=1e-4)
+        assert length.error == pytest.approx(two_way_error([run["lengths"] for run in runs]))
+        assert (length.runs, length.instructions, length.clusters) == (3, 24, 8)
         assert (cell(table, labels, "runs"), cell(table, labels, "instructions")) == ("3", "24")
 
 
@@ -80,28 +91,21 @@ def test_differences_are_paired_by_seed_and_instruction(tmp_path: Path) -> None:
     ours, base = raw(tmp_path, "symnoise", 5), raw(tmp_path, "none", 0)
     found = estimate(table, ["symnoise", "5"], "win rate - none")
     assert found.mean == pytest.approx(mean(a["win"] - b["win"] for a, b in zip(ours, base, strict=True)))
-    # two-way table of the paired differences, by hand
     rows = [[x - y for x, y in zip(a["wins"], b["wins"], strict=True)] for a, b in zip(ours, base, strict=True)]
-    seeds, items, grand = [mean(r) for r in rows], [mean(c) for c in zip(*rows, strict=True)], found.mean
-    ms_seed = 24 * sum((s - grand) ** 2 for s in seeds) / 2
-    ms_item = 3 * sum((i - grand) ** 2 for i in items) / 23
-    rest = sum((rows[s][i] - seeds[s] - items[i] + grand) ** 2 for s in range(3) for i in range(24)) / 46
-    variance = max(ms_seed + ms_item - rest, ms_seed, ms_item) / 72
-    assert found.error == pytest.approx(math.sqrt(variance))
+    assert found.error == pytest.approx(two_way_error(rows))
     relative = estimate(table, ["symnoise", "5"], "win rate, relative change to none")
     expected = 100 * (mean(a["win"] for a in ours) / mean(b["win"] for b in base) - 1)
     assert relative.mean == pytest.approx(expected)
     assert cell(table, ["none", ""], "win rate - none") == ""
 
 
-def test_the_detectable_difference_is_at_the_corrected_level(tmp_path: Path) -> None:
+def test_the_minimum_detectable_effect_is_at_the_corrected_level(tmp_path: Path) -> None:
     """Four comparisons: the strictest step of Holm's correction tests at 0.05 / 4."""
     sweep(tmp_path)
     [table] = tables_of(tmp_path, "differences")
     found = as_tested(table)[2]
-    t = pytest.importorskip("scipy.stats").t(found.freedom)
-    size = found.error * (t.ppf(1 - 0.05 / 4 / 2) + t.ppf(0.8))
-    assert cell(table, ["symnoise", "5"], "detectable") == pytest.approx(size, rel=1e-3)
+    size = found.error * stats.detectable_factor(round(found.freedom, 2), level=0.05 / 4)
+    assert cell(table, ["symnoise", "5"], "minimum detectable effect") == pytest.approx(size)
     assert any("after Holm's correction for 4 comparisons" in note for note in table.notes)
 
 
