@@ -47,14 +47,15 @@ def style_controlled_win_rates(
 
     Returns:
         By model: style_controlled_win_rate, style_low and style_high (5th and 95th percentile of the bootstrap),
-        n_total, and the weights style_length, style_headers, style_lists, style_bold, which the models share.
+        n_total, and the weights style_length, style_headers, style_lists, style_bold, which the models share; NaN for
+        a feature that was left out.
 
     Raises:
-        ValueError: several baselines, no verdict, or verdicts that a model or a feature separates entirely (the fit has
-            no finite solution).
+        ValueError: several baselines, no verdict, or a model that wins or loses every battle.
 
-    Deviates from upstream in two things: the rate is the fit on all battles instead of the bootstrap's median, and an
-    empty answer has no style instead of NaN.
+    Deviates from upstream in three things. The rate is the fit on all battles instead of the bootstrap's median. An
+    empty answer has no style instead of NaN. A feature that alone decides the few battles in which it differs has no
+    finite weight: upstream's value is then where its optimiser happens to stop; here the feature is left out.
     """
     baselines = {row["generator_1"] for row in annotations}
     if len(baselines) != 1:
@@ -68,8 +69,8 @@ def style_controlled_win_rates(
     place = {name: number for number, name in enumerate(models)}
     strength_NM = np.eye(len(models))[[place[str(row["generator_2"])] for row in known]]
     design = np.hstack([strength_NM, style_differences(known, count)])
-    weights = _fit(design, outcomes_N)
-    draws = _bootstrap(design, outcomes_N, rounds, seed)
+    weights, kept = _fit_finite(design, outcomes_N, len(models))
+    draws = _bootstrap(design * kept, outcomes_N, rounds, seed)
     found = {}
     for name, number in place.items():
         rates = 100 / (1 + np.exp(-draws[:, number])) if len(draws) else np.array([np.nan])
@@ -78,7 +79,7 @@ def style_controlled_win_rates(
             "style_low": float(np.quantile(rates, 0.05)),
             "style_high": float(np.quantile(rates, 0.95)),
             "n_total": int(strength_NM[:, number].sum()),
-            **{f"style_{key}": float(value) for key, value in zip(FEATURES, weights[len(models) :], strict=True)},
+            **dict(zip((f"style_{key}" for key in FEATURES), map(float, weights[len(models) :]), strict=True)),
         }
     return found
 
@@ -111,10 +112,23 @@ def _style(answer: str, count: Callable[[str], int]) -> list[float]:
 def _bootstrap(design: Array, outcomes_N: Array, rounds: int, seed: int) -> Array:
     generator = np.random.default_rng(seed)
     drawn = (generator.integers(len(outcomes_N), size=len(outcomes_N)) for _ in range(rounds))
-    return np.array([_fit(design[rows], outcomes_N[rows], strict=False) for rows in drawn])
+    return np.array([_fit(design[rows], outcomes_N[rows]) for rows in drawn])
 
 
-def _fit(design: Array, outcomes_N: Array, strict: bool = True) -> Array:
+def _fit_finite(design: Array, outcomes_N: Array, models: int) -> tuple[Array, Array]:
+    """Weights, NaN for features without a finite one, and 1 for each column that was kept."""
+    kept = np.ones(design.shape[1])
+    while True:
+        weights = _fit(design * kept, outcomes_N)
+        reach = np.abs(design * kept * weights).max(axis=0)  # log-odds that a column adds at most
+        if reach[:models].max() >= _LARGEST / 2 and reach[models:].max() < _LARGEST / 2:
+            raise ValueError("annotations: a model wins or loses every battle; no finite rate fits")
+        if reach.max() < _LARGEST / 2:
+            return np.where(kept > 0, weights, np.nan), kept
+        kept[models + int(np.argmax(reach[models:]))] = 0.0
+
+
+def _fit(design: Array, outcomes_N: Array) -> Array:
     """Maximum likelihood of a logistic model with soft outcomes, by Newton's method from 0 (the problem is convex)."""
     weights = np.zeros(design.shape[1])
     for _ in range(50):
@@ -125,6 +139,4 @@ def _fit(design: Array, outcomes_N: Array, strict: bool = True) -> Array:
         weights = np.clip(weights + step, -_LARGEST, _LARGEST)
         if np.abs(step).max() < 1e-10:
             break
-    if strict and np.abs(weights).max() >= _LARGEST / 2:
-        raise ValueError("annotations: the verdicts are separated by a model or by style alone; no finite rate fits")
     return weights
