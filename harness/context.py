@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import Config
@@ -52,6 +53,7 @@ class Run:
     show_progress: bool = True
     stop: Stop = field(default_factory=Stop)
     observers: Sequence[Observer] = ()
+    _recast: bool = False  # the model in memory is in another type than it was trained in
 
     @property
     def config(self) -> Config:
@@ -65,24 +67,55 @@ class Run:
     def folder(self) -> RunFolder:
         return self.job.folder
 
-    def trained_model(self) -> PreTrainedModel:
+    def trained_model(self, dtype: str | None = None) -> PreTrainedModel:
         """The fine-tuned model on this process's device: the one in memory, else from the folder's model/.
+
+        Args:
+            dtype: of its weights, by torch's name; None: as it was trained. Adapters beside a base of 4 or 16 bits
+                stay as they are.
 
         Raises:
             ValueError: there is none; the run was not trained, or with train.keep_model=false.
         """
-        from harness.models.place import place
+        import torch
 
+        from harness.models.adapters import is_adapted
+        from harness.models.load import load_trained
+        from harness.models.place import cast, place
+
+        wanted = None if dtype is None else getattr(torch, dtype)
+        if self.model is not None and self._recast and self.model.dtype != wanted:
+            self.release_model()
         if self.model is None:
-            from harness.models.load import load_trained
-
-            weights, train = self.folder / "model", self.config.train
-            if not weights.is_dir():
-                raise ValueError(f"{weights}: no trained model; run the stage train (with train.keep_model=true)")
+            train = self.config.train
             four_bits = train.lora if train.method == "qlora" else None
-            self.model = load_trained(self.config.model, self.config.seed, weights, four_bits)
+            model = self.config.model
+            if dtype is not None and train.method == "full":  # read as it is wanted: no wider copy comes between
+                model, self._recast = model.model_copy(update={"dtype": dtype}), dtype != model.dtype
+            self.model = load_trained(model, self.config.seed, self.trained_weights(), four_bits)
+        if wanted is not None and self.model.dtype != wanted and not is_adapted(self.model):
+            cast(self.model, wanted)
+            self._recast = True
         self.model = place(self.model)
         return self.model
+
+    def trained_weights(self) -> Path:
+        """The folder of the trained weights, or of the adapter.
+
+        Raises:
+            ValueError: there is none.
+        """
+        weights = self.folder / "model"
+        if not weights.is_dir():
+            raise ValueError(f"{weights}: no trained model; run the stage train (with train.keep_model=true)")
+        return weights
+
+    def release_model(self) -> None:
+        """Give the model's memory back, a GPU's to its driver; the next stage that needs it reads it anew."""
+        from harness.models.place import free_memory
+
+        self.model, self._recast = None, False
+        free_memory()
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer saved beside the trained weights, else the model's: a run folder alone is enough."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.config.base import Count, Name, Positive, Section
 
@@ -16,13 +16,39 @@ class GenerateConfig(Section):
     max_new_tokens: Count = 256
     max_length: Count = Field(2048, description="tokens of prompt and answer together (the papers' limit)")
     repetition_penalty: Positive = 1.2
-    batch_size: Count = 32
+    batch_size: Count | None = Field(
+        None, description="rows decoded together at most; null: 32 on a CPU, on a GPU 256; fewer where memory is short"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="type in which answers are computed; auto: bfloat16 on a GPU, the model's own on a CPU"
+    )
+    cache_gib: Positive | None = Field(
+        None, description="GiB of key-value cache on each device; null: what a GPU has free, 4 on a CPU"
+    )
+    devices: Count | Literal["auto"] = Field(
+        "auto", description="processes that answer, a GPU each; auto: those of the training, as far as there are GPUs"
+    )
+    tensor_parallel: Count | None = Field(
+        None, description="GPUs that hold one model together; null: as few as it fits on"
+    )
     backend: Literal["auto", "engine", "transformers", "vllm"] = Field(
         "auto",
-        description="auto: the engine where it knows the model, else transformers; vllm: a GPU and the extra vllm",
+        description="auto: the engine where it knows the model, else transformers; vllm: see `python`",
+    )
+    python: str | None = Field(
+        None, description="backend=vllm: interpreter of the environment that holds vllm; null: this one"
     )
     prompt: Literal["as_trained", "alpaca_evaluation_newline"] = Field(
         "as_trained",
         description="alpaca_evaluation_newline: the papers' evaluation, whose prompt ends in a line end "
         "that their training lacks; to reproduce them only",
     )
+
+    @model_validator(mode="after")
+    def _ranks_divide(self) -> GenerateConfig:
+        together, devices = self.tensor_parallel or 1, self.devices
+        if devices != "auto" and devices % together:
+            raise ValueError(f"tensor_parallel={together}: does not divide devices={devices}")
+        if self.python is not None and self.backend != "vllm":
+            raise ValueError(f"python={self.python}: only of use with backend=vllm")
+        return self

@@ -27,7 +27,9 @@ def export(run: Path, folder: Path, merge: bool = False, licence: str | None = N
         raise ValueError(f"{run}: train.method={config.train.method} has whole weights already: leave out --merge")
     with commit_folder(folder.absolute()) as temporary:
         if merge:
-            save_merged(config, run / "model", temporary)
+            from harness.models.merge import save_merged
+
+            save_merged(config.model, config.seed, run / "model", temporary)
         else:
             shutil.copytree(run / "model", temporary, dirs_exist_ok=True)
         if adapter and not merge:
@@ -35,26 +37,6 @@ def export(run: Path, folder: Path, merge: bool = False, licence: str | None = N
         kind = "merged" if merge else "adapter" if adapter else "full"
         provenance = read_json(run / "provenance.json")
         write_text(temporary / "README.md", model_card(config, summary, provenance, kind, licence))
-
-
-def save_merged(config: Config, adapter: Path, folder: Path) -> None:
-    """W + (alpha / rank) B A of every adapted layer, computed in float32 and saved in the base model's type.
-
-    An adapter trained beside 4 bits (qlora) is merged into the unquantised base, which it has not seen: its
-    outputs differ a little from those of base and adapter in training.
-    """
-    import torch
-    from peft import PeftModel
-
-    from harness.models.adapters import merge_adapters, peft_warnings
-    from harness.models.load import load_model
-    from harness.models.tokenizer import load_saved_tokenizer
-
-    wide = config.model.model_copy(update={"dtype": "float32", "gradient_checkpointing": False})
-    with peft_warnings():
-        merged = merge_adapters(PeftModel.from_pretrained(load_model(wide, config.seed), adapter))
-    merged.to(getattr(torch, config.model.dtype)).save_pretrained(folder)
-    load_saved_tokenizer(adapter).save_pretrained(folder)
 
 
 def _read(run: Path) -> tuple[Config, dict[str, Any]]:

@@ -5,7 +5,7 @@
 In fp32 both of these give the text of `model.generate(ids, do_sample=False, repetition_penalty=p)` on one prompt at
 a time. Ties are the exception: rows computed together round differently in the last bits, so two best tokens
 whose logits agree to about 1e-5 can swap. In bf16, whose last bit is near 1%, that is frequent, and the text of
-either backend depends on the batch size. backend="vllm" is an extra for GPUs (vllm.py).
+either backend depends on the batch size. vLLM (vllm.py) reads a folder of weights and has no model in this process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from harness.generate.decoder import supports, supports_config
 from harness.generate.engine import generate_with_engine
 from harness.generate.hf import generate_with_transformers
 from harness.generate.settings import Completion, GenerationSettings, ProgressCallback, plan_requests
-from harness.generate.vllm import generate_with_vllm
 
 __all__ = ["Completion", "GenerationSettings", "ProgressCallback", "generate", "supports", "supports_config"]
 
@@ -51,9 +50,7 @@ def generate(
     if settings.backend == "engine" and not use_engine:
         raise ValueError(f"backend=engine does not support {type(model).__name__}: use auto or transformers")
     with _evaluation_mode(model):
-        if settings.backend == "vllm":
-            done = generate_with_vllm(model, requests, settings, eos, progress)
-        elif use_engine:
+        if use_engine:
             done = generate_with_engine(model, requests, settings, eos, progress)
         else:
             done = generate_with_transformers(model, requests, settings, eos, pad_token_id, progress)

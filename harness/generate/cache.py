@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
+_CPU_GIB = 4.0
+
 
 class SlotCache:
     """Keys and values of every layer, (layers, slots, H, C, K) each; the active slots are always the first ones.
@@ -56,14 +58,34 @@ def bytes_per_token(config: PretrainedConfig, dtype: torch.dtype) -> int:
     return int(2 * config.num_hidden_layers * kv_heads * head_dim * dtype.itemsize)
 
 
-def rows_within(config: PretrainedConfig, dtype: torch.dtype, tokens: int, batch_size: int, gibibytes: float) -> int:
+def cache_room(device: torch.device) -> float:
+    """GiB for a key-value cache on a device that holds its model already.
+
+    On a GPU 85% of what is free, torch's own reserve included, less one GiB for activations. On a CPU 4: rows that are
+    decoded together round alike, so what a machine has free must not decide which they are.
+    """
+    if device.type != "cuda":
+        return _CPU_GIB
+    free, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return max(0.0, 0.85 * (free + kept) / 2**30 - 1.0)
+
+
+def rows_within(
+    config: PretrainedConfig, dtype: torch.dtype, tokens: int, batch_size: int, gibibytes: float, shards: int = 1
+) -> int:
     """How many rows of `tokens` cached tokens fit in `gibibytes`, at most `batch_size`.
+
+    Args:
+        shards: devices over which the heads are cut.
 
     Raises ValueError where not even one does.
     """
-    row = bytes_per_token(config, dtype) * tokens
+    row = bytes_per_token(config, dtype) * tokens / shards
     rows = int(gibibytes * 2**30 // row)
     if not rows:
         need = row / 2**30
-        raise ValueError(f"cache_gib={gibibytes}: one row of {tokens} tokens needs {need:.3g} GiB of key-value cache")
+        raise ValueError(
+            f"cache_gib={gibibytes:.3g}: one row of {tokens} tokens needs {need:.3g} GiB of key-value cache"
+        )
     return min(rows, batch_size)

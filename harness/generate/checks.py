@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -60,7 +61,30 @@ def check_backend(config: Config) -> None:
     if config.generate.backend == "engine":
         _check_engine(config)
     if config.generate.backend == "vllm":
-        require_package("vllm", "generate.backend=vllm", "vllm", "it needs a GPU; backend=auto needs nothing")
+        _check_vllm(config)
+
+
+def _check_vllm(config: Config) -> None:
+    if config.train.method == "qlora":
+        raise ValueError(
+            "generate.backend=vllm: train.method=qlora answers with a base of 4 bits, which vLLM would read in 16; "
+            "use auto"
+        )
+    if config.generate.python is not None:
+        _check_interpreter(config.generate.python)
+    else:
+        hint = "or name in generate.python the interpreter of an environment that has it; backend=auto needs nothing"
+        require_package("vllm", "generate.backend=vllm", "vllm", hint)
+
+
+def _check_interpreter(python: str) -> None:
+    asked = "import importlib.util, sys; sys.exit(0 if importlib.util.find_spec('vllm') else 9)"
+    try:
+        status = subprocess.run([python, "-c", asked], capture_output=True, timeout=60, check=False).returncode
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ValueError(f"generate.python={python}: cannot be run: {error}") from None
+    if status:
+        raise ValueError(f"generate.python={python}: the package vllm is not installed there")
 
 
 def _check_engine(config: Config) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from harness.generate.cache import rows_within
+from harness.generate.cache import cache_room, rows_within
 from harness.generate.decoder import LlamaDecoder
 from harness.generate.penalty import apply_repetition_penalty
 from harness.generate.settings import Completion, FinishReason, GenerationSettings, ProgressCallback, Request
@@ -42,8 +42,9 @@ def generate_with_engine(
     Raises RuntimeError where the decoder does not reproduce the model's own logits (see `_check_decoder`).
     """
     capacity = max(request.cached_tokens for request in requests)
-    fitting = rows_within(model.config, model.dtype, capacity, settings.batch_size, settings.cache_gib)
     decoder = LlamaDecoder(model, capacity + 1)
+    room = settings.cache_gib or cache_room(decoder.device)
+    fitting = rows_within(model.config, model.dtype, capacity, settings.batch_size, room)
     _check_decoder(decoder, model, requests[0].prompt)
     batch = _Batch(decoder, requests, min(fitting, len(requests)), capacity, settings, eos_token_ids)
     return batch.run(progress)

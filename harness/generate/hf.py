@@ -24,7 +24,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from harness.generate.cache import rows_within
+from harness.generate.cache import cache_room, rows_within
 from harness.generate.penalty import apply_repetition_penalty
 from harness.generate.settings import Completion, FinishReason, GenerationSettings, ProgressCallback, Request
 
@@ -40,13 +40,20 @@ def generate_with_transformers(
 ) -> dict[int, Completion]:
     """Answer all `requests`, completions by request index, with any model that has transformers' `generate`."""
     width = max(len(request.prompt) for request in requests) + max(request.budget for request in requests)
-    rows = rows_within(model.config, model.dtype, width, settings.batch_size, settings.cache_gib)
+    room = settings.cache_gib or cache_room(model.device)
+    rows = rows_within(model.config, model.dtype, width, settings.batch_size, room, tensor_shards(model))
     stop = _RowStop(eos_token_ids, progress)
     done: dict[int, Completion] = {}
     with _plain_generation_config(model):
         for batch in batches(requests, rows, _learned_positions(model.config)):
             done |= _generate_batch(model, batch, settings.repetition_penalty, pad_token_id, stop)
     return done
+
+
+def tensor_shards(model: Any) -> int:
+    """Devices over which tensor parallelism has cut the model's layers; 1 without it."""
+    meshes = [parameter.device_mesh for parameter in model.parameters() if hasattr(parameter, "device_mesh")]
+    return int(meshes[0].size()) if meshes else 1
 
 
 def batches(requests: Sequence[Request], rows: int, positions: int | None) -> Iterator[list[Request]]:

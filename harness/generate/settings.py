@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Backend = Literal["auto", "engine", "transformers", "vllm"]
+Backend = Literal["auto", "engine", "transformers"]
 FinishReason = Literal["stop", "length"]
 ProgressCallback = Callable[[int, int], None]  # (tokens generated so far, rows finished since the last call)
 
@@ -18,7 +18,8 @@ class GenerationSettings:
     `max_new_tokens` bounds the answer and `max_length` prompt and answer together, both in tokens; where both are
     given the tighter one holds (transformers' `generate` would ignore `max_length`). `repetition_penalty` is
     the one of 1909.05858 as transformers applies it, over prompt and answer; 1.0 is none. `batch_size` is the largest
-    number of rows decoded together; fewer are used where their key-value cache would pass `cache_gib` (GiB).
+    number of rows decoded together; fewer are used where their key-value cache would pass `cache_gib` (GiB; None: what
+    the device has free, see `harness.generate.cache.cache_room`).
 
     Raises ValueError, naming key and value, for a value out of range.
     Source: NEFTune (2310.05914) appendix A: greedy, penalty 1.2, 2,048 tokens in all.
@@ -29,7 +30,7 @@ class GenerationSettings:
     repetition_penalty: float = 1.2
     backend: Backend = "auto"
     batch_size: int = 64
-    cache_gib: float = 4.0
+    cache_gib: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens is None and self.max_length is None:
@@ -40,7 +41,7 @@ class GenerationSettings:
                 raise ValueError(f"{key}={value} must be at least 1")
         for key in ("repetition_penalty", "cache_gib"):
             value = getattr(self, key)
-            if not 0 < value < float("inf"):
+            if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{key}={value} must be a positive, finite number")
         if self.backend not in get_args(Backend):
             raise ValueError(f"backend={self.backend!r} must be one of {', '.join(get_args(Backend))}")

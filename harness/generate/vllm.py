@@ -1,77 +1,156 @@
-"""vLLM as a backend, on a GPU where the extra `vllm` is installed: the same prompts, limits and completions.
+"""vLLM as a backend: it reads the run's model/ in a process of its own, of another environment if wanted.
 
-vLLM reads a folder of weights, so the model is written to a temporary one. Its kernels round otherwise than
-transformers', and it decodes many rows together: in half precision its text differs from `generate`'s where two tokens
-are nearly tied, as that of any backend does with the batch size.
+Same prompts, limits and completions as the other backends. Its kernels round otherwise than transformers', and it
+decodes many rows together: in half precision its text differs from `generate`'s where two tokens are nearly tied, as
+that of any backend does with the batch size.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from harness.generate.settings import Completion, FinishReason, GenerationSettings, ProgressCallback, Request
+from harness.generate.settings import Completion, FinishReason, GenerationSettings, Request, plan_requests
+
+_RUNNER = Path(__file__).with_name("vllm_runner.py")
+_TAIL_LINES = 15  # of vLLM's output, in an error
+# Of torchrun and of secrets that vLLM has no use for.
+_KEPT_BACK = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
+_SECRETS = ("WANDB_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
+
+
+@dataclass(frozen=True)
+class VLLM:
+    """How vLLM is started.
+
+    Attributes:
+        python: interpreter of the environment that holds it.
+        dtype: in which it computes, by torch's name.
+        gpus: those of each copy of the model, by their names in CUDA_VISIBLE_DEVICES; one empty list on a CPU.
+        rows: answers under way at a time, at most.
+        memory_share: of each GPU's memory that it may take.
+        cpu_cache_gib: of its key-value cache on a CPU.
+    """
+
+    python: str = sys.executable
+    dtype: str = "float32"
+    gpus: Sequence[Sequence[str]] = ((),)
+    rows: int = 256
+    memory_share: float = 0.9
+    cpu_cache_gib: float = 4.0
 
 
 def generate_with_vllm(
-    model: Any,
-    requests: Sequence[Request],
+    folder: Path,
+    prompts: Sequence[list[int]],
     settings: GenerationSettings,
     eos_token_ids: frozenset[int],
-    progress: ProgressCallback | None,
-) -> dict[int, Completion]:
-    """Answer all `requests`, completions by request index.
+    max_positions: int | None,
+    how: VLLM,
+    log: Path,
+) -> list[Completion]:
+    """Answer every prompt (token ids) with the whole weights in `folder`, in their order.
 
-    While vLLM works the model waits on the CPU: both together need not fit on the device.
+    Each copy of the model answers its share; they work at the same time.
+
+    Args:
+        log: file for vLLM's own output.
+
+    Raises:
+        ValueError: as `plan_requests`.
+        RuntimeError: vLLM failed; the message holds the end of its output.
     """
-    from vllm import LLM, SamplingParams
+    requests = plan_requests(prompts, settings, max_positions)
+    shares = [share for number in range(len(how.gpus)) if (share := requests[number :: len(how.gpus)])]
+    done: dict[int, Completion] = {}
+    with ExitStack() as stack:
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vllm-")))
+        output = stack.enter_context(open(log, "a+", encoding="utf-8"))
+        files = [(temporary / f"requests-{n}.json", temporary / f"answers-{n}.json") for n in range(len(shares))]
+        started = []
+        for share, gpus, (asked, answered) in zip(shares, how.gpus, files, strict=False):
+            content = {
+                "engine": engine_options(folder, share, how, len(gpus)),
+                "prompts": [request.prompt for request in share],
+                "sampling": [sampling_options(request, settings, eos_token_ids) for request in share],
+            }
+            asked.write_text(json.dumps(content), encoding="utf-8")
+            command = [how.python, str(_RUNNER), str(asked), str(answered)]
+            started.append(
+                subprocess.Popen(command, env=environment(gpus, how), stdout=output, stderr=subprocess.STDOUT)
+            )
+            stack.callback(_end, started[-1])
+        for process, share, (_, answered) in zip(started, shares, files, strict=True):
+            if process.wait():
+                raise RuntimeError(f"generate.backend=vllm: vLLM ended with {process.returncode}: {_tail(log)}")
+            answers = json.loads(answered.read_text(encoding="utf-8"))["answers"]
+            done |= {
+                request.index: _completion(answer, eos_token_ids)
+                for request, answer in zip(share, answers, strict=True)
+            }
+    return [done[index] for index in range(len(prompts))]
 
-    device = model.device
-    with tempfile.TemporaryDirectory(prefix="vllm-") as folder:
-        model.to("cpu").save_pretrained(folder)
-        try:
-            engine = LLM(
-                model=folder,
-                dtype=str(model.dtype).removeprefix("torch."),
-                max_model_len=max(len(request.prompt) + request.budget for request in requests),
-                max_num_seqs=settings.batch_size,
-                skip_tokenizer_init=True,  # token ids in, token ids out
-                generation_config="vllm",  # none of the model's own defaults
-                seed=0,
-                trust_remote_code=False,
-            )
-            outputs = engine.generate(
-                [{"prompt_token_ids": request.prompt} for request in requests],
-                [_sampling(SamplingParams, request, settings, eos_token_ids) for request in requests],
-            )
-            del engine
-        finally:
-            model.to(device)
-    done = {
-        request.index: _completion(output, eos_token_ids) for request, output in zip(requests, outputs, strict=True)
+
+def engine_options(folder: Path, requests: Sequence[Request], how: VLLM, gpus: int) -> dict[str, Any]:
+    """Arguments of vllm.LLM."""
+    on_gpu = {"tensor_parallel_size": gpus, "gpu_memory_utilization": how.memory_share}
+    return {
+        "model": str(folder),
+        "dtype": how.dtype,
+        "max_model_len": max(len(request.prompt) + request.budget for request in requests),
+        "max_num_seqs": how.rows,
+        "skip_tokenizer_init": True,  # token ids in, token ids out
+        "generation_config": "vllm",  # none of the model's own defaults
+        "seed": 0,
+        "trust_remote_code": False,
+        **(on_gpu if gpus else {"enforce_eager": True}),  # its compiler needs minutes on a CPU
     }
-    if progress is not None:
-        progress(sum(len(each.token_ids) for each in done.values()), len(done))
-    return done
 
 
-def _sampling(sampling: Any, request: Request, settings: GenerationSettings, eos_token_ids: frozenset[int]) -> Any:
-    return sampling(
-        temperature=0.0,
-        repetition_penalty=settings.repetition_penalty,
-        max_tokens=request.budget,
-        stop_token_ids=sorted(eos_token_ids),
-        ignore_eos=True,  # the end tokens are those given here
-        detokenize=False,
-    )
+def sampling_options(request: Request, settings: GenerationSettings, eos_token_ids: frozenset[int]) -> dict[str, Any]:
+    """Arguments of vllm.SamplingParams."""
+    return {
+        "temperature": 0.0,
+        "repetition_penalty": settings.repetition_penalty,
+        "max_tokens": request.budget,
+        "stop_token_ids": sorted(eos_token_ids),
+        "ignore_eos": True,  # the end tokens are those given here
+        "detokenize": False,
+    }
 
 
-def _completion(output: Any, eos_token_ids: frozenset[int]) -> Completion:
+def environment(gpus: Sequence[str], how: VLLM) -> dict[str, str]:
+    """Of one vLLM: its GPUs, nothing of torchrun's, nothing fetched and nothing reported."""
+    kept = {name: value for name, value in os.environ.items() if name not in (*_KEPT_BACK, *_SECRETS)}
+    kept |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
+    if gpus:
+        return kept | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+    return kept | {"VLLM_CPU_KVCACHE_SPACE": str(max(1, round(how.cpu_cache_gib)))}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_TAIL_LINES:])
+
+
+def _completion(answer: Mapping[str, Any], eos_token_ids: frozenset[int]) -> Completion:
     """vLLM leaves the end token in its answer; ours end before it."""
-    answer = output.outputs[0]
-    token_ids = list(answer.token_ids)
-    reason: FinishReason = "stop" if answer.finish_reason == "stop" else "length"
+    token_ids = list(answer["token_ids"])
+    reason: FinishReason = "stop" if answer["finish_reason"] == "stop" else "length"
     if token_ids and token_ids[-1] in eos_token_ids:
         token_ids, reason = token_ids[:-1], "stop"
     return Completion(token_ids, reason, "vllm")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,21 @@ def load_trained(config: ModelConfig, seed: int, folder: Path, four_bits: LoRACo
     base = adapter_base(load_model(config, seed, four_bits=four_bits))
     with peft_warnings():
         return for_inference(PeftModel.from_pretrained(base, folder))
+
+
+def load_tensor_parallel(folder: Path, dtype: str) -> PreTrainedModel:
+    """Whole weights cut over all processes of torchrun (transformers' tensor parallelism); each reads its slices.
+
+    Every process must then make the same calls.
+    """
+    options: dict[str, Any] = {"tp_plan": "auto"}
+    settings = getattr(importlib.import_module("transformers.distributed"), "DistributedConfig", None)
+    if settings is not None and "tp_plan" in inspect.signature(settings).parameters:
+        options = {"distributed_config": settings(tp_plan="auto")}  # the keyword alone is going
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **options
+    )
+    return model
 
 
 def _quantisation(settings: LoRAConfig) -> Any:

@@ -50,6 +50,13 @@ def describe(device: torch.device) -> str:
     return f"on {device}"
 
 
+def supports_bfloat16() -> bool:
+    """Whether this process computes on a GPU with bfloat16 in hardware: NVIDIA's since Ampere, AMD's all."""
+    if computing_device().type != "cuda":
+        return False
+    return torch.version.cuda is None or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def cast(model: nn.Module, dtype: torch.dtype) -> None:
     """Turn the parameters into another floating-point type, one by one, so that both never exist in whole.
 

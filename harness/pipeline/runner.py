@@ -12,7 +12,7 @@ from harness.config import STAGES, Config
 from harness.context import Job, Run
 from harness.pipeline.capacity import computing_threads
 from harness.pipeline.plan import RunFailed, job_of, pending_stages
-from harness.pipeline.stages import work_of
+from harness.pipeline.stages import gpus_of, work_of
 from harness.probe.observers import observers
 from harness.record import RunFolder, read_json, write_json, write_text
 from harness.record.failure import record_failure
@@ -53,7 +53,7 @@ def run_job(job: Job) -> dict[str, Any]:
         pending = pending_stages(job)  # another command may have done some of it since the plan
         if not pending:
             return dict(read_json(folder / "summary.json"))
-        _take_gpus(config, folder)
+        take_gpus(gpus_of(config, pending), config.harness.runs_per_gpu, folder.log)  # before anything starts CUDA
         _open(folder, config)
         run = Run(job, Tracker(config, job.run_id, folder), stop=stop, observers=observers(config))
         try:
@@ -82,12 +82,6 @@ def _run_stages(run: Run, pending: list[str]) -> None:
         run.folder.log(f"{stage}: {result.status} in {seconds:.1f} s")
         if result.status != "finished":
             return
-
-
-def _take_gpus(config: Config, folder: RunFolder) -> None:
-    """Before anything starts CUDA; of a run on several nodes all GPUs are its own."""
-    count = None if config.train.devices == "auto" or config.train.nodes > 1 else config.train.devices
-    take_gpus(count, config.harness.runs_per_gpu, folder.log)
 
 
 def _open(folder: RunFolder, config: Config) -> None:

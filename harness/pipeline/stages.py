@@ -51,9 +51,36 @@ def checks_of(stage: str) -> Checks:
 
 
 def work_of(stage: str, config: Config) -> Work:
-    """What does the stage; training on several processes is started by torchrun."""
-    several = stage == "train" and config.train.several
-    return cast(Work, importlib.import_module("harness.pipeline.torchrun" if several else f"harness.{stage}.stage"))
+    """What does the stage; torchrun, where several processes train or answer."""
+    if stage == "train" and config.train.several:
+        from harness.pipeline.torchrun import Stage
+
+        return Stage.train(config.train)
+    if stage == "generate" and config.generate.backend != "vllm":  # that starts processes of its own
+        from harness.generate.ranks import processes
+
+        if (several := processes(config)) > 1:
+            from harness.pipeline.torchrun import Stage
+
+            return Stage("generate", several)
+    return cast(Work, importlib.import_module(f"harness.{stage}.stage"))
+
+
+def gpus_of(config: Config, stages: Sequence[str]) -> int | None:
+    """GPUs that the most demanding of these stages uses; None: all that are visible.
+
+    A run that was trained on eight may be judged and probed where there is one, and answered on as many as there are.
+    """
+    wanted: list[int | None] = [1]
+    if "train" in stages:
+        wanted.append(None if config.train.devices == "auto" or config.train.nodes > 1 else config.train.devices)
+    if "generate" in stages:
+        from harness.generate.ranks import processes
+        from harness.system.gpus import reachable_gpus
+
+        wanted.append(processes(config, len(reachable_gpus())))
+    counts = [each for each in wanted if each is not None]
+    return None if len(counts) < len(wanted) else max(counts)
 
 
 def check(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""The stage `train` on several processes: start torchrun, copy its metrics to W&B, read its result, leave no orphan."""
+"""The stages `train` and `generate` on several processes: start torchrun, copy its metrics to W&B, leave no orphan."""
 
 from __future__ import annotations
 
@@ -34,11 +34,51 @@ _LOST_PEER = re.compile(r"connection (closed|reset)|broken pipe|gloo/|NCCL|remot
 
 
 class RankFailed(RuntimeError):
-    """A process of the training ended in an error, or was killed."""
+    """One of several processes ended in an error, or was killed."""
 
 
 @dataclass(frozen=True)
-class _Training:
+class Stage:
+    """A stage on several processes.
+
+    Attributes:
+        name: train or generate.
+        devices: processes on this node.
+        nodes: that take part.
+    """
+
+    name: str
+    devices: int
+    nodes: int = 1
+
+    @classmethod
+    def train(cls, settings: TrainConfig) -> Stage:
+        """The training: on all nodes."""
+        return cls("train", devices(settings), settings.nodes)
+
+    def run(self, run: Run) -> StageResult:
+        """Do the stage on all devices of this node, with the other nodes if there are any.
+
+        Raises:
+            RankFailed: a rank failed; the message is that of the first, its traceback is in the log.
+        """
+        run.release_model()  # the ranks need the memory
+        run.folder.log(f"{self.name}: {self.devices} ranks on this node, {threads_of_a_rank(self)} threads each")
+        if lost := lost_cores():
+            run.folder.log(f"warning: {lost}")
+        with _torchrun(run.job, self) as training:
+            status = _follow(training.torchrun, run)
+            started = bool(training.ranks())
+        result = run.folder / RANKS / RESULT
+        if status or not result.exists():
+            _raise_first(run, self.name, status, started)
+        done = StageResult(**read_json(result))
+        run.folder.remove_tree(RANKS)
+        return done
+
+
+@dataclass(frozen=True)
+class _Ranks:
     """torchrun, and the folder in which the ranks that it started have left their process ids."""
 
     torchrun: subprocess.Popen[bytes]
@@ -46,27 +86,6 @@ class _Training:
 
     def ranks(self) -> list[int]:
         return [int(path.name) for path in self.processes.iterdir()]
-
-
-def run(run: Run) -> StageResult:
-    """Train on all devices of this node, with the other nodes if there are any.
-
-    Raises:
-        RankFailed: a rank failed; the message is that of the first, its traceback is in the log.
-    """
-    settings = run.config.train
-    run.folder.log(f"ranks: {devices(settings)} on this node, {threads_of_a_rank(settings)} threads each")
-    if lost := lost_cores():
-        run.folder.log(f"warning: {lost}")
-    with _torchrun(run.job) as training:
-        status = _follow(training.torchrun, run)
-        started = bool(training.ranks())
-    result = run.folder / RANKS / RESULT
-    if status or not result.exists():
-        _raise_first(run, status, started)
-    done = StageResult(**read_json(result))
-    run.folder.remove_tree(RANKS)
-    return done
 
 
 def assist(job: Job) -> dict[str, Any]:
@@ -77,27 +96,27 @@ def assist(job: Job) -> dict[str, Any]:
     """
     if "train" not in pending_stages(job):
         return {}
-    with stoppable(), _torchrun(job) as training:
+    with stoppable(), _torchrun(job, Stage.train(job.config.train)) as training:
         if status := training.torchrun.wait():
             log = job.folder / "log.txt"
             raise RankFailed(f"node {node_rank()}: torchrun ended with {status}; see {log}")
     return {}
 
 
-def torchrun_options(settings: TrainConfig, meeting: Path, run_id: str) -> list[str]:
+def torchrun_options(stage: Stage, meeting: Path, run_id: str) -> list[str]:
     """Processes and where they meet: in a folder on one node, so that nothing listens; a host and port for several."""
-    here = str(devices(settings))
+    here = str(stage.devices)
     end = ["--max-restarts", "0"]
     if "--shutdown-timeout" in known_options():
         end = ["--shutdown-timeout", str(_RANK_SECONDS), *end]
-    if settings.nodes == 1:
+    if stage.nodes == 1:
         file = str(meeting / "torchrun")
         meet = ["--rdzv-backend", "c10d", "--rdzv-conf", "store_type=file", "--rdzv-endpoint", file]
         return ["--nnodes", "1", "--nproc-per-node", here, "--rdzv-id", run_id, *meet, *end]
     host, port = rendezvous()
     meet = ["--node-rank", str(node_rank()), "--master-addr", host, "--master-port", str(port)]
     wait = ["--rdzv-conf", f"timeout={int(PATIENCE.total_seconds())}"]  # for nodes that start later
-    return ["--nnodes", str(settings.nodes), "--nproc-per-node", here, *meet, *wait, *end]
+    return ["--nnodes", str(stage.nodes), "--nproc-per-node", here, *meet, *wait, *end]
 
 
 @cache
@@ -109,26 +128,27 @@ def known_options() -> frozenset[str]:
 
 
 @contextmanager
-def _torchrun(job: Job) -> Iterator[_Training]:
+def _torchrun(job: Job, stage: Stage) -> Iterator[_Ranks]:
     """torchrun in a session of its own, ended with this block and, by the kernel, with this process."""
-    settings, folder = job.config.train, job.folder
-    check_devices([settings])
+    folder = job.folder
+    if stage.name == "train":
+        check_devices([job.config.train])
     path = folder.path.resolve()
     with _predecessor_gone(path) as lock, tempfile.TemporaryDirectory(prefix="noise-harness-") as processes:
         meeting = path / RANKS / f"meeting-{os.getpid()}"
         if node_rank() == 0:
             folder.remove_tree(RANKS)
             meeting.mkdir(parents=True, exist_ok=True)
-        options = torchrun_options(settings, meeting, path.name)
-        worker = ["-m", "harness.pipeline.worker", str(path), job.fingerprints["train"]]
+        options = torchrun_options(stage, meeting, path.name)
+        worker = ["-m", "harness.pipeline.worker", stage.name, str(path), job.fingerprints[stage.name]]
         torchrun = subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", *options, *worker],
-            env=_environment(settings, meeting) | {PROCESSES: processes},
+            env=_environment(stage, meeting) | {PROCESSES: processes},
             start_new_session=True,
             pass_fds=[lock],
             preexec_fn=_before_torchrun,
         )
-        training = _Training(torchrun, Path(processes))
+        training = _Ranks(torchrun, Path(processes))
         try:
             yield training
         finally:
@@ -155,7 +175,7 @@ def _predecessor_gone(path: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _end(training: _Training) -> None:
+def _end(training: _Ranks) -> None:
     """Have the ranks save and leave, for as long as that takes them; a second signal to this process ends the wait.
 
     A rank that hangs in a collective operation is ended by that operation's own limit, PATIENCE.
@@ -184,21 +204,21 @@ def _end_torchrun(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _environment(settings: TrainConfig, meeting: Path) -> dict[str, str]:
+def _environment(stage: Stage, meeting: Path) -> dict[str, str]:
     """Of the ranks: no secrets they have no use for, and the loopback interface on a single node."""
     secret = {"WANDB_API_KEY", "OPENAI_API_KEY"}
     environment = {name: value for name, value in os.environ.items() if name not in secret}
-    if settings.nodes == 1:
+    if stage.nodes == 1:
         environment |= {MEETING: str(meeting / "ranks"), "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
-    environment.setdefault("OMP_NUM_THREADS", str(threads_of_a_rank(settings)))
+    environment.setdefault("OMP_NUM_THREADS", str(threads_of_a_rank(stage)))
     package = str(Path(__file__).parents[2])
     environment["PYTHONPATH"] = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     return environment
 
 
-def threads_of_a_rank(settings: TrainConfig) -> int:
+def threads_of_a_rank(stage: Stage) -> int:
     """The cores that this process may use, shared out: optimisers of offloaded shards and loading run on them."""
-    return max(1, cores() // devices(settings))
+    return max(1, cores() // stage.devices)
 
 
 def _follow(process: subprocess.Popen[bytes], run: Run) -> int:
@@ -218,7 +238,7 @@ def _follow(process: subprocess.Popen[bytes], run: Run) -> int:
         time.sleep(_POLL_SECONDS)
 
 
-def _raise_first(run: Run, status: int, started: bool) -> None:
+def _raise_first(run: Run, stage: str, status: int, started: bool) -> None:
     """Report the rank that failed first, not those that miss it; where all only miss one, it was killed."""
     reports = sorted((run.folder / RANKS).glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
     errors: list[dict[str, Any]] = [read_json(path) | {"rank": path.stem.removeprefix("error-")} for path in reports]
@@ -228,8 +248,8 @@ def _raise_first(run: Run, status: int, started: bool) -> None:
     if causes:
         raise RankFailed(f"rank {causes[0]['rank']}: {causes[0]['type']}: {causes[0]['message']}")
     if started:
-        raise RankFailed(f"a process of the training was killed (torchrun: {status}); out of memory?")
+        raise RankFailed(f"a process of the stage train was killed (torchrun: {status}); out of memory?")
     raise RankFailed(
-        f"torchrun ended with status {status} before a process of the training started; "
+        f"torchrun ended with status {status} before a process of the stage {stage} started; "
         "its own message stands on standard error"
     )

@@ -1,12 +1,13 @@
-"""One of several training processes: `torchrun -m harness.pipeline.worker RUN_FOLDER FINGERPRINT`.
+"""One of several processes of a stage: `torchrun -m harness.pipeline.worker STAGE RUN_FOLDER FINGERPRINT`.
 
-pipeline/torchrun.py starts it and hands on the training's fingerprint. It knows no Hydra and no W&B: the settings are
+pipeline/torchrun.py starts it and hands on the stage's fingerprint. It knows no Hydra and no W&B: the settings are
 the run folder's config.yaml, the first process writes, the launching process copies what it wrote.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -57,14 +58,14 @@ class ReadOnlyFolder(RunFolder):
         pass
 
 
-def main(path: Path, fingerprint: str) -> None:
-    """Train as one rank of many; leave ranks/result.json, or ranks/error-RANK.json and exit status 1."""
+def main(stage: str, path: Path, fingerprint: str) -> None:
+    """Do a stage as one rank of many; leave ranks/result.json, or ranks/error-RANK.json and exit status 1."""
     die_with_parent(signal.SIGKILL)
     rank = int(os.environ["RANK"])
     Path(os.environ[PROCESSES], str(os.getpid())).touch()
     try:
         config = parse(yaml.safe_load(read_from_another_node(path / "config.yaml")))
-        result = _train(config, path, fingerprint, rank)
+        result = _work(stage, config, path, fingerprint, rank)
         if rank == 0:
             write_json(path / RANKS / RESULT, asdict(result))
     except Exception as error:
@@ -74,17 +75,16 @@ def main(path: Path, fingerprint: str) -> None:
         raise SystemExit(1) from error
 
 
-def _train(config: Config, path: Path, fingerprint: str, rank: int) -> Any:
+def _work(stage: str, config: Config, path: Path, fingerprint: str, rank: int) -> Any:
     import torch
 
-    from harness.train import stage as train
-
+    work = importlib.import_module(f"harness.{stage}.stage")
     _join(torch.cuda.is_available())
     folder = RunFolder(path) if rank == 0 else ReadOnlyFolder(path)
     untracked = config.model_copy(update={"tracking": config.tracking.model_copy(update={"mode": "disabled"})})
     tracker = Tracker(untracked, path.name, folder)
-    job = Job(config, path.name, folder, {"train": fingerprint}, ["train"])
-    result = train.run(Run(job, tracker, show_progress=rank == 0, observers=observers(config)))
+    job = Job(config, path.name, folder, {stage: fingerprint}, [stage])
+    result = work.run(Run(job, tracker, show_progress=rank == 0, observers=observers(config)))
     # Not after an error, where it would wait for the others: the end of this process breaks off their waiting.
     torch.distributed.destroy_process_group()
     return result
@@ -127,4 +127,4 @@ def die_with_parent(how: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

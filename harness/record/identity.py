@@ -28,7 +28,7 @@ NO_RESULT = {
         *_PLACES,
     },
     "model": {"shape"},
-    "generate": {"name"},
+    "generate": {"name", "cache_gib", "devices", "tensor_parallel", "python"},
     "probe": {"name", "max_tokens", "every"},
     "judge": {
         *("name", "store", "concurrency", "retries", "timeout_s", "unparsed_retries", "api_key_env", "python"),

@@ -57,6 +57,12 @@ def visible_gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
+def reachable_gpus() -> list[str]:
+    """All that this process could take: those it holds count with those that it left to others."""
+    listed = os.environ.get(_ALL) if _held else None
+    return visible_gpus() if listed is None else listed.split(",")
+
+
 _ALL = "HARNESS_ALL_GPUS"
 
 

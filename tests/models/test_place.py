@@ -12,7 +12,7 @@ from support.runs import folder_of
 from support.tiny_models import tiny_model
 from transformers import AutoModelForCausalLM
 
-from harness.context import Run
+from harness.context import Job, Run
 from harness.judge.judges import local_model
 from harness.models import place as places
 from harness.models.place import cast, computing_device, place
@@ -45,7 +45,8 @@ def test_a_model_that_is_read_back_goes_to_the_gpu_whatever_the_trainings_device
     folder = folder_of(config)
     moves = request.getfixturevalue("gpu")
     again = compose(*SMALL, "train.max_steps=1", f"train.devices={devices}")
-    Run(again, folder.path.name, folder, Tracker(again, folder.path.name, folder)).trained_model()
+    job = Job(again, folder.path.name, folder, {})
+    Run(job, Tracker(again, job.run_id, folder)).trained_model()
     assert moves == ["cuda:0"]
 
 

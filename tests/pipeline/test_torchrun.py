@@ -32,7 +32,9 @@ def options_of(compose, tmp_path, monkeypatch, *overrides):
     for name, value in {"NODE_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29511"}.items():
         monkeypatch.setenv(name, value)
     settings = compose(*TWO, *overrides).train
-    return get_args_parser().parse_args([*torchrun.torchrun_options(settings, tmp_path, "a-run"), "-m", "script"])
+    return get_args_parser().parse_args(
+        [*torchrun.torchrun_options(torchrun.Stage.train(settings), tmp_path, "a-run"), "-m", "script"]
+    )
 
 
 def test_torchrun_takes_the_options_of_one_node_and_of_two(compose, tmp_path, monkeypatch):
@@ -47,25 +49,27 @@ def test_torchrun_takes_the_options_of_one_node_and_of_two(compose, tmp_path, mo
 def test_an_older_torchrun_is_not_given_what_it_does_not_know(compose, tmp_path, monkeypatch):
     """torch 2.11 has no --shutdown-timeout and refuses it with status 2."""
     known = torchrun.known_options()
-    given = torchrun.torchrun_options(compose(*TWO).train, tmp_path, "a-run")
+    given = torchrun.torchrun_options(torchrun.Stage.train(compose(*TWO).train), tmp_path, "a-run")
     assert ("--shutdown-timeout" in given) == ("--shutdown-timeout" in known)
     monkeypatch.setattr(torchrun, "known_options", lambda: known - {"--shutdown-timeout"})
-    assert "--shutdown-timeout" not in torchrun.torchrun_options(compose(*TWO).train, tmp_path, "a-run")
+    assert "--shutdown-timeout" not in torchrun.torchrun_options(
+        torchrun.Stage.train(compose(*TWO).train), tmp_path, "a-run"
+    )
 
 
 def test_a_refusal_of_torchrun_is_not_called_a_lack_of_memory(compose, monkeypatch, capfd):
     monkeypatch.setattr(torchrun, "torchrun_options", lambda *_: ["--no-such-option", "1"])
     with pytest.raises(
-        RunFailed, match="torchrun ended with status 2 before a process of the training started"
+        RunFailed, match="torchrun ended with status 2 before a process of the stage train started"
     ) as told:
         execute(compose(*TWO))
     assert "memory" not in str(told.value)
     assert "--no-such-option" in capfd.readouterr().err
 
 
-def test_the_cores_are_shared_out_over_the_ranks(compose, monkeypatch):
+def test_the_cores_are_shared_out_over_the_ranks(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    assert [torchrun.threads_of_a_rank(compose(*TWO, f"train.devices={n}").train) for n in (2, 8, 100)] == [32, 8, 1]
+    assert [torchrun.threads_of_a_rank(torchrun.Stage("train", n)) for n in (2, 8, 100)] == [32, 8, 1]
 
 
 @pytest.fixture

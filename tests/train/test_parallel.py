@@ -209,7 +209,7 @@ def test_a_killed_process_takes_the_others_down_within_ten_seconds(tmp_path, vic
     assert not ranks_of(place)
     if victim == "rank":
         assert process.returncode == 1
-        assert "a process of the training was killed" in message
+        assert "a process of the stage train was killed" in message
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import torch
 
 from harness.config import Config
 from harness.config.paths import resolve_path
+from harness.generate.ranks import ROWS_TOGETHER
 from harness.models.adapters import make_trainable
 from harness.models.meta import meta_model
 from harness.pipeline.explain.estimate import Size, bytes_of_weights, checkpoint, loading, memory, size_of
@@ -105,16 +106,19 @@ def _around(config: Config, size: Size) -> list[str]:
 
 def _answers(config: Config, size: Size) -> str:
     """Answers on one device: rows of the decoder, bytes of keys and values, time if no answer ends before its limit."""
-    wide = bytes_of_weights(config)
-    weights, cache = size.parameters * wide, 2 * size.layers * size.keys * wide
     settings, tokens = config.generate, config.generate.max_new_tokens
+    rows = settings.batch_size or ROWS_TOGETHER["cuda"]
+    wide = 4.0 if settings.dtype == "float32" else 2.0  # auto: bfloat16 on a GPU
+    if config.train.method == "qlora":
+        wide = bytes_of_weights(config)
+    weights, cache = size.parameters * wide, 2 * size.layers * size.keys * wide
     items = config.eval_set
     prompts = items.limit or (items.heldout + items.unseen if items.path is None and items.name == "builtin" else 805)
     name, device = known_gpu(torch.cuda.get_device_name()) if torch.cuda.is_available() else ("A100", GPUS["A100"])
-    taken = seconds_of_answers(device, prompts, tokens, settings.batch_size, weights, cache)
+    taken = seconds_of_answers(device, prompts, tokens, rows, weights, cache)
     return (
         f"  answers on one {name} (estimate): {_bytes(weights)} of weights, {_bytes(cache * tokens)} of keys and "
-        f"values a row of {tokens} tokens; {_seconds(taken)} at most for {prompts}, {settings.batch_size} at a time"
+        f"values a row of {tokens} tokens; {_seconds(taken)} at most for {prompts}, {rows} at a time"
     )
 
 
