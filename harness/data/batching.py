@@ -70,6 +70,9 @@ class Batch:
         layout: packed (one row of documents end to end, no padding) or padded (a document a row,
             padding on the right).
         n_targets: how many of `targets` count; known here so that no device has to be asked.
+        target_places: (n_targets,) int64; where in the flat (B * T) they are, in order; likewise.
+        host: this batch in main memory, where `to` has taken it elsewhere: what has to be read and not computed with
+            is read there, and nobody waits for a device.
     """
 
     input_ids: Tensor
@@ -82,11 +85,13 @@ class Batch:
     segment_lengths: tuple[tuple[int, ...], ...]
     layout: Layout
     n_targets: int
+    target_places: Tensor
+    host: Batch | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in _PER_TOKEN}
-        return replace(self, **moved)
+        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in (*_PER_TOKEN, "target_places")}
+        return replace(self, **moved, host=self.host or self)
 
     def repeat(self, times: int) -> Batch:
         """The whole batch `times` over, below each other: (times * B, T).
@@ -97,12 +102,15 @@ class Batch:
         repeated = {name: getattr(self, name).repeat(times, 1) for name in _PER_TOKEN}
         shifted = [self.document_ids + copy * len(self.documents) for copy in range(times)]
         repeated["document_ids"] = torch.cat(shifted)
+        places = [self.target_places + copy * self.targets.numel() for copy in range(times)]
         return replace(
             self,
             **repeated,
             documents=self.documents * times,
             segment_lengths=self.segment_lengths * times,
             n_targets=self.n_targets * times,
+            target_places=torch.cat(places),
+            host=self.host and self.host.repeat(times),
         )
 
     def without_targets(self) -> Batch:
@@ -111,7 +119,14 @@ class Batch:
         For a rank that has fewer micro-batches than the others: sharded models need as many passes on each.
         """
         nothing = torch.full_like(self.targets, IGNORE_INDEX)
-        return replace(self, labels=nothing, targets=nothing, n_targets=0)
+        return replace(
+            self,
+            labels=nothing,
+            targets=nothing,
+            n_targets=0,
+            target_places=self.target_places[:0],
+            host=self.host and self.host.without_targets(),
+        )
 
 
 def micro_batches(
@@ -188,6 +203,7 @@ def _batch(documents: list[Document], layout: Layout) -> Batch:
         segment_lengths=segment_lengths,
         layout=layout,
         n_targets=int((targets != IGNORE_INDEX).sum()),
+        target_places=(targets.flatten() != IGNORE_INDEX).nonzero().squeeze(1),
     )
 
 

@@ -111,7 +111,8 @@ def _in_one_row(tensor_BHTE: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)  # every layer of a micro-batch asks for the same
 def _boundaries(lengths: Lengths, device: torch.device) -> Tensor:
-    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+    return starts.to(device, non_blocking=True)  # without waiting for what the device is at
 
 
 def _flash_attn(

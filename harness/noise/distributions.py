@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch.nn import functional
 # Standard deviation at width 1: what scale="matched" divides by.
 _STANDARD_DEVIATION = {"uniform": math.sqrt(1 / 3), "gaussian": 1.0, "rademacher": 1.0}
 
-Draw = Callable[[tuple[int, ...], float, torch.Generator, torch.dtype], Tensor]
+Fill = Callable[[Tensor, float, torch.Generator], Tensor]
 
 
 def draw(
@@ -27,7 +28,8 @@ def draw(
         dtype: float32 or float64. Half precision is drawn in float32 and rounded afterwards: a uniform draw in
             bfloat16 has a mean of about -width / 500.
     """
-    return _DRAWS[distribution](shape, width, generator, dtype)
+    rows = math.prod(shape[:-1])
+    return draw_blocks(distribution, [rows], shape[-1], width, [generator], dtype).view(shape)
 
 
 def matching_factor(distribution: str) -> float:
@@ -35,38 +37,65 @@ def matching_factor(distribution: str) -> float:
     return _STANDARD_DEVIATION["uniform"] / _STANDARD_DEVIATION[distribution]
 
 
-def _uniform(shape: tuple[int, ...], width: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    return torch.empty(shape, dtype=dtype, device=generator.device).uniform_(-width, width, generator=generator)
+def draw_blocks(
+    distribution: str,
+    rows: Sequence[int],
+    columns: int,
+    width: float,
+    generators: Sequence[torch.Generator],
+    dtype: torch.dtype,
+) -> Tensor:
+    """Blocks of (rows[i], columns), one below the other, each what `draw` gives with its own generator, to the bit.
+
+    On a GPU one launch a block and a few for all of them.
+    """
+    if distribution == "rademacher":
+        return _rademacher_blocks(rows, columns, width, generators, dtype)
+    blocks = torch.empty(sum(rows), columns, dtype=dtype, device=generators[0].device)
+    for block, generator in zip(blocks.split(list(rows)), generators, strict=True):
+        _FILL[distribution](block, width, generator)
+    return blocks
 
 
-def _gaussian(shape: tuple[int, ...], width: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    return torch.empty(shape, dtype=dtype, device=generator.device).normal_(0.0, width, generator=generator)
+def _uniform(block: Tensor, width: float, generator: torch.Generator) -> Tensor:
+    return block.uniform_(-width, width, generator=generator)
 
 
-def _rademacher(shape: tuple[int, ...], width: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+def _gaussian(block: Tensor, width: float, generator: torch.Generator) -> Tensor:
+    return block.normal_(0.0, width, generator=generator)
+
+
+def _dropout(block: Tensor, width: float, generator: torch.Generator) -> Tensor:
+    return block.bernoulli_(1 - width, generator=generator).div_(1 - width).sub_(1)
+
+
+_FILL: dict[str, Fill] = {"uniform": _uniform, "gaussian": _gaussian, "dropout": _dropout}
+
+
+def _rademacher_blocks(
+    rows: Sequence[int], columns: int, width: float, generators: Sequence[torch.Generator], dtype: torch.dtype
+) -> Tensor:
     """One random bit a sign: 64-bit words read as bytes, each byte looked up as eight signs.
 
     Fifteen times as fast as a uniform draw. `random_()` without bounds would leave the top bit of every word
     zero, so that each 64th sign were always the same; from -2**63 upwards all 64 bits are random. sign(u) of
-    a uniform u would be zero now and then.
+    a uniform u would be zero now and then. Each block begins with a word of its own.
     """
-    entries = math.prod(shape)
-    device = generator.device
-    words = torch.empty(math.ceil(entries / 64), dtype=torch.int64, device=device)
-    octets = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[: math.ceil(entries / 8)]
+    device = generators[0].device
+    entries = [count * columns for count in rows]
+    words = [math.ceil(count / 64) for count in entries]
+    all_words = torch.empty(sum(words), dtype=torch.int64, device=device)
+    for block, generator in zip(all_words.split(words), generators, strict=True):
+        block.random_(-(2**63), None, generator=generator)
+    signs = functional.embedding(all_words.view(torch.uint8).int(), _signs_of_bytes(width, dtype, device)).view(-1)
+    if any(count % 64 for count in entries):
+        parts = signs.split([64 * count for count in words])
+        signs = torch.cat([part[:count] for part, count in zip(parts, entries, strict=True)])
+    return signs.view(-1, columns)
+
+
+@lru_cache(maxsize=4)  # asked for in every draw of a training
+def _signs_of_bytes(width: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(256, 8): the signs of each byte's bits times width."""
     bits = (torch.arange(256, device=device)[:, None] >> torch.arange(8, device=device)) & 1
-    signs = (2 * bits - 1).to(dtype) * width
-    return functional.embedding(octets.int(), signs).view(-1)[:entries].view(shape)
-
-
-def _dropout(shape: tuple[int, ...], width: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    kept = torch.empty(shape, dtype=dtype, device=generator.device).bernoulli_(1 - width, generator=generator)
-    return kept.div_(1 - width).sub_(1)
-
-
-_DRAWS: dict[str, Draw] = {
-    "uniform": _uniform,
-    "gaussian": _gaussian,
-    "rademacher": _rademacher,
-    "dropout": _dropout,
-}
+    return (2 * bits - 1).to(dtype) * width

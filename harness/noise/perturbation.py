@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.noise.definition import Noise
-from harness.noise.distributions import draw, matching_factor
+from harness.noise.distributions import draw, draw_blocks, matching_factor
 from harness.noise.tokens import Tokens
 
 Randomness = torch.Generator | Sequence[torch.Generator]
@@ -102,8 +102,7 @@ def _pair(pair: str, halves: Sequence[int], one_draw: Callable[[], Tensor]) -> T
     if pair == "none":
         return first_BLD[None]
     if pair == "antithetic":
-        signs = torch.tensor([1.0, -1.0], dtype=first_BLD.dtype, device=first_BLD.device)[list(halves)]
-        return first_BLD * signs[:, None, None, None]
+        return torch.stack([first_BLD if half == 0 else -first_BLD for half in halves])
     draws = (first_BLD, one_draw())
     return torch.stack([draws[half] for half in halves])
 
@@ -129,7 +128,7 @@ def _draw(
     if scale.ndim == 0 and noised_BL.all():
         return noise_BLD
     factor_BL = noised_BL.to(dtype) if scale.ndim == 0 else scale * noised_BL
-    return noise_BLD.mul_(factor_BL.to(noise_BLD.device)[..., None])
+    return noise_BLD.mul_(factor_BL.to(noise_BLD.device, non_blocking=True)[..., None])
 
 
 def _draw_documents(
@@ -146,11 +145,10 @@ def _draw_documents(
         raise ValueError(f"{len(generators)} generators for {len(positions)} documents: give one for each")
     noise_BLD = torch.zeros(shape, dtype=dtype, device=generators[0].device if generators else "cpu")
     if generators:
-        blocks = [
-            draw(noise.distribution, (len(where), shape[2]), width, generator, dtype)
-            for generator, where in zip(generators, positions, strict=True)
-        ]
-        noise_BLD.view(-1, shape[2]).index_copy_(0, torch.cat(positions).to(noise_BLD.device), torch.cat(blocks))
+        rows = [len(where) for where in positions]
+        blocks = draw_blocks(noise.distribution, rows, shape[2], width, generators, dtype)
+        places = torch.cat(positions).to(noise_BLD.device, non_blocking=True)
+        noise_BLD.view(-1, shape[2]).index_copy_(0, places, blocks)
     return noise_BLD
 
 

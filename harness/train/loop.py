@@ -86,7 +86,7 @@ def fit(
     run.folder.truncate_metrics(start)
     memory = PeakMemory(accelerator.device)
     meter = Meter(resumed.counts, size, cost)
-    special_ids = torch.tensor(load_tokenizer(config.model).all_special_ids, device=accelerator.device)
+    special_ids = torch.tensor(load_tokenizer(config.model).all_special_ids)
     method = method_of(config.noise, accelerator, wrapped, settings.pair_mode)
     embedding = input_embedding(model)
     noise = TrainingNoise(noise_of(config), config.seed, embedding, special_ids, method.noise_stream)

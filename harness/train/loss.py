@@ -99,11 +99,12 @@ class ResponseLoss(nn.Module):
         hidden_BTD = hidden_states(self.model, batch, perturb)
         head = self.model.get_output_embeddings()
         if logits:
-            return response_logits(hidden_BTD, batch.targets, head, self.transform)
+            return response_logits(hidden_BTD, batch.targets, head, self.transform, batch.target_places)
         if not per_document:
-            return response_loss(hidden_BTD, batch.targets, head, self.transform)
+            return response_loss(hidden_BTD, batch.targets, head, self.transform, batch.target_places)
         documents = len(batch.documents)
-        return document_losses(hidden_BTD, batch.targets, batch.document_ids, documents, head, self.transform)
+        ids_BT, places_N = batch.document_ids, batch.target_places
+        return document_losses(hidden_BTD, batch.targets, ids_BT, documents, head, self.transform, places_N)
 
 
 def hidden_states(model: PreTrainedModel, batch: Batch, perturb: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -128,7 +129,11 @@ def hidden_states(model: PreTrainedModel, batch: Batch, perturb: Callable[[Tenso
 
 
 def response_loss(
-    hidden_BTD: Tensor, targets_BT: Tensor, lm_head: nn.Module, transform: LogitTransform | None = None
+    hidden_BTD: Tensor,
+    targets_BT: Tensor,
+    lm_head: nn.Module,
+    transform: LogitTransform | None = None,
+    places_N: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sum of the cross-entropies over the targets, in float32 or wider, and their number.
 
@@ -138,24 +143,29 @@ def response_loss(
 
     Args:
         targets_BT: `Batch.targets`: what to predict at each position, -100 for nothing.
+        places_N: `Batch.target_places`; None: found here, for which the host waits for a GPU.
     """
     transform = transform or LogitTransform()
-    hidden_ND, targets_N, _ = _where_targets(hidden_BTD, targets_BT)
+    hidden_ND, targets_N, _ = _where_targets(hidden_BTD, targets_BT, places_N)
     if type(lm_head) is nn.Linear:
         loss = _SummedCrossEntropy.apply(hidden_ND, lm_head.weight, lm_head.bias, targets_N, transform)
     else:
         loss = _token_losses(hidden_ND, targets_N, lm_head, transform).sum()
-    return loss, torch.tensor(len(targets_N), device=targets_N.device)
+    return loss, torch.full((), len(targets_N), device=targets_N.device)
 
 
 def response_logits(
-    hidden_BTD: Tensor, targets_BT: Tensor, lm_head: nn.Module, transform: LogitTransform | None = None
+    hidden_BTD: Tensor,
+    targets_BT: Tensor,
+    lm_head: nn.Module,
+    transform: LogitTransform | None = None,
+    places_N: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logits of the N positions that have a target, (N, V) in float32 or wider, and the (N,) targets.
 
     For losses that compare predictions. All N V of them exist at once: cross-entropy alone is `response_loss`.
     """
-    hidden_ND, targets_N, _ = _where_targets(hidden_BTD, targets_BT)
+    hidden_ND, targets_N, _ = _where_targets(hidden_BTD, targets_BT, places_N)
     return (transform or LogitTransform())(_at_least_float32(lm_head(hidden_ND))), targets_N
 
 
@@ -166,19 +176,22 @@ def document_losses(
     documents: int,
     lm_head: nn.Module,
     transform: LogitTransform | None = None,
+    places_N: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`response_loss` of each document: (documents,) sums and (documents,) numbers of targets."""
-    hidden_ND, targets_N, where_N = _where_targets(hidden_BTD, targets_BT)
+    hidden_ND, targets_N, where_N = _where_targets(hidden_BTD, targets_BT, places_N)
     losses_N = _token_losses(hidden_ND, targets_N, lm_head, transform or LogitTransform())
     ids_N = document_ids_BT.flatten()[where_N]
-    return losses_N.new_zeros(documents).index_add(0, ids_N, losses_N), ids_N.bincount(minlength=documents)
+    # No bincount: it has the host wait for the largest number.
+    counts = ids_N.new_zeros(documents).index_add(0, ids_N, torch.ones_like(ids_N))
+    return losses_N.new_zeros(documents).index_add(0, ids_N, losses_N), counts
 
 
-def _where_targets(hidden_BTD: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _where_targets(hidden_BTD: Tensor, targets_BT: Tensor, places_N: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Hidden states, targets and flat positions of the N targets."""
     targets = targets_BT.flatten()
-    where_N = (targets != IGNORE_INDEX).nonzero().squeeze(1)
-    return hidden_BTD.flatten(0, 1).index_select(0, where_N), targets[where_N], where_N
+    where_N = (targets != IGNORE_INDEX).nonzero().squeeze(1) if places_N is None else places_N
+    return hidden_BTD.flatten(0, 1).index_select(0, where_N), targets.index_select(0, where_N), where_N
 
 
 def _token_losses(hidden_ND: Tensor, targets_N: Tensor, lm_head: nn.Module, transform: LogitTransform) -> Tensor:

@@ -45,7 +45,7 @@ class TrainingNoise:
         Args:
             seed: of the run.
             embedding: the model's input embedding, for shape, type and device of a drawn perturbation.
-            special_ids: token ids that `special_tokens=False` leaves alone.
+            special_ids: token ids that `special_tokens=False` leaves alone, in main memory.
             stream: keeps these draws apart from another method's of the same seed, see `Method.noise_stream`.
         """
         self.noise, self.seed, self.stream = noise, seed, stream
@@ -99,7 +99,9 @@ class BatchNoise:
         # The width from the weights: PEFT's layers around an embedding have no embedding_dim.
         weight: Any = self._source.embedding.weight
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        zeros_BTD = torch.zeros(*self._batch.input_ids.shape, weight.shape[-1], dtype=dtype, device=weight.device)
+        # On the batch's device: with cpu_offload the weights are not where the embeddings will be.
+        ids_BT = self._batch.input_ids
+        zeros_BTD = torch.zeros(*ids_BT.shape, weight.shape[-1], dtype=dtype, device=ids_BT.device)
         return self._apply(zeros_BTD[None], (0,))[0].clone()
 
     def _noised(self, before_BTD: Tensor, halves: Sequence[int]) -> Tensor:
@@ -126,6 +128,6 @@ class BatchNoise:
 
     @cached_property
     def _tokens(self) -> Tokens:
-        batch, special_ids = self._batch, self._source.special_ids
+        batch, special_ids = self._batch.host or self._batch, self._source.special_ids
         special = None if special_ids is None else torch.isin(batch.input_ids, special_ids)
         return Tokens(batch.attention_mask, batch.document_ids, batch.labels, special)

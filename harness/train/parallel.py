@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -22,8 +22,10 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
-from harness.config import TrainConfig
 from harness.data.batching import IGNORE_INDEX, Batch, Document, Layout, micro_batches
+
+if TYPE_CHECKING:  # nothing else here needs the settings' schema: benchmarks/gpu runs without it
+    from harness.config import TrainConfig
 
 
 def world_size() -> int:

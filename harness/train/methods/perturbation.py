@@ -49,4 +49,4 @@ def project(tensor_BTD: Tensor, radius: float, batch: Batch) -> Tensor:
 def linf_radius(alpha: float, batch: Batch, width: int, like: Tensor) -> Tensor:
     """(n,) alpha / sqrt(L D): the entry of a block whose entries are all equal and whose Frobenius norm is alpha."""
     lengths = torch.tensor([length for row in batch.segment_lengths for length in row])
-    return (alpha / (lengths.to(like.dtype) * width).sqrt()).to(like.device)
+    return (alpha / (lengths.to(like.dtype) * width).sqrt()).to(like.device, non_blocking=True)
