@@ -17,6 +17,9 @@ class BenchmarksConfig(Section):
     tasks: list[str] = Field([], description="tasks, groups or tags, by lm-eval's names")
     include_path: str | None = Field(None, description="folder of further task files; package:NAME/FOLDER too")
     num_fewshot: CountOrZero | None = Field(None, description="examples in the prompt; null: the task's own number")
+    apply_chat_template: bool = Field(
+        False, description="ask each question in the prompt of training; false: bare, as the papers' tasks are"
+    )
     limit: Count | None = Field(None, description="documents of each task; null: all")
     batch_size: Count = 8
     run_code: bool = Field(False, description="let tasks execute the code that the model writes: in a sandbox only")

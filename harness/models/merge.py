@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,5 @@ def save_merged(config: ModelConfig, seed: int, adapter: Path, folder: Path, dty
     cast(merged, getattr(torch, dtype or config.dtype))
     merged.save_pretrained(folder)
     load_saved_tokenizer(adapter).save_pretrained(folder)
+    if (adapter / "generation_config.json").exists():
+        shutil.copy(adapter / "generation_config.json", folder)

@@ -9,11 +9,15 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from harness.models.adapters import is_adapted
-from harness.record import commit_folder
+from harness.record import commit_folder, write_json
 
 
 def save_model(
-    model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path, weights: dict[str, torch.Tensor] | None = None
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    weights: dict[str, torch.Tensor] | None = None,
+    generation: dict[str, Any] | None = None,
 ) -> None:
     """Write weights or the adapter (safetensors), config and tokenizer; the folder appears whole or not at all.
 
@@ -22,6 +26,7 @@ def save_model(
         tokenizer: of the model.
         folder: to write.
         weights: whole ones where the model holds shards; None: the model's own.
+        generation: of generation_config.json; None: the model's own.
     """
     with commit_folder(folder) as temporary:
         if is_adapted(model):
@@ -31,3 +36,5 @@ def save_model(
         else:
             model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)
+        if generation is not None:
+            write_json(temporary / "generation_config.json", generation)

@@ -28,6 +28,8 @@ def benchmark_figures(
 
     Those of the papers' four tasks also as `lm_eval/arc` and so on, in percent.
 
+    With apply_chat_template each question is asked in the tokenizer's chat template, examples before it in one message.
+
     Tasks whose data are on a hub fetch them from there; set HF_HOME or a task file of your own to do without.
 
     Raises:
@@ -43,6 +45,7 @@ def benchmark_figures(
             model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=settings.batch_size),
             tasks=list(settings.tasks),
             num_fewshot=settings.num_fewshot,
+            apply_chat_template=settings.apply_chat_template,
             limit=settings.limit,
             task_manager=task_manager(settings),
             confirm_run_unsafe_code=settings.run_code,

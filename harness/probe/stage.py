@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.context import Run, StageResult
+from harness.data.saved_template import with_template
 from harness.models.load import load_model
 from harness.models.place import located
 from harness.probe.examples import Probed, probed_examples
@@ -105,5 +106,5 @@ def _memorisation_figures(rows: list[Row]) -> dict[str, Figure]:
 def _benchmarks(run: Run) -> dict[str, Figure]:
     from harness.probe.benchmarks import benchmark_figures
 
-    settings = run.config.probe
-    return benchmark_figures(run.trained_model(), run.tokenizer(), settings.benchmarks, settings.seed)
+    settings, tokenizer = run.config.probe, with_template(run.tokenizer(), run.config.dataset.prompt)
+    return benchmark_figures(run.trained_model(), tokenizer, settings.benchmarks, settings.seed)

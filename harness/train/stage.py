@@ -11,9 +11,11 @@ from harness.config import Config
 from harness.context import Run, StageResult
 from harness.data.batching import Document, Layout
 from harness.data.documents import load_documents
+from harness.data.saved_template import with_template
 from harness.metrics.stability import stability
 from harness.models.adapters import for_inference, is_adapted, make_trainable
 from harness.models.attention import packed_attention, supports_packing
+from harness.models.decoding import generation_config
 from harness.models.load import load_model
 from harness.models.onednn import fast_linear
 from harness.models.save import save_model
@@ -61,7 +63,9 @@ def run(run: Run) -> StageResult:
     if status == "finished":
         weights = full_weights(model, trained_only=is_adapted(model))
         if is_first():
-            save_model(model, tokenizer, run.folder / "model", weights)
+            saved = with_template(tokenizer, config.dataset.prompt)
+            generation = generation_config(config.generate, tokenizer)
+            save_model(model, saved, run.folder / "model", weights, generation)
         # A rank of several is about to end, and its weights may be shards.
         run.model = model if world_size() > 1 else for_inference(model)
     run.folder.remove_tree("checkpoints")

@@ -7,14 +7,14 @@ from typing import Any
 from datasets import Dataset
 
 from harness.data import builtin
-from harness.data.prompts import alpaca
+from harness.data.examples import with_input
 
 
 def unseen(families: list[str], size: int, **_metadata: Any) -> dict[str, Dataset]:
-    """`size` items of the families: prompt as in training, answer, and the words to choose from."""
+    """`size` items of the families: question (lm-eval lays the prompt of training around it), answer, and the words."""
     items = builtin.generate("unseen", size, seed=0, families=families)
     rows = [
-        {"prompt": alpaca(item.instruction, item.input), "answer": item.output, "words": _words(item.key)}
+        {"prompt": with_input(item.instruction, item.input), "answer": item.output, "words": _words(item.key)}
         for item in items
     ]
     return {"test": Dataset.from_list(rows)}

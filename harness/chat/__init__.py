@@ -1,0 +1,1 @@
+"""Talk to trained models in the terminal."""

@@ -1,0 +1,81 @@
+"""python -m harness.chat RUN [RUN] [--system TEXT]
+
+Talk to the model of a run, or to two with the same words. Each is asked in the prompt of its training and decodes
+as its evaluation did. /new begins anew, /quit (or Ctrl-D) ends, Ctrl-C stops an answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.chat.talk import Talk
+
+
+def main() -> None:
+    """Entry point; exit status 2 on bad input, with one line."""
+    parser = argparse.ArgumentParser("harness.chat", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder; at most two")
+    parser.add_argument("--system", default="", help="a system message, where the prompt has a place for one")
+    arguments = parser.parse_args()
+    if len(arguments.runs) > 2:
+        parser.error("give one run, or two to compare")
+    from transformers.utils.logging import set_verbosity_error
+
+    set_verbosity_error()
+    try:
+        from harness.chat.talk import Talk
+
+        talks = [Talk(run, arguments.system) for run in arguments.runs]
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    for talk in talks:
+        memory = "" if talk.remembers else "; every question stands alone, as in training"
+        print(f"{talk.name}: prompt {talk.prompt}{memory}", file=sys.stderr)
+    converse(talks)
+
+
+def converse(talks: Sequence[Talk]) -> None:
+    """Read lines and answer them until the input ends."""
+    while True:
+        try:
+            line = input("> " if sys.stdin.isatty() else "").strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if line == "/quit":
+            return
+        if line == "/new":
+            for talk in talks:
+                talk.forget()
+        elif line:
+            for talk in talks:
+                _answer(talk, line, named=len(talks) > 1)
+
+
+def _answer(talk: Talk, line: str, named: bool) -> None:
+    if named:
+        print(f"[{talk.name}]")
+    pieces = talk.ask(line)
+    try:
+        for piece in pieces:
+            print(_visible(piece), end="", flush=True)
+    except KeyboardInterrupt:
+        pieces.close()  # type: ignore[attr-defined]
+        print(" ...", end="")
+    except ValueError as error:
+        print(f"error: {error}; /new begins anew", file=sys.stderr)
+    print()
+
+
+def _visible(text: str) -> str:
+    """Without what a terminal would obey: a model may write escape sequences."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
+
+
+if __name__ == "__main__":
+    main()
