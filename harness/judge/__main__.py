@@ -18,7 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     audit.add_parser(commands)
     leaderboard.add_parser(commands)
     lengths.add_parser(commands)
-    parsed = parser.parse_args(arguments)
+    parsed, rest = parser.parse_known_args(arguments)
+    # argparse gives up on judge=... once an option such as --sample stands before it.
+    if not hasattr(parsed, "overrides") or any(word.startswith("-") or "=" not in word for word in rest):
+        parser.parse_args(arguments)
+    else:
+        parsed.overrides = [*parsed.overrides, *rest]
     try:
         parsed.function(parsed)
     except ModuleNotFoundError as error:

@@ -142,3 +142,17 @@ def test_overrides_are_read_as_in_the_main_command() -> None:
     composed = judge_config(["judge=alpaca_eval_gpt4"])  # laid over another file of conf/judge
     assert (composed.name, composed.annotators_config) == ("alpaca_eval_gpt4", "alpaca_eval_gpt4")
     assert composed.python == ".venv-alpaca-eval/bin/python"
+
+
+def test_options_may_stand_before_the_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    identity = {"generator_1": "a", "generator_2": "b", "annotator": "x", "output_1": "right", "output_2": "wrong"}
+    rows = [{"instruction": f"Q{n}", **identity, "preference": 1.0} for n in range(4)]
+    write_annotations(tmp_path / "annotations.json", rows)
+    path = str(tmp_path / "annotations.json")
+    for words in (["--sample", "2", "judge=reference"], ["judge=reference", "--sample", "2"]):
+        assert main(["audit", path, *words]) == 0
+        assert "reference:word_f1_proxy" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["audit", path, "--sample", "2", "judge=reference", "--nonsense"])
+    with pytest.raises(SystemExit):
+        main(["score", path, "judge=reference"])
