@@ -21,6 +21,7 @@ from analysis.tables.differences import difference, difference_columns, lone_row
 from analysis.tables.layout import TableLayout
 from analysis.tables.notes import (
     BY_PROXY,
+    bits_note,
     choice_note,
     interval_note,
     mean_note,
@@ -82,6 +83,7 @@ def _table(context: TableContext) -> Table:
         "" if part.title == part.in_full else f"all settings of set {part.number}: {part.in_full}",
         interval_note(rows),
         unjudged_note(context.measures, context.rows) if WIN_RATE in shown else "",
+        bits_note(context.measures, context.rows),
         relative_note(layout, columns),
         pairing_note(columns),
         lone_rows_note(context),

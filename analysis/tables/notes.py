@@ -22,6 +22,8 @@ BY_PROXY = "win rate by a proxy: word overlap with the reference answer, not qua
 PAIRS = "pairs"
 # Fewer families or sources than that say little of others.
 _FEW_CLUSTERS = 10
+# Of the numbers that answers were computed in (harness/generate/stage.py), and how many make them coarse.
+_BITS, _NARROW = "generate/bits", 16
 # How many rows a note lists by name.
 _MOST_NAMED = 6
 
@@ -71,6 +73,20 @@ def _clusters_note(known: Sequence[Estimate]) -> str:
     few = "; with so few the interval is wide" if counts[0] < _FEW_CLUSTERS else ""
     return (
         f" in {_span(str(counts[0]), str(counts[-1]))} families or sources, which count as the independent units{few}"
+    )
+
+
+def bits_note(measures: Measures, rows: Iterable[TableRow]) -> str:
+    """The type that answers were computed in, where it was not float32 for all: bfloat16 moves answers by itself."""
+    runs = sorted({run_id for row in rows for cell in row.cells.values() for run_id in cell.run_ids})
+    narrow = int((measures.of_runs(_BITS, runs) == _NARROW).sum()) if measures.has(_BITS) else 0
+    if not narrow:
+        return ""
+    if narrow == len(runs):
+        return "answers were computed in 16 bits (generate.dtype)"
+    return (
+        f"answers of {narrow} of {len(runs)} runs were computed in 16 bits, the others' in 32: part of a difference "
+        "between them may be that (generate.dtype)"
     )
 
 

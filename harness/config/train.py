@@ -68,7 +68,10 @@ class TrainConfig(Section):
     warmup_ratio: Fraction = 0.03
     weight_decay: NonNegative = 0.0
     max_grad_norm: Positive = 1.0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32", description="bf16: autocast over float32 weights; auto: bf16 on a GPU that has it, else fp32"
+    )
+    tf32: bool = Field(False, description="float32 products of a GPU through TF32, with 10 bits of mantissa")
     loss: Literal["token_mean", "micro_batch_mean"] = "token_mean"
     pair_mode: PairMode = "concat"
     log_every: Count = Field(10, description="steps between logged rows")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
 from harness.data.batching import IGNORE_INDEX, Batch, Document, Layout, micro_batches
+from harness.models.place import supports_bfloat16
 
 if TYPE_CHECKING:  # nothing else here needs the settings' schema: benchmarks/gpu runs without it
     from harness.config import TrainConfig
@@ -37,7 +39,24 @@ def accelerator_for(settings: TrainConfig) -> Accelerator:
     """Device, rank and autocast of this process; the first GPU or the CPU where it is alone."""
     cpu = not torch.cuda.is_available() and world_size() > 1
     AcceleratorState._reset_state()  # else the precision of the process's first run would be that of all
-    return Accelerator(cpu=cpu, mixed_precision="bf16" if settings.precision == "bf16" else "no")
+    return Accelerator(cpu=cpu, mixed_precision="bf16" if uses_bfloat16(settings) else "no")
+
+
+def uses_bfloat16(settings: TrainConfig) -> bool:
+    """Whether this process trains under autocast to bfloat16; "auto": where its GPU has that type."""
+    return settings.precision == "bf16" or (settings.precision == "auto" and supports_bfloat16())
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """While inside, float32 products of a GPU may go through TF32, or may not; a CPU's are as they were."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 def await_turn(settings: TrainConfig) -> None:
@@ -101,7 +120,7 @@ def _shard(objective: nn.Module, device: torch.device, settings: TrainConfig) ->
     In bf16 layers are gathered in bf16, gradients reduced in float32; autocast computes as on one device.
     """
     offload = CPUOffloadPolicy(pin_memory=device.type == "cuda") if settings.cpu_offload else OffloadPolicy()
-    bf16 = settings.precision == "bf16"
+    bf16 = uses_bfloat16(settings)
     common: dict[str, Any] = {"mesh": _mesh(), "offload_policy": offload}
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for layer in _layers(objective):

@@ -24,7 +24,7 @@ from harness.record import STEPS
 from harness.system.memory import retain_freed_memory
 from harness.train.loop import Observer, fit, mean_loss
 from harness.train.loss import ResponseLoss
-from harness.train.parallel import all_finite, await_turn, full_weights, is_first, undistribute, world_size
+from harness.train.parallel import all_finite, await_turn, full_weights, is_first, tf32, undistribute, world_size
 
 
 def run(run: Run) -> StageResult:
@@ -42,6 +42,7 @@ def run(run: Run) -> StageResult:
     try:
         with (
             packed_attention(model) if layout == "packed" else nullcontext(),
+            tf32(settings.tf32),
             fast_linear(model),
             retain_freed_memory(),
         ):

@@ -31,6 +31,7 @@ from torch import nn
 from harness.config import Config
 from harness.train.loss import chunk_of_logits
 from harness.train.optimizer import check_optimizer
+from harness.train.parallel import uses_bfloat16
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def state(config: Config, size: Size) -> dict[str, float]:
 def memory(config: Config, size: Size, devices: int = 1) -> dict[str, float]:
     """Bytes on one device by what they hold; see the module's formulas."""
     train, wide = config.train, bytes_of_weights(config)
-    forward = 2 if train.precision == "bf16" else wide
+    forward = 2 if uses_bfloat16(train) else wide
     sharded = train.sharding == "fsdp"
     cast = size.parameters - (size.quantised if train.method == "qlora" else 0) - (size.outside - size.table)
     parts: dict[str, float] = {} if train.cpu_offload else state(config, size)
@@ -160,7 +161,7 @@ def activations(config: Config, size: Size) -> int:
     feed-forward layer its activation and, except for ReLU, what that was taken of.
     """
     tokens, wide = tokens_of_a_pass(config), bytes_of_weights(config)
-    narrow = 2 if config.train.precision == "bf16" else wide
+    narrow = 2 if uses_bfloat16(config.train) else wide
     kept = 4 if size.gated else 1 if size.relu else 2
     mixed = 26 if size.gated else 12 if size.parallel else 20
     inputs = mixed if narrow < wide else 6 * wide if wide == 4 else 16

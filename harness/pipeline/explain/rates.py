@@ -16,6 +16,7 @@ import torch
 
 from harness.config import Config
 from harness.train.cost import ModelSize, flops
+from harness.train.parallel import uses_bfloat16
 from harness.train.schedule import matched_schedule, total_steps
 
 GPU_SHARE, CPU_SHARE = 0.4, 0.6
@@ -81,7 +82,7 @@ def known_gpu(name: str) -> tuple[str, Device]:
 
 def precision(config: Config) -> str:
     """In which the products of this training run on a GPU: "bf16", "tf32" or "fp32"."""
-    if config.train.precision == "bf16" or config.model.dtype != "float32":
+    if uses_bfloat16(config.train) or config.model.dtype != "float32":
         return "bf16"
     allowed = getattr(config.train, "tf32", False) or torch.get_float32_matmul_precision() != "highest"
     return "tf32" if allowed else "fp32"
@@ -102,7 +103,7 @@ def rate(config: Config) -> tuple[float, str]:
         return rate_of(
             device, kind
         ), f"{name}{told}: {GPU_SHARE:.0%} of {getattr(device, kind) / 1e12:.0f} TFLOP/s in {kind}"
-    dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if uses_bfloat16(config.train) else torch.float32
     measured = _matrix_rate(dtype)
     how = f"{CPU_SHARE:.0%} of {measured / 1e9:.0f} GFLOP/s measured in {str(dtype).removeprefix('torch.')}"
     return CPU_SHARE * measured, f"CPU, {torch.get_num_threads()} threads: {how}"
