@@ -91,10 +91,13 @@ def web(table: Table) -> str:
     table = stacked(table) if len(table.columns) > _MOST_COLUMNS else table
     heads = [*table.labels, *(_full_header(column) for column in table.columns)]
     lines = ["<table>", f"<caption>{html.escape(table.title)}</caption>", "<thead><tr>"]
-    lines += [f'<th scope="col">{html.escape(head)}</th>' for head in heads]
+    sides = [""] * len(table.labels) + [' class="text"' if column.is_text else "" for column in table.columns]
+    named = zip(heads, sides, strict=True)
+    lines += [f'<th scope="col"{side}>{html.escape(head)}</th>' for head, side in named]
     lines.append("</tr></thead><tbody>")
     for row in body(table):
-        lines.append("<tr>" + "".join(f"<td>{_unbroken(html.escape(cell))}</td>" for cell in row) + "</tr>")
+        cells = (f"<td{side}>{_unbroken(html.escape(cell))}</td>" for cell, side in zip(row, sides, strict=True))
+        lines.append("<tr>" + "".join(cells) + "</tr>")
     lines.append("</tbody></table>")
     lines += [f'<p class="note">{html.escape(note)}</p>' for note in notes(table)]
     return "\n".join(lines) + "\n"

@@ -33,6 +33,7 @@ from analysis.tables.notes import (
     uncontrolled_note,
     unjudged_note,
     unmeasured_note,
+    unreadable_notes,
     unrecorded_note,
 )
 
@@ -63,6 +64,7 @@ def build(runs: Runs, layout: TableLayout) -> list[Table]:
     tables[-1].notes += [f"nothing finished with {part.title}" for part in parts if not part.finished]
     if left_out:
         tables[-1].notes.append(f"left out: {left_out}; `python -m analysis status` says why")
+    tables[-1].notes += unreadable_notes(runs)
     return tables
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
 
 from analysis import stats
 from analysis.render.table import Column, Value
+from analysis.sources.runs import Runs
 from analysis.stats import Estimate
 from analysis.study.measures import Measures
 from analysis.study.metrics import CONTROLLED, metric, unit_of_difference
@@ -26,6 +28,7 @@ _FEW_CLUSTERS = 10
 _BITS, _NARROW = "generate/bits", 16
 # How many rows a note lists by name.
 _MOST_NAMED = 6
+_REASON = 200  # characters
 
 
 def proxied(header: str) -> str:
@@ -88,6 +91,13 @@ def bits_note(measures: Measures, rows: Iterable[TableRow]) -> str:
         f"answers of {narrow} of {len(runs)} runs were computed in 16 bits, the others' in 32: part of a difference "
         "between them may be that (generate.dtype)"
     )
+
+
+def unreadable_notes(runs: Runs) -> list[str]:
+    """Each run that is left out because a file of it is damaged; `status` reads no answers and verdicts."""
+    damaged = [run for run in runs.left_out if run.status == "unreadable"]
+    notes = [f"unreadable: {shorten(run.reason, _REASON, placeholder=' ...')}" for run in damaged[:_MOST_NAMED]]
+    return [*notes, f"unreadable: {len(damaged) - _MOST_NAMED} more"] if len(damaged) > _MOST_NAMED else notes
 
 
 def unjudged_note(measures: Measures, rows: Iterable[TableRow]) -> str:

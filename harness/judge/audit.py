@@ -20,6 +20,7 @@ from harness.config.messages import keys_of, one_line, rule_violations
 from harness.judge.annotations import Row, order_is_switched, read_annotations
 from harness.judge.ask import ask
 from harness.judge.base import Comparison, Judge
+from harness.record.escape import escape_controls
 
 _FIGURES = {  # key -> (label, unit)
     "win_rate": ("win rate of output 2", "%"),
@@ -152,7 +153,7 @@ def run(arguments: argparse.Namespace) -> None:
         name = f"{judge.identity.id}, against the verdicts of {name}"
     result = {"judge": name, **audit(rows, judge, store)}
     plain = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in result.items()}
-    print(json.dumps(plain, indent=1) if arguments.json else describe(plain))
+    print(json.dumps(plain, indent=1) if arguments.json else escape_controls(describe(plain)))
 
 
 def judge_config(overrides: Sequence[str]) -> JudgeConfig:

@@ -15,6 +15,7 @@ from typing import Any
 from harness.judge.annotations import Row, read_annotations
 from harness.metrics import length_controlled_win_rate, style_controlled_win_rates, win_rate
 from harness.record import write_text
+from harness.record.escape import escape_controls
 
 # AlpacaEval's own columns in its own order, then ours.
 COLUMNS = (
@@ -66,7 +67,7 @@ def _style(rows: list[Row]) -> dict[str, dict[str, float]]:
     try:
         return style_controlled_win_rates(rows)
     except ValueError as error:
-        print(f"style_controlled_win_rate is left empty: {error}", file=sys.stderr)
+        print(f"style_controlled_win_rate is left empty: {escape_controls(error)}", file=sys.stderr)
         return {}
 
 

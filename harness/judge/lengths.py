@@ -19,6 +19,7 @@ from harness.judge.ask import ask
 from harness.judge.audit import judge_config
 from harness.judge.base import Comparison, Judge
 from harness.metrics import length_matched_win_rate, win_rate
+from harness.record.escape import escape_controls
 
 TOLERANCES = (0.1, 0.25, 0.5)
 
@@ -122,7 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
         plain = {name: {key: _plain(value) for key, value in row.items()} for name, row in found}
         print(json.dumps(plain, indent=1))
         return
-    print(f"{rows[0]['generator_2']} against {rows[0]['generator_1']}")
+    print(escape_controls(f"{rows[0]['generator_2']} against {rows[0]['generator_1']}"))
     print(f"{'':<24}{'win %':>10}{'std error':>11}{'verdicts':>10}{'characters':>12}")
     for name, row in found:
         rate, error = (f"{row[key]:.2f}" if not math.isnan(row[key]) else "-" for key in ("win_rate", "standard_error"))

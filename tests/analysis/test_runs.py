@@ -176,7 +176,9 @@ def test_a_table_is_made_of_the_runs_that_can_be_read(tmp_path: Path, capsys: py
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [(row["noise"], row["runs"]) for row in rows] == [("none", "2"), ("neftune", "1")]
     assert main(["table", "ablation", str(tmp_path)]) == 0
-    assert "left out: 1 unreadable; `python -m analysis status` says why" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "left out: 1 unreadable; `python -m analysis status` says why" in shown
+    assert "tiny-neftune-a5-s1/annotations.json: row 1: key 'instruction' is missing" in shown
 
 
 def test_a_history_is_read_row_by_row(tmp_path: Path) -> None:
