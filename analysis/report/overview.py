@@ -15,6 +15,7 @@ from analysis.sources.select import content_settings, judge_of
 from analysis.study.comparable import settings_of
 from analysis.study.rows import sort_label
 from harness.record import read_json
+from harness.record.provenance import as_typed
 
 _MOST_COMMANDS = 10
 
@@ -107,8 +108,8 @@ def _commit(read: dict[str, Any]) -> str:
 
 
 def _command(arguments: Any) -> str:
-    """What to type to run the same again; the first argument is the program's own path."""
-    return shlex.join(["python", "-m", "harness", *map(str, arguments[1:])]) if isinstance(arguments, list) else ""
+    """What to type to run the same again."""
+    return shlex.join(as_typed([str(word) for word in arguments])) if isinstance(arguments, list) and arguments else ""
 
 
 def _pairs(values: Any, **more: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from harness.config import Config
+from harness.record.provenance import as_typed
 
 _LOADING = {
     "adapter": (
@@ -120,8 +121,8 @@ def _results(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _provenance(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     git, versions = provenance.get("git") or {}, provenance.get("versions") or {}
-    # Files by name alone: a path tells of a machine.
-    command = " ".join(re.sub(r"/\S*/", "", str(word)) for word in provenance.get("command", []))
+    words = as_typed([str(word) for word in provenance.get("command") or [""]])
+    command = " ".join(re.sub(r"/\S*/", "", word) for word in words)  # files by name alone: a path tells of a machine
     rows = [
         ("commit", f"{git.get('commit', 'unknown')}{' with changes' if git.get('changed') or git.get('diff') else ''}"),
         ("command", command),

@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,18 @@ def provenance(keep_diff: bool = False) -> dict[str, Any]:
     root = Path(__file__).parents[2]
     return {
         "started_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": [redact(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
+        "command": as_typed([redact(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])]),
         "git": code(root, keep_diff),
         "python": platform.python_version(),
         "versions": _versions(),
         "hardware": hardware(),
     }
+
+
+def as_typed(words: Sequence[str]) -> list[str]:
+    """A command as a person types it: Python calls `python -m harness` "__main__.py", and so do older records."""
+    program, *arguments = words
+    return ["python", "-m", "harness", *arguments] if program == "__main__.py" else list(words)
 
 
 def code(root: Path, keep_diff: bool = False) -> dict[str, Any]:
