@@ -15,11 +15,18 @@ from typing import Any, NoReturn
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+# A step may take a minute, and who sees nothing happen presses again.
+_PATIENCE_SECONDS = 2.0
+_STOPPING = "\nstopping after this step, with a checkpoint; Ctrl-C again stops at once without"
 
 
 def _warnings() -> list[signal.Signals]:
     """Those that somebody waits for."""
     return [number for number in _WARNINGS if callable(signal.getsignal(number))]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with how far the work had come: "interrupted at step 20 of 100"."""
 
 
 class Stop:
@@ -62,7 +69,7 @@ def stoppable() -> Iterator[Stop]:
 
 
 class Termination:
-    """Which signal has asked to leave after the step: SIGTERM or a warning; 0: none."""
+    """Which signal has asked to leave after the step: SIGTERM, Ctrl-C or a warning; 0: none."""
 
     number = 0
 
@@ -78,8 +85,19 @@ class Termination:
 
         return bool(accelerator.reduce(torch.tensor(int(self.requested), device=accelerator.device)) > 0)
 
-    def leave(self) -> NoReturn:
-        """Leave as the signal does outside; the pipeline closes the log and W&B on the way."""
+    @property
+    def name(self) -> str:
+        """Of the signal; of SIGTERM on a rank that was not asked itself."""
+        return signal.Signals(self.number or signal.SIGTERM).name
+
+    def leave(self, reached: str) -> NoReturn:
+        """Leave as the signal does outside; the pipeline closes the log and W&B on the way.
+
+        Args:
+            reached: how far the work has come, for a person at the terminal: "step 20 of 100".
+        """
+        if self.number == signal.SIGINT:
+            raise Interrupted(f"interrupted at {reached}")
         handler = signal.getsignal(self.number) if self.number else None
         if self.number in _WARNINGS and callable(handler):
             handler(self.number, None)
@@ -89,7 +107,7 @@ class Termination:
 
 @contextmanager
 def deferred_termination() -> Iterator[Termination]:
-    """Inside, the first SIGTERM or warning only sets `number`; a second one ends the process as outside.
+    """Inside, the first SIGTERM, Ctrl-C or warning only sets `number`; a second one ends the process as outside.
 
     Signals reach the main thread alone: elsewhere (a test, a notebook's thread) nothing is deferred.
     """
@@ -97,17 +115,22 @@ def deferred_termination() -> Iterator[Termination]:
     if threading.current_thread() is not threading.main_thread():
         yield termination
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, *_warnings())}
+    previous = {number: signal.getsignal(number) for number in (*_SIGNALS, *_warnings())}
+    impatient = threading.Timer(_PATIENCE_SECONDS, print, [_STOPPING], {"file": sys.stderr, "flush": True})
+    impatient.daemon = True
 
     def request(number: int, frame: Any) -> None:
         del frame
         termination.number = number
         signal.signal(number, previous[signal.Signals(number)])
+        if number == signal.SIGINT:
+            impatient.start()
 
     for number in previous:
         signal.signal(number, request)
     try:
         yield termination
     finally:
+        impatient.cancel()
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -132,8 +132,8 @@ def fit(
                 keep, counts = settings.keep_checkpoints, meter.state()
                 save_checkpoint(run.folder / "checkpoints", done, fingerprint, wrapped, optimizer, keep, counts)
             if leaving:
-                run.folder.log(f"step {done}: SIGTERM: saved, leaving")
-                termination.leave()
+                run.folder.log(f"step {done}: {termination.name}: saved, leaving")
+                termination.leave(f"step {done} of {total}")
     return {key: value for key, value in row.items() if key != "step" and math.isfinite(value)}, status
 
 
