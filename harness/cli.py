@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from harness.config.arguments import as_meant, version
 from harness.config.paths import conf_dir
 
 if TYPE_CHECKING:
@@ -14,10 +16,15 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Entry point; exit status 0 done, 1 a run failed, 2 bad input (nothing was started)."""
+    """Entry point; exit status 0 done, 1 a run failed, 2 bad input (nothing was started), 130 interrupted."""
     # Whether there is a GPU is asked before a run reserves its own: by NVML, which does not start CUDA.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     sys.excepthook = _print_redacted
+    if "--version" in sys.argv[1:]:
+        print(version())
+        return
+    if sys.argv[0].endswith("__main__.py"):
+        sys.argv[0] = "python -m harness"  # in usage lines, and in a run's record
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # With this set Hydra raises its errors instead of printing several lines and a hint.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -25,6 +32,7 @@ def main() -> None:
     from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from harness.config.compose import prepare_hydra
     from harness.system.versions import check_versions
@@ -35,11 +43,15 @@ def main() -> None:
     ConfigStore.__deepcopy__ = lambda store, _memo: store  # type: ignore[attr-defined]
     try:
         check_versions()
+        sys.argv[1:] = as_meant(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
-    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+    except (ValueError, OSError, HydraException, OmegaConfBaseException, YAMLError) as error:
         if show_traceback:
             raise
         sys.exit(_report(error))
+    except KeyboardInterrupt as stop:
+        print(f"{stop or 'interrupted'}; the same command goes on", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def _job(composed: DictConfig) -> Any:

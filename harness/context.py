@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from harness.record import RunFolder
 from harness.record.tracking import Tracker
 from harness.system.progress import Progress
 from harness.system.signals import Stop
+from harness.system.waiting import waiting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -125,8 +127,20 @@ class Run:
         return load_saved_tokenizer(weights) if weights.is_dir() else load_tokenizer(self.config.model)
 
     def progress(self, stage: str, total: int, unit: str, initial: int = 0) -> Progress:
-        """A progress bar labelled with the run's place in the sweep, its name and the stage."""
-        return Progress(f"{self.label} {stage}", total, unit, initial, self.show_progress)
+        """A progress bar labelled with the run's place in the sweep, its noise and seed, and the stage."""
+        return Progress(f"{self.short_label} {stage}", total, unit, initial, self.show_progress)
+
+    def waiting(self, what: str) -> AbstractContextManager[None]:
+        """Say what the run is doing if the block takes longer than a few seconds and shows nothing itself."""
+        return waiting(f"{self.short_label} {what}", self.show_progress)
+
+    @property
+    def short_label(self) -> str:
+        """Place in the sweep, noise, alpha and seed: what a line of 80 columns has room for."""
+        config = self.config
+        alpha = f"-a{config.alpha:g}" if config.alpha else ""
+        name = f"{config.noise.name}{alpha}-s{config.seed}"
+        return f"[{config.harness.position}] {name}" if config.harness.position else name
 
     @property
     def label(self) -> str:

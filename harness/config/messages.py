@@ -28,6 +28,8 @@ def _violation(item: Any, section: str) -> str:
         return f"{key}: there is no such key"
     if item["type"] == "missing":
         return f"{key}: is missing"
+    if item["type"] == "list_type" and isinstance(item["input"], str | int | float):
+        return f"{key}={item['input']}: is a list, also of one: {key}=[{item['input']}]"
     if isinstance(item["input"], dict):
         return f"{key}: {message}" if key else message
     return f"{key}={item['input']!r}: {message}"
@@ -43,19 +45,46 @@ def one_line(error: BaseException, known: Iterable[str] = ()) -> str:
     text = str(error)
     if error.__cause__ is not None and str(error.__cause__) not in text:
         text += f" {error.__cause__}"
+    if (mark := getattr(error, "problem_mark", None)) is not None:  # PyYAML's
+        return f"{mark.name}: line {mark.line + 1}: {getattr(error, 'problem', None) or 'broken YAML'}"
+    sweep = re.match(r"Sweep parameters '([^']*)' requires --multirun", text)
+    if sweep:
+        return _needs_a_sweep(sweep[1])
     ambiguous = re.match(r"Ambiguous value for argument '([^']*)'", text)
     if ambiguous:
-        return f"{ambiguous[1]}: several values need a sweep; add -m (python -m harness -m {ambiguous[1]} ...)"
+        return _needs_a_sweep(ambiguous[1])
     unknown = re.match(r"Could not override '([^']*)'", text)
     if unknown:
         return f"{unknown[1]}: there is no such key{did_you_mean(unknown[1], known)}"
+    missing = re.search(r"Missing mandatory value: (\S+)", text)
+    if missing:
+        return f"{missing[1]}: is missing; its YAML file has to say it"
     text = re.sub(r"\s+(full_key: |Config search path:).*", "", text, flags=re.DOTALL).removeprefix("In 'config': ")
     return re.sub(r"\s+", " ", text).strip() or type(error).__name__
 
 
+def _needs_a_sweep(argument: str) -> str:
+    """Several values without -m; a function of them has brackets, which a shell wants quoted."""
+    typed = f"'{argument}'" if "(" in argument else argument
+    return f"{argument}: several values need a sweep; add -m (python -m harness -m {typed} ...)"
+
+
+# What other trainers call these keys.
+_ELSEWHERE = {
+    **dict.fromkeys(("learning_rate", "learningrate"), "lr"),
+    **dict.fromkeys(("per_device_train_batch_size", "train_batch_size", "batchsize"), "batch_size"),
+    **{"num_train_epochs": "epochs", "num_epochs": "epochs", "lr_scheduler_type": "scheduler", "optim": "optimizer"},
+    **{"neftune_noise_alpha": "alpha", "noise_alpha": "alpha", "max_seq_length": "max_length", "bf16": "precision"},
+}
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ " (did you mean A, B?)" with the names most like this one, or nothing."""
-    close = get_close_matches(name, list(known), n=3)
+    """ " (did you mean A, B?)" with keys of that last word or of what it is called elsewhere, else those most alike."""
+    names = list(known)
+    word = name.rpartition(".")[2]
+    called = _ELSEWHERE.get(word, word)
+    close = [each for each in names if each == called or each.endswith(f".{called}")][:3]
+    close = close or get_close_matches(name, names, n=3)
     return f" (did you mean {', '.join(close)}?)" if close else ""
 
 

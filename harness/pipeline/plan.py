@@ -36,7 +36,8 @@ class Plan:
     def describe(self, whole: bool = False) -> str:
         """The headline and one line per run; of a long plan both ends, unless the `whole` is asked for."""
         distinct, left = len(self.jobs), len(self.to_run)
-        headline = f"{self.requested} jobs, {distinct} distinct, {distinct - left} done, {left} to run"
+        jobs = "1 job" if self.requested == 1 else f"{self.requested} jobs"
+        headline = f"{jobs}, {distinct} distinct, {distinct - left} done, {left} to run"
         lines = [f"  {job.run_id}  {', '.join(job.pending) or 'done'}" for job in self.jobs]
         if len(lines) > 40 and not whole:
             lines = [*lines[:20], f"  ... {len(lines) - 40} more ...", *lines[-20:]]

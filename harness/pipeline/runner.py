@@ -22,7 +22,7 @@ from harness.record.tracking import Tracker
 from harness.system.gpus import take_gpus
 from harness.system.nodes import node_rank
 from harness.system.progress import summary_line
-from harness.system.signals import stoppable
+from harness.system.signals import Interrupted, stoppable
 
 
 def execute(config: Config) -> dict[str, Any]:
@@ -74,7 +74,10 @@ def _run_stages(run: Run, pending: list[str]) -> None:
     for stage in (stage for stage in pending if stage in STAGES):
         run.folder.log(f"{stage}: starts")
         started = time.monotonic()
-        result = work_of(stage, run.config).run(run)
+        try:
+            result = work_of(stage, run.config).run(run)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(str(stop) or f"interrupted in the stage {stage}") from None
         run.stop.check()  # before the stage counts: what swallowed the signal may have been a half-done import
         seconds = time.monotonic() - started
         fingerprint = run.job.fingerprints[stage]

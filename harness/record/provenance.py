@@ -48,9 +48,10 @@ def provenance(keep_diff: bool = False) -> dict[str, Any]:
 
 
 def as_typed(words: Sequence[str]) -> list[str]:
-    """A command as a person types it: Python calls `python -m harness` "__main__.py", and so do older records."""
+    """A command as a person types it, word by word; older records call `python -m harness` "__main__.py"."""
     program, *arguments = words
-    return ["python", "-m", "harness", *arguments] if program == "__main__.py" else list(words)
+    typed = "python -m harness" if program == "__main__.py" else program
+    return [*(typed.split() if typed.startswith("python -m ") else [typed]), *arguments]
 
 
 def code(root: Path, keep_diff: bool = False) -> dict[str, Any]:
