@@ -64,9 +64,11 @@ def _job(composed: DictConfig) -> Any:
         from harness.pipeline.runner import execute
 
         return execute(config_from(composed, overrides))
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         return _single(composed, overrides)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OmegaConfBaseException) as error:
         sys.exit(_report(error))  # Hydra would print a line of its own before an exception
 
 

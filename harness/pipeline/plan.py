@@ -33,6 +33,12 @@ class Plan:
     def to_run(self) -> list[Job]:
         return [job for job in self.jobs if job.pending]
 
+    @property
+    def is_done(self) -> bool:
+        """The command asked for runs, and none is left to do."""
+        control = self.jobs[0].config.harness if self.jobs else None
+        return control is not None and not self.to_run and not control.dry_run and not control.explain
+
     def describe(self, whole: bool = False) -> str:
         """The headline and one line per run; of a long plan both ends, unless the `whole` is asked for."""
         distinct, left = len(self.jobs), len(self.to_run)

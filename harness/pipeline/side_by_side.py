@@ -150,7 +150,8 @@ def _done(settings: dict[str, Any]) -> tuple[str, str]:
         execute(parse(settings))
     except RunBusy as error:
         return "busy", str(error)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        print(f"{settings['harness']['run_id']}: {stop or 'interrupted'}", file=sys.stderr)
         return "failed", "interrupted"
     except Exception as error:  # noqa: BLE001 - as Hydra's launchers: one run's failure stops no other
         return "failed", str(error)

@@ -38,6 +38,7 @@ class HarnessSweeper(BasicSweeper):
             ValueError: a job's settings or files are bad; nothing was started.
             RunFailed: the sweep ended and at least one run failed.
         """
+        from harness.pipeline.closing import closing
         from harness.pipeline.plan import config_from, make_plan
         from harness.pipeline.stages import prepare
         from harness.system.nodes import check_devices
@@ -47,7 +48,10 @@ class HarnessSweeper(BasicSweeper):
         composer = Composer(self.hydra_context.config_loader, self.config)
         plan = make_plan((config_from(composer.compose(job), job) for job in jobs), jobs)
         if not plan.announce():
+            if plan.is_done:
+                print(closing(plan.jobs, arguments), file=sys.stderr)
             return []
+        started = time.monotonic()
         if type(self.launcher).__name__ == "BasicLauncher":  # others start the runs on machines not known here
             check_devices([job.config.train for job in plan.to_run])
         print(*prepare(plan.to_run), sep="\n", file=sys.stderr)
@@ -57,6 +61,7 @@ class HarnessSweeper(BasicSweeper):
             for number, job in enumerate(plan.to_run, start=1)
         ]
         results = self._launch(launched, plan.to_run)
+        print(closing(plan.jobs, arguments, time.monotonic() - started), file=sys.stderr)
         _raise_if_failed([job.run_id for job in plan.to_run], results, plan.to_run[0].config.output_dir)
         return [results]
 
@@ -70,6 +75,7 @@ class HarnessSweeper(BasicSweeper):
         from harness.pipeline.plan import RunFailed, pending_stages
         from harness.pipeline.side_by_side import run_side_by_side
         from harness.system.progress import LINES
+        from harness.system.signals import Interrupted
 
         assert self.launcher is not None
         capacity = capacity_for([job.config for job in jobs]) if self._is_plain() else Capacity()
@@ -90,6 +96,9 @@ class HarnessSweeper(BasicSweeper):
         while waiting:
             try:
                 batch = launch(waiting)
+            except KeyboardInterrupt as stop:
+                done = sum(not pending_stages(job) for job in jobs)
+                raise Interrupted(f"{stop or 'interrupted'}; {done} of {len(jobs)} runs are done") from None
             except Exception as error:
                 done = sum(not pending_stages(job) for job in jobs)
                 state = f"{done} of {len(jobs)} runs are done; the same command continues"
