@@ -85,7 +85,9 @@ def _single(composed: DictConfig, overrides: list[str]) -> Any:
     from harness.system.nodes import check_devices
 
     check_devices([config.train])
-    print(*prepare(plan.to_run), sep="\n", file=sys.stderr)
+    with waiting("reading the data, tokenizing"):
+        lines = prepare(plan.to_run)
+    print(*lines, sep="\n", file=sys.stderr)
     return run_job(plan.to_run[0])
 
 

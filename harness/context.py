@@ -94,7 +94,8 @@ class Run:
             model = self.config.model
             if dtype is not None and train.method == "full":  # read as it is wanted: no wider copy comes between
                 model, self._recast = model.model_copy(update={"dtype": dtype}), dtype != model.dtype
-            self.model = load_trained(model, self.config.seed, self.trained_weights(), four_bits)
+            with self.waiting("loading the model"):
+                self.model = load_trained(model, self.config.seed, self.trained_weights(), four_bits)
         if wanted is not None and self.model.dtype != wanted and not is_adapted(self.model):
             cast(self.model, wanted)
             self._recast = True

@@ -60,7 +60,7 @@ def run_job(job: Job) -> dict[str, Any]:
             started = time.monotonic()
             _run_stages(run, pending)
             summary = _close(run)
-            print(summary_line(run.label, summary, time.monotonic() - started), file=sys.stderr)
+            print(summary_line(run.short_label, summary, time.monotonic() - started), file=sys.stderr)
             return summary
         except Exception as error:
             reason = record_failure(folder, error, config)

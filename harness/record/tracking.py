@@ -79,12 +79,15 @@ class Tracker:
 
     def _replay(self) -> None:
         for row in self._folder.metrics():
-            if row["step"] >= self._run.step:
-                self.log(row)
+            self.log(row)
 
     def log(self, row: dict[str, Any]) -> None:
-        """One step of the history; the same row as in metrics.jsonl."""
-        if self._run is not None:
+        """One step of the history; the same row as in metrics.jsonl.
+
+        A run that was killed goes on from a checkpoint, and W&B may have rows from after it: those are left as they are,
+        equal to what would be logged again.
+        """
+        if self._run is not None and row["step"] >= self._run.step:
             self._run.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
 
     def finish(self, final: dict[str, Any], tables: dict[str, list[dict[str, Any]]], status: str) -> None:

@@ -12,7 +12,9 @@ from tqdm import tqdm
 
 LINES = "HARNESS_PROGRESS_LINES"  # set where several runs share a terminal, so that none overwrites another's line
 _LOG_FILE_SECONDS = 10.0
-_LOG_FILE_FORMAT = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} {unit}s, {elapsed} gone, {remaining} left{postfix}"
+# 80 columns hold the longest: "[12/21] symnoise-a10-s2 generate 45% 512/1150, 00:06 left, tokens/s 9012".
+_SCREEN_FORMAT = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt}, {remaining} left{postfix}"
+_LOG_FILE_FORMAT = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} {unit}, {elapsed} gone, {remaining} left{postfix}"
 
 
 class _Lines:
@@ -42,10 +44,10 @@ class Progress:
             total=total,
             initial=initial,
             desc=label,
-            unit=unit,
+            unit=_plural(unit),
             file=sys.stderr if terminal else _Lines(shown),
             dynamic_ncols=terminal,
-            bar_format=None if terminal else _LOG_FILE_FORMAT,
+            bar_format=_SCREEN_FORMAT if terminal or shown else _LOG_FILE_FORMAT,
             mininterval=0.2 if terminal else seconds,
             maxinterval=0.5 if terminal else 2 * seconds,
             delay=0 if terminal else seconds,
@@ -57,7 +59,8 @@ class Progress:
     def update(self, count: int = 1, **figures: str) -> None:
         """Count on; `figures` (loss, tokens/s) replace those shown."""
         if figures:
-            self._bar.set_postfix(figures, refresh=False)
+            said = (f"{name.replace('_per_', '/')} {value}" for name, value in figures.items())
+            self._bar.set_postfix_str(", ".join(said), refresh=False)
         self._bar.update(count)
 
     def __enter__(self) -> Progress:
@@ -67,9 +70,14 @@ class Progress:
         self._bar.close()
 
 
+def _plural(unit: str) -> str:
+    return unit + ("es" if unit.endswith(("ch", "s", "sh")) else "s")
+
+
 _FIGURES = {
     "train/loss": "loss {:.3f}",
     "heldout/loss": "held-out {:.3f}",
+    "judge/accuracy": "accuracy {:.1f}%",
     "judge/win_rate": "win rate {:.1f}%",
     "train/tokens_per_second": "{:.0f} tokens/s",
 }
@@ -78,5 +86,8 @@ _FIGURES = {
 def summary_line(label: str, summary: dict[str, Any], seconds: float) -> str:
     """What a run's line ends as."""
     final = summary["final"]
-    figures = [text.format(final[key]) for key, text in _FIGURES.items() if key in final]
+    shown = [key for key in _FIGURES if key in final]
+    if "judge/accuracy" in shown:
+        shown.remove("judge/win_rate")  # half of it, where a checker marks the answers
+    figures = [_FIGURES[key].format(final[key]) for key in shown]
     return f"{label} {summary['status']} in {seconds:.0f} s: {', '.join(figures)}"

@@ -100,7 +100,8 @@ def fit(
             torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
             chosen = [documents[index] for index in batch_at(step, count, batch_size, config.seed)]
             noise.measure = (step + 1) % settings.log_every == 0
-            loss, penalty = forward_backward(state, chosen, step, step / total)
+            with run.waiting("first step") if step == start else nullcontext():
+                loss, penalty = forward_backward(state, chosen, step, step / total)
             grad_norm = clip_gradients(model.parameters(), settings.max_grad_norm)
             if math.isfinite(loss) and math.isfinite(grad_norm):
                 for group in optimizer.param_groups:

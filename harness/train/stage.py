@@ -35,7 +35,8 @@ def run(run: Run) -> StageResult:
     for line in (*data.notes, f"tokens in {data.entry}"):
         run.folder.log(f"data: {line}")
     await_turn(settings)
-    model = load_model(config.model, config.seed, four_bits=settings.lora if settings.method == "qlora" else None)
+    with run.waiting("loading the model"):
+        model = load_model(config.model, config.seed, four_bits=settings.lora if settings.method == "qlora" else None)
     layout = _layout(config, model, run)
     model = make_trainable(model, settings, config.seed)
     objective = ResponseLoss(model)

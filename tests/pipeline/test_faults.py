@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 import signal
@@ -78,8 +79,13 @@ def test_the_same_command_after_an_interruption_ends_as_if_there_had_been_none(
     process = start(place, *LONGER)
     wait_for_line(process, place, f"{stage}: starts")
     process.send_signal(how)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
+    message = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[how]
+    if how == signal.SIGINT:
+        said = message.rstrip().replace("\r", "\n").splitlines()[-1]
+        place_in_it = f"in the stage {stage}" + (r"|at step \d+ of \d+" if stage == "train" else "")
+        assert re.fullmatch(f"interrupted ({place_in_it}); the same command goes on", said), message
+        assert "Traceback" not in message
     config = compose(*LONGER, f"output_dir={place}")
     assert not (folder_of(config) / "done").exists()
     execute(config)

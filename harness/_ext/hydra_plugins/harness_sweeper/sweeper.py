@@ -42,6 +42,7 @@ class HarnessSweeper(BasicSweeper):
         from harness.pipeline.plan import config_from, make_plan
         from harness.pipeline.stages import prepare
         from harness.system.nodes import check_devices
+        from harness.system.waiting import waiting
 
         assert self.hydra_context is not None
         jobs = self._expand(arguments)
@@ -54,7 +55,9 @@ class HarnessSweeper(BasicSweeper):
         started = time.monotonic()
         if type(self.launcher).__name__ == "BasicLauncher":  # others start the runs on machines not known here
             check_devices([job.config.train for job in plan.to_run])
-        print(*prepare(plan.to_run), sep="\n", file=sys.stderr)
+        with waiting("reading the data, tokenizing"):
+            lines = prepare(plan.to_run)
+        print(*lines, sep="\n", file=sys.stderr)
         group = "sweep-" + hashlib.sha256(" ".join(sorted(job.run_id for job in plan.jobs)).encode()).hexdigest()[:8]
         launched = [
             [*job.overrides, *_bookkeeping(job, f"{number}/{len(plan.to_run)}", group)]
