@@ -83,6 +83,7 @@ def _single(composed: DictConfig, overrides: list[str]) -> Any:
     from harness.pipeline.runner import run_job
     from harness.pipeline.stages import prepare
     from harness.system.nodes import check_devices
+    from harness.system.waiting import waiting
 
     check_devices([config.train])
     with waiting("reading the data, tokenizing"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _PARQUET = b"PAR1"
+_SEPARATED = {".csv": ",", ".tsv": "\t"}
 _GZIP = b"\x1f\x8b"
 # Beginnings of files that hold rows in a form that is not read here, and how to get one that is.
 _FOREIGN = {
@@ -139,11 +140,20 @@ def _json_lines(path: Path, text: str) -> Iterator[Any]:
             if row == 1 and (table := _one_object(path, text)) is not None:
                 yield from table
                 return
+            if row == 1 and path.suffix.lower() in _SEPARATED:
+                raise ValueError(_is_a_table_of_text(path)) from None
             broken = line if number == filled[-1] else line + "\n"
             raise ValueError(_broken(path, row, error, broken, number)) from None
         except _KeyTwice as error:
             raise ValueError(_twice(path, row, error)) from None
         yield from (len(filled) == 1 and _table(value)) or [value]
+
+
+def _is_a_table_of_text(path: Path) -> str:
+    rows, separator = str(path.with_suffix(".jsonl")), _SEPARATED[path.suffix.lower()]
+    read = f"import pandas as pd; pd.read_csv({str(path)!r}, sep={separator!r})"
+    written = f".to_json({rows!r}, orient='records', lines=True)"
+    return f'{path}: CSV is not read; make JSON lines of it: python -c "{read}{written}"'
 
 
 def _one_object(path: Path, text: str) -> list[Any] | None:

@@ -80,9 +80,7 @@ def _findings(jobs: Sequence[Job], arguments: Sequence[str]) -> list[str]:
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "analysis", "finding", jobs[0].config.output_dir]
-    found = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
-    )
+    found = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
     lines = found.stdout.splitlines()
     noisy = any(job.config.noise.name != _BASELINE for job in jobs)
     if found.returncode == 0 and all(line.startswith(_NOTHING) for line in lines):

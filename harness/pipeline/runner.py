@@ -76,9 +76,9 @@ def _run_stages(run: Run, pending: list[str]) -> None:
         started = time.monotonic()
         try:
             result = work_of(stage, run.config).run(run)
+            run.stop.check()  # before the stage counts: what swallowed the signal may have been a half-done import
         except KeyboardInterrupt as stop:
             raise Interrupted(str(stop) or f"interrupted in the stage {stage}") from None
-        run.stop.check()  # before the stage counts: what swallowed the signal may have been a half-done import
         seconds = time.monotonic() - started
         fingerprint = run.job.fingerprints[stage]
         run.folder.complete(stage, fingerprint, seconds, result.status, result.metrics, result.labels)

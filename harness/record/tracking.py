@@ -84,7 +84,7 @@ class Tracker:
     def log(self, row: dict[str, Any]) -> None:
         """One step of the history; the same row as in metrics.jsonl.
 
-        A run that was killed goes on from a checkpoint, and W&B may have rows from after it: those are left as they are,
+        A run that was killed goes on from a checkpoint, and W&B may have rows from after it: those stay as they are,
         equal to what would be logged again.
         """
         if self._run is not None and row["step"] >= self._run.step:

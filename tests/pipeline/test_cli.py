@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from support.commands import harness
 
+from harness.config.arguments import as_meant, version
 from harness.config.messages import one_line
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +23,11 @@ ROOT = Path(__file__).parents[2]
         (["alfa=3"], "alfa: there is no such key (did you mean alpha?)"),
         (["dataset.clean.rolez=drop"], "dataset.clean.rolez: there is no such key (did you mean dataset.clean.roles"),
         (["alpha=1,5"], "alpha=1,5: several values need a sweep; add -m"),
+        (["lr=1e-3"], "lr: there is no such key (did you mean train.lr?)"),
+        (["train.learning_rate=1e-3"], "train.learning_rate: there is no such key (did you mean train.lr?)"),
+        (["stages=judge"], "stages=judge: is a list, also of one: stages=[judge]"),
+        (["seed=range(3)"], "need a sweep; add -m (python -m harness -m 'seed=range(3)' ...)"),
+        (["noise=none,", "neftune"], "values are listed without spaces: noise=none,neftune"),
         (["-m", "alpha=1,-5"], "alpha=-5: input should be greater than or equal to 0"),
         (
             ["-m", "noise=neftune,symnoise", "dataset=alpaca", "dataset.path=gone.json"],
@@ -54,6 +61,26 @@ def test_a_grid_with_the_baseline_plans_21_of_27_and_writes_nothing(tmp_path):
     assert result.stderr.startswith("27 jobs, 21 distinct, 0 done, 21 to run\n")
     assert len(result.stderr.splitlines()) == 22
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_sweep_switch_may_stand_anywhere_and_usage_names_the_command():
+    assert as_meant(["noise=none", "-m", "alpha=1,5"]) == ["-m", "noise=none", "alpha=1,5"]
+    assert as_meant(["alpha=1", "seed=2"]) == ["alpha=1", "seed=2"]
+    assert as_meant(["--multirun", "--cfg", "job"]) == ["--multirun", "--cfg", "job"]
+    assert version().startswith("noise-harness ")
+
+
+def test_usage_is_that_of_the_command(tmp_path):
+    result = harness("--nonsense", cwd=tmp_path)
+    assert result.stderr.startswith("usage: python -m harness ")
+
+
+def test_a_broken_yaml_is_one_line_with_file_and_line(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\n  pair: [\n")
+    with pytest.raises(yaml.YAMLError) as broken, open(file, encoding="utf-8") as stream:
+        yaml.safe_load(stream)
+    assert one_line(broken.value) == f"{file}: line 2: mapping values are not allowed here"
 
 
 def test_help_names_groups_keys_and_an_example(tmp_path):

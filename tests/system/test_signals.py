@@ -11,7 +11,7 @@ import pytest
 from support.commands import SMALL
 from support.runs import pending_of
 
-from harness.pipeline import runner as pipeline
+from harness.pipeline import stages
 from harness.pipeline.runner import execute
 from harness.system.signals import stoppable
 
@@ -40,15 +40,15 @@ def test_a_swallowed_signal_leaves_at_the_end_of_the_block(how, expected):
 
 def test_a_stage_in_which_a_signal_was_swallowed_does_not_count(compose, monkeypatch):
     config = compose(*SMALL, "train.max_steps=2")
-    original = pipeline.importlib.import_module
+    original = stages.importlib.import_module
 
-    def importing(name: str, *package: Any) -> Any:
+    def importing(name: str, *package: Any, **named: Any) -> Any:
         if name == "harness.generate.stage":
             swallowed(signal.SIGTERM)
-        return original(name, *package)
+        return original(name, *package, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.importlib, "import_module", importing)
+        patch.setattr(stages.importlib, "import_module", importing)
         with pytest.raises(SystemExit):
             execute(config)
     assert pending_of(config)[0] == "generate"
