@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace) -> str:
 
 def _names() -> str:
     from analysis.tables.computed.registry import COMPUTED
-    from analysis.tables.layouts import LAYOUTS
+    from analysis.tables.layouts import LAYOUTS, installed_layouts
 
-    titles = {name: layout.title for name, layout in LAYOUTS.items()}
+    titles = {name: layout.title for name, layout in (LAYOUTS | installed_layouts()).items()}
     titles |= {name: table.title for name, table in COMPUTED.items()}
     titles["custom"] = "rows, columns and metrics by name: --rows, --columns, --metrics"
     return "".join(f"{name:<18}{title}\n" for name, title in titles.items())

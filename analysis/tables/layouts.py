@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from analysis.study.comparable import BASELINE
@@ -235,12 +237,29 @@ def layout_named(name: str) -> TableLayout:
     Raises:
         ValueError: there is none.
     """
-    if name not in LAYOUTS:
-        meant = hint(name, [*LAYOUTS, "custom"]) or f"; choose from {', '.join(LAYOUTS)}, custom"
+    layouts = LAYOUTS | installed_layouts()
+    if name not in layouts:
+        meant = hint(name, [*layouts, "custom"]) or f"; choose from {', '.join(layouts)}, custom"
         if Path(name).is_dir():
             meant = f", but a folder; `python -m analysis table NAME {name}`, for instance with ablation as NAME"
         raise ValueError(f"table {name!r}: there is no such table{meant}")
-    return LAYOUTS[name]
+    return layouts[name]
+
+
+@cache
+def installed_layouts() -> dict[str, TableLayout]:
+    """Tables that other installed packages declare: entry points of the group `noise_harness.tables`, by their names.
+
+    Raises:
+        ValueError: one that is no `TableLayout`, or has the name of a table that is here.
+    """
+    found: dict[str, TableLayout] = {}
+    for point in entry_points(group="noise_harness.tables"):
+        layout = point.load()
+        if not isinstance(layout, TableLayout) or point.name in LAYOUTS:
+            raise ValueError(f"entry point {point.name} = {point.value}: needs a TableLayout with a name of its own")
+        found[point.name] = layout
+    return found
 
 
 def custom_layout(

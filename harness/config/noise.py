@@ -6,9 +6,9 @@ from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from harness.config.base import Count, Name, NonNegative, Positive, Section
+from harness.config.base import Count, CountOrZero, Name, NonNegative, Positive, Section
 from harness.config.budget import Cost
-from harness.noise.definition import Distribution, Length, Pair, Scale, Schedule, Where
+from harness.noise.definition import Distribution, Length, Pair, Scale, Schedule, Where, is_own
 
 # The axes that a method may use; "distribution" has a rule of its own.
 _AXES = frozenset({"scale", "length", "where", "special_tokens", "schedule", "rate"})
@@ -105,6 +105,22 @@ class SAMConfig(MethodSection):
     rho: NonNegative = Field(description="norm of the step up, in weights")
 
 
+class OwnConfig(MethodSection):
+    """`harness.train.methods.own`: a method of one's own, in a module on Python's path."""
+
+    target: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = Field(
+        description="MODULE:CLASS, a harness.train.methods.Method"
+    )
+    settings: dict[str, Any] = Field({}, description="what the class finds as self.settings, by name")
+    forwards: Count = Field(2, description="forward passes of a document in a step: budgets and FLOPs follow")
+    backwards: Count = Field(2, description="backward passes to the weights")
+    input_backwards: CountOrZero = Field(0, description="backward passes that stop at the embeddings")
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(self.forwards, self.backwards, self.input_backwards)
+
+
 class NoiseConfig(Section):
     """The axes of `harness.noise.Noise` except alpha, which is swept on its own; and what else is done with them.
 
@@ -114,7 +130,7 @@ class NoiseConfig(Section):
 
     name: Name
     method: str = Field("noise", description="noise: train on noised embeddings; others: see docs/regularisers.md")
-    distribution: Distribution = "uniform"
+    distribution: str = Field("uniform", description="of the entries; MODULE:FUNCTION is one of your own")
     scale: Scale = "raw"
     pair: Pair = "none"
     length: Length = "true"
@@ -129,6 +145,7 @@ class NoiseConfig(Section):
     vat: VATConfig | None = None
     smart: SMARTConfig | None = None
     sam: SAMConfig | None = None
+    own: OwnConfig | None = None
 
     @field_validator("length", mode="before")
     @classmethod
@@ -142,6 +159,13 @@ class NoiseConfig(Section):
         names = ("noise", *cls.methods())
         if value not in names:
             raise ValueError(f"choose from {', '.join(names)}")
+        return value
+
+    @field_validator("distribution")
+    @classmethod
+    def _there_is_such_a_distribution(cls, value: str) -> str:
+        if value not in get_args(Distribution) and not is_own(value):
+            raise ValueError(f"choose from {', '.join(get_args(Distribution))}, or give MODULE:FUNCTION of your own")
         return value
 
     @classmethod
@@ -180,7 +204,8 @@ class NoiseConfig(Section):
             if value != type(self).model_fields[key].default:
                 found = f"noise.method={self.method}, noise.distribution={self.distribution}"
                 raise ValueError(f"noise.{key}={value} has no effect with {found}")
-        if self.settings and self.distribution not in self.settings.distributions:
+        kind = "gaussian" if is_own(self.distribution) else self.distribution  # an additive noise like any other
+        if self.settings and kind not in self.settings.distributions:
             rule = self.settings.rule
             raise ValueError(f"noise.distribution={self.distribution}: noise.method={self.method} needs {rule}")
         return self

@@ -43,6 +43,22 @@ def resolve_path(path: str) -> Path:
     return found
 
 
+def module_file(target: str) -> Path:
+    """The file of the module in MODULE:NAME, found without importing it where it is no part of a package.
+
+    Raises:
+        ValueError: Python does not find the module.
+    """
+    module = target.partition(":")[0]
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise ValueError(f"{target}: there is no module {module} on PYTHONPATH")
+    return Path(spec.origin)
+
+
 def path_fingerprint(path: str) -> str:
     """Content of a file, or of a folder of weights: names, sizes and the first and last MiB of each file."""
     root = resolve_path(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -14,6 +15,9 @@ Length = Literal["true", "padded", "row"]
 Where = Literal["all", "prompt", "response"]
 Schedule = Literal["constant", "linear", "cosine", "warmup"]
 
+# A distribution of one's own: a function in a module on Python's path (see `harness.noise.distributions`).
+_OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "distribution": get_args(Distribution),
     "scale": get_args(Scale),
@@ -22,6 +26,11 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "where": get_args(Where),
     "schedule": get_args(Schedule),
 }
+
+
+def is_own(distribution: str) -> bool:
+    """Whether a distribution is given as MODULE:FUNCTION."""
+    return isinstance(distribution, str) and _OWN.fullmatch(distribution) is not None
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Noise:
         distribution: of u. uniform on [-1, 1); standard gaussian; rademacher, +1 or -1 with probability 1/2
             each (the papers' "Bernoulli"). "dropout" is no additive noise but the control: entries of X are
             zeroed with probability `rate` and the others divided by 1 - rate; alpha, scale and length do not
-            apply. "none" adds nothing, whatever alpha says.
+            apply. "none" adds nothing, whatever alpha says. MODULE:FUNCTION is one of your own.
         alpha: strength, at least 0; 0 leaves the embeddings bitwise as they are.
         scale: raw: as above. matched: u divided by sqrt(3) where needed, so that every distribution has the
             variance 1/3 of the uniform one (2605.23171).
@@ -54,7 +63,7 @@ class Noise:
         ValueError: a value that is unknown, out of range, or without effect in this combination.
     """
 
-    distribution: Distribution = "uniform"
+    distribution: Distribution | str = "uniform"
     alpha: float = 5.0
     scale: Scale = "raw"
     pair: Pair = "none"
@@ -67,7 +76,7 @@ class Noise:
     def __post_init__(self) -> None:
         for key, choices in _CHOICES.items():
             value = getattr(self, key)
-            if value not in choices:
+            if value not in choices and not (key == "distribution" and is_own(value)):
                 raise ValueError(f"{key}={value!r}: choose from {', '.join(choices)}")
         if not isinstance(self.special_tokens, bool):
             raise ValueError(f"special_tokens={self.special_tokens!r}: must be true or false")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from harness.noise.definition import is_own
 
 # Standard deviation at width 1: what scale="matched" divides by.
 _STANDARD_DEVIATION = {"uniform": math.sqrt(1 / 3), "gaussian": 1.0, "rademacher": 1.0}
@@ -32,9 +36,31 @@ def draw(
     return draw_blocks(distribution, [rows], shape[-1], width, [generator], dtype).view(shape)
 
 
+@cache
+def own_distribution(target: str) -> Any:
+    """The function behind MODULE:FUNCTION: it draws like those below, and has a `standard_deviation` at width 1.
+
+    Raises:
+        ValueError: there is no such module or function, or it lacks a positive `standard_deviation`.
+    """
+    module, _, name = target.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"distribution={target}: {error}; the module must be on PYTHONPATH") from error
+    deviation = getattr(function, "standard_deviation", None)
+    if not callable(function) or not isinstance(deviation, int | float) or not 0 < deviation < math.inf:
+        raise ValueError(
+            f"distribution={target}: needs a function of (shape, width, generator, dtype) with the attribute "
+            f"standard_deviation, that of its entries at width 1; found {deviation!r}"
+        )
+    return function
+
+
 def matching_factor(distribution: str) -> float:
     """What a draw is multiplied by to have the variance of uniform noise (2605.23171)."""
-    return _STANDARD_DEVIATION["uniform"] / _STANDARD_DEVIATION[distribution]
+    own = own_distribution(distribution).standard_deviation if is_own(distribution) else None
+    return _STANDARD_DEVIATION["uniform"] / (_STANDARD_DEVIATION[distribution] if own is None else float(own))
 
 
 def draw_blocks(
@@ -52,9 +78,17 @@ def draw_blocks(
     if distribution == "rademacher":
         return _rademacher_blocks(rows, columns, width, generators, dtype)
     blocks = torch.empty(sum(rows), columns, dtype=dtype, device=generators[0].device)
+    fill = _fill_with(own_distribution(distribution)) if is_own(distribution) else _FILL[distribution]
     for block, generator in zip(blocks.split(list(rows)), generators, strict=True):
-        _FILL[distribution](block, width, generator)
+        fill(block, width, generator)
     return blocks
+
+
+def _fill_with(function: Any) -> Fill:
+    def fill(block: Tensor, width: float, generator: torch.Generator) -> Tensor:
+        return block.copy_(function(tuple(block.shape), width, generator, block.dtype))
+
+    return fill
 
 
 def _uniform(block: Tensor, width: float, generator: torch.Generator) -> Tensor:

@@ -1,7 +1,8 @@
 """What a run's folder may not decide: a folder can come from anybody, and settings can run programs and send keys.
 
-Judges that call a server, an interpreter or a module, and task files and code of benchmarks, come from the command line
-or the user's own conf. `harness.trust_run=true` says that the folder is the user's.
+Judges that call a server, an interpreter or a module, task files and code of benchmarks, and noise whose code is the
+user's own come from the command line or the user's own conf. `harness.trust_run=true` says that the folder is the
+user's.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ def refuse_foreign(run: str, stored: Mapping[str, Any], composed: Mapping[str, A
     if "probe" in stored["stages"]:
         theirs, ours = (settings["probe"].get("benchmarks") or {} for settings in (stored, composed))
         foreign |= _differing("probe.benchmarks", _BENCHMARKS, theirs, ours)
+    theirs, ours = stored.get("noise") or {}, composed.get("noise") or {}
+    if ":" in str(theirs.get("distribution")):
+        foreign |= _differing("noise", ("distribution",), theirs, ours)
+    foreign |= _differing("noise.own", ("target",), theirs.get("own") or {}, ours.get("own") or {})
     if foreign:
         named = ", ".join(f"{key}={value}" for key, value in foreign.items())
         raise ValueError(

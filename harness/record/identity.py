@@ -7,7 +7,8 @@ from pathlib import Path
 
 from harness.config import Config
 from harness.config.noise import LAYOUT_OF_LENGTH as LAYOUT_OF_LENGTH  # analysis reads it here
-from harness.config.paths import canonical_json, path_fingerprint
+from harness.config.paths import canonical_json, module_file, path_fingerprint
+from harness.noise.definition import is_own
 
 _PREFIX = 89  # characters: with the hash a run_id has at most 100
 
@@ -75,6 +76,10 @@ def stage_fingerprint(config: Config, stage: str) -> str:
         for key in keys_of_files if section in kept else ():
             if kept[section][key] and _is_file(section, kept[section][key]):
                 kept[section][key] = _content(config, f"{section}.{key}", kept[section][key])
+    if code := _own_code(config):
+        kept["noise"]["code"] = {key: _content(config, key, path) for key, path in code.items()}
+    elif "own" in kept["noise"]:
+        del kept["noise"]["own"]  # so that runs without one keep their identity
     return hashlib.sha256(canonical_json(kept).encode()).hexdigest()
 
 
@@ -82,11 +87,20 @@ def file_fingerprints(config: Config) -> dict[str, str]:
     """Content of every file that the settings name, by its key: {"dataset.path": hash}."""
     plain = config.model_dump(mode="json")
     named = ((section, key, plain[section][key]) for section, keys in _FILES.items() for key in keys)
-    return {
+    code = {key: _content(config, key, path) for key, path in _own_code(config).items()}
+    return code | {
         f"{section}.{key}": _content(config, f"{section}.{key}", path)
         for section, key, path in named
         if path and _is_file(section, path)
     }
+
+
+def _own_code(config: Config) -> dict[str, str]:
+    """Files of the distribution and method that are the user's own: their code decides the result."""
+    noise = config.noise
+    targets = {"noise.distribution": noise.distribution if is_own(noise.distribution) else None}
+    targets["noise.own.target"] = None if noise.own is None else noise.own.target
+    return {key: str(module_file(target)) for key, target in targets.items() if target is not None}
 
 
 def _content(config: Config, key: str, path: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from harness.config import Config, DatasetConfig, ModelConfig, TrainConfig
+from harness.config import Config, DatasetConfig, ModelConfig, NoiseConfig, TrainConfig
 from harness.context import Job
 from harness.data import check_dataset, load_eval_items
 from harness.models.checks import check_model
+from harness.noise.definition import is_own
 
 
 def check(config: Config) -> None:
@@ -20,8 +21,21 @@ def check(config: Config) -> None:
     check_model(config.model, fetch=not config.harness.dry_run)
     if not (config.train.is_plain and config.train.layout != "packed"):
         check_training(config.model, config.train)
+    _check_own(config.noise)
     check_dataset(config)
     load_eval_items(config.eval_set)
+
+
+def _check_own(noise: NoiseConfig) -> None:
+    """A distribution or method of the user's, loaded before anything starts."""
+    if is_own(noise.distribution):
+        from harness.noise.distributions import own_distribution
+
+        own_distribution(noise.distribution)
+    if noise.own is not None:
+        from harness.train.methods.own import own_method
+
+        own_method(noise.own.target)
 
 
 def prepare(jobs: Sequence[Job]) -> list[str]:

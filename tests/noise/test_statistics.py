@@ -35,7 +35,7 @@ def noise_of(distribution: Any, scale: Any, seed: int, **axes: Any) -> Tensor:
 
 def moments(distribution: str, scale: str) -> tuple[float, float]:
     variance, fourth = MOMENTS[distribution]
-    shrink = 1.0 if scale == "raw" or distribution == "uniform" else 1 / 3
+    shrink = 1.0 if scale == "raw" else 1 / 3 / variance
     return variance * shrink, fourth * shrink**2
 
 
