@@ -172,7 +172,7 @@ def test_a_missing_padding_token_is_the_end_token_and_the_embedding_stays(folder
 def test_gradient_checkpointing_and_dtype_reach_the_model(tmp_path):
     config = config_of("tiny").model_copy(update={"gradient_checkpointing": True, "dtype": "bfloat16"})
     model = load_model(config, seed=0)
-    assert model.is_activation_checkpointing
+    assert all(layer.gradient_checkpointing for layer in model.model.layers)
     assert model.dtype == torch.bfloat16
     save_model(model, load_tokenizer(config), tmp_path / "saved")
     assert load_model(config, seed=1, weights=tmp_path / "saved").dtype == torch.bfloat16

@@ -90,6 +90,42 @@ def test_a_slurm_array_runs_to_its_end(tmp_path):
     assert len(done(tmp_path)) == 2
 
 
+def finish(process: subprocess.Popen[str]) -> None:
+    """The command has seen all jobs end well."""
+    message = process.communicate(timeout=400)[1]
+    assert process.returncode == 0, message
+
+
+@pytest.mark.slow
+def test_a_job_on_two_nodes_trains_though_the_second_comes_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    nodes = ["hydra.launcher.nodes=2", "train.nodes=2", "train.sharding=fsdp", "stages=[train]"]
+    finish(slurm(tmp_path, "noise=symnoise", "alpha=5", "train.max_steps=2", *nodes))
+    assert len(done(tmp_path)) == 1
+    assert (tmp_path / "cores").read_text() == "8"
+
+
+@pytest.mark.slow
+def test_a_job_near_its_limit_saves_before_it_is_queued_again(tmp_path):
+    """SLURM sends USR2, submitit has it requeued, which kills it; all steps until then are in the checkpoint."""
+    long = ["train.max_steps=300", "train.checkpoint_every=0", "stages=[train]"]
+    process = slurm(tmp_path, "noise=symnoise", "alpha=5", *long)
+    place = tmp_path / "runs"
+    while not list(place.glob("tiny-*/steps.jsonl")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    time.sleep(1)
+    os.kill(int((tmp_path / "node-0").read_text()), signal.SIGUSR2)
+    wait_for(process, tmp_path / "requeued-7")
+    finish(process)
+    (run,) = done(tmp_path)
+    log = (run / "log.txt").read_text()
+    assert log.count("saved, leaving") == 1
+    assert log.count("train: starts") == 2
+    steps = [json.loads(line)["step"] for line in (run / "steps.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 301))
+
+
 @pytest.mark.slow
 def test_data_edited_while_a_job_waits_are_refused(tmp_path):
     rows = [{"instruction": f"Say {n}.", "input": "", "output": f"{n}"} for n in range(60)]

@@ -14,7 +14,8 @@ from harness.system.versions import FLOORS, check_versions
 
 
 def test_the_floors_are_those_of_pyproject():
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["run"]]
     for name, floor in FLOORS.items():
         assert any(each.split(",")[0] == f"{name}>={floor}" for each in declared), name
 
