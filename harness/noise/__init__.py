@@ -4,6 +4,7 @@ definition     Noise, its axes, presets, schedules       perturbation the noise 
 distributions  uniform, gaussian, random signs, dropout  randomness   generators keyed by step and document
 tokens         documents and padding of a batch          embedding    a model's input embedding, and when it trains
 inject         for other people's loops                  statistics   the noise that really arrived, and its time
+pairs          a batch twice, as data                    verification what a training pass shows of a noise
 callback       for transformers' Trainer and its kin (the one file that needs transformers)
 
 Imports torch alone, and nothing before a name is used, so that a schema can read the axes without torch.
@@ -18,16 +19,21 @@ if TYPE_CHECKING:
     from harness.noise.definition import PRESETS, Noise, schedule_factor
     from harness.noise.embedding import input_embedding
     from harness.noise.inject import EmbeddingNoise
+    from harness.noise.pairs import paired
     from harness.noise.perturbation import perturb
-    from harness.noise.randomness import noise_generators
+    from harness.noise.randomness import content_key, noise_generators
     from harness.noise.statistics import NoiseStatistics, realised_noise
+    from harness.noise.verification import NoiseReport, verify
 
 _HOME = {
     **dict.fromkeys(("PRESETS", "Noise", "schedule_factor"), "definition"),
     "EmbeddingNoise": "inject",
+    "content_key": "randomness",
     "input_embedding": "embedding",
     "noise_generators": "randomness",
+    "paired": "pairs",
     "perturb": "perturbation",
+    **dict.fromkeys(("NoiseReport", "verify"), "verification"),
     **dict.fromkeys(("NoiseStatistics", "realised_noise"), "statistics"),
 }
 
@@ -35,12 +41,16 @@ __all__ = [
     "PRESETS",
     "EmbeddingNoise",
     "Noise",
+    "NoiseReport",
     "NoiseStatistics",
+    "content_key",
     "input_embedding",
     "noise_generators",
+    "paired",
     "perturb",
     "realised_noise",
     "schedule_factor",
+    "verify",
 ]
 
 

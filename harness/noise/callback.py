@@ -1,36 +1,64 @@
-"""The noise in a transformers Trainer. The only file of the package that imports transformers."""
+"""The noise in a transformers Trainer and what is built on it: TRL, axolotl, LLaMA-Factory, unsloth.
+
+The only file of the package that imports transformers.
+"""
 # ruff: noqa: ARG002 - the Trainer fixes the signatures
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations.neftune import activate_neftune, deactivate_neftune
 
 from harness.noise.definition import Noise
 from harness.noise.inject import EmbeddingNoise
+from harness.noise.pairs import PairCollator
+from harness.noise.randomness import DocumentKey, content_key
+from harness.noise.verification import NoiseReport, Watch
 
 
 class NoiseCallback(TrainerCallback):
     """Attach embedding noise when training begins and detach it when it ends.
 
         with NoiseCallback(Noise(**PRESETS["symnoise"], alpha=5), seed=0) as noise:
-            Trainer(model, arguments, train_dataset=data, callbacks=[noise]).train()
+            SFTTrainer(model, arguments, train_dataset=data, callbacks=[noise]).train()
 
-    The key is (step, micro-batch, rank, row), so that a resumed training repeats its noise. The Trainer does
-    not call `on_train_end` when training raises; `with` detaches even then. Without `with` the hooks stay
-    until the next training with this callback: they do nothing in evaluation and generation, and a second
-    attach is refused.
+    A pair is made where the trainer sees it: the collator of the training data loader gives 2B rows, or a flat row with
+    every document twice, and the hook adds +e to one copy and -e to the other. Loss, num_items_in_batch, gradient
+    accumulation, averages over devices, token accuracy, label smoothing and custom losses are then right because the
+    trainer does nothing special. The batch needs twice the memory: halve per_device_train_batch_size and double
+    gradient_accumulation_steps for the same. The trainer's counts of tokens count both copies.
 
-    A pair doubles the call of the model. A Trainer that computes the loss outside of it (label smoothing,
-    compute_loss_func) meets 2B rows of logits with B rows of labels and stops.
+    A document's noise is keyed by (seed, step, its token ids), so that a resumed training repeats it and packing,
+    order, micro-batches and ranks do not change it. Evaluation and generation are never noised, nor doubled.
+
+    The Trainer does not call `on_train_end` when training raises; `with` detaches even then. Without `with` the hooks
+    stay until the next training with this callback: they do nothing in evaluation and generation, and a second attach
+    is refused.
+
+    Args:
+        noise: what to add.
+        seed: of the noise alone.
+        document_key: from a document's token ids to what keys its noise, such as its index in the data set.
+        verify: print what the first training pass showed of the noise, and keep it as `report`.
     """
 
-    def __init__(self, noise: Noise, seed: int) -> None:
-        self.noise, self.seed = noise, seed
+    def __init__(
+        self,
+        noise: Noise,
+        seed: int,
+        document_key: Callable[[list[int]], DocumentKey] = content_key,
+        verify: bool = False,
+    ) -> None:
+        self.noise, self.seed, self.document_key = noise, seed, document_key
+        self.verify = verify
         self.injector: EmbeddingNoise | None = None
+        self.report: NoiseReport | None = None
+        self._watch: Watch | None = None
         self._stack = ExitStack()
         self._micro_batch = 0
 
@@ -47,7 +75,12 @@ class NoiseCallback(TrainerCallback):
     ) -> None:
         """Attach to the Trainer's model, after taking off what a training that raised has left."""
         self._stack.close()
-        self.injector = self._stack.enter_context(EmbeddingNoise(kwargs["model"], self.noise, self.seed))
+        if self.noise.pair != "none":
+            self._pair_batches(kwargs.get("train_dataloader"))
+        injector = EmbeddingNoise(kwargs["model"], self.noise, self.seed, self.document_key, paired_batches=True)
+        self.injector = self._stack.enter_context(injector)
+        if self.verify:
+            self._watch = self._stack.enter_context(Watch(kwargs["model"], self.noise))
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -59,7 +92,12 @@ class NoiseCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Key the next micro-batch of the same step."""
+        self._verified(state)
         self._key(args, state, micro_batch=self._micro_batch + 1)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Report the first pass."""
+        self._verified(state)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -76,3 +114,49 @@ class NoiseCallback(TrainerCallback):
             rank=args.process_index,
             progress=state.global_step / state.max_steps,
         )
+
+    def _verified(self, state: TrainerState) -> None:
+        if self._watch is None or not self._watch.seen:
+            return
+        self.report = self._watch.report()
+        self._watch.__exit__()
+        self._watch = None
+        if state.is_world_process_zero:
+            print(self.report.text())
+
+    def _pair_batches(self, loader: Any) -> None:
+        """Let the training data loader give pairs until training ends.
+
+        accelerate's loaders wrap torch's; one made from them to skip the batches before a resume copies its collator.
+        """
+        inner = getattr(loader, "base_dataloader", loader)
+        if not callable(getattr(inner, "collate_fn", None)):
+            raise ValueError(
+                f"pair={self.noise.pair!r}: the training data loader ({type(loader).__name__}) has no collate_fn to "
+                "make pairs with; make them in your own data loader by harness.noise.paired"
+            )
+        collator = inner.collate_fn
+        inner.collate_fn = PairCollator(collator)
+        self._stack.callback(setattr, inner, "collate_fn", collator)
+
+
+@contextmanager
+def attached(trainer: Any) -> Iterator[tuple[Any, dict[str, Any], Noise | None]]:
+    """A Trainer's model with the noise that a training would attach, and its first training batch.
+
+    Its NoiseCallback and transformers' `neftune_noise_alpha` are attached as `train` does it; other callbacks are not.
+    """
+    callback = next((each for each in trainer.callback_handler.callbacks if isinstance(each, NoiseCallback)), None)
+    alpha, loader = trainer.args.neftune_noise_alpha, trainer.get_train_dataloader()
+    with ExitStack() as stack:
+        if alpha is not None:
+            handle = activate_neftune(trainer.model, alpha, trainer.accelerator)
+            stack.callback(deactivate_neftune, trainer.model, handle, trainer.accelerator)
+        if callback is not None:
+            place = (trainer.args, trainer.state, trainer.control)
+            stack.callback(callback.on_train_end, *place)
+            callback.on_train_begin(*place, model=trainer.model, train_dataloader=loader)
+            assert callback.injector is not None
+            callback.injector.at(step=0, progress=0.0)
+        batch = trainer._prepare_inputs(next(iter(loader)))
+        yield trainer.model, batch, callback.noise if callback else None

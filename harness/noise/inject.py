@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
@@ -12,10 +14,11 @@ from torch import Tensor, nn
 
 from harness.noise.definition import Noise
 from harness.noise.embedding import input_embedding, is_training
-from harness.noise.perturbation import apply_noise
+from harness.noise.pairs import HALF, is_flat, paired
+from harness.noise.perturbation import apply_noise, apply_to_halves
 from harness.noise.randomness import DocumentKey, ForwardKey, noise_generators, rank_of_process
 from harness.noise.statistics import NoiseStatistics, Stopwatch, realised_noise
-from harness.noise.tokens import Tokens, double_rows, named_arguments, tokens_of_call
+from harness.noise.tokens import Tokens, named_arguments, tokens_of_call
 
 _ATTACHED: WeakSet[nn.Module] = WeakSet()
 
@@ -33,26 +36,38 @@ class EmbeddingNoise:
     tied output head do not. Where the module rescales its output (Gemma in transformers 5), alpha refers to
     the scaled embeddings.
 
-    A pair is one pass over 2B rows, X + e first. The module given here doubles its own call: all (B, ...) tensors,
-    labels and num_items_in_batch, so that the loss is the mean over the 2B rows (2312.01523, Algorithm 2) and its
-    logits have 2B rows. A loop that has no memory for them takes the halves one after the other, `at(half=...)`.
+    A pair is one pass over 2B rows, X + e first. Where the loss is the model's own, the module given here doubles its
+    call: all (B, ...) tensors, labels and num_items_in_batch, so that the loss is the mean over the 2B rows
+    (2312.01523, Algorithm 2) and its logits have 2B rows. Where the loop computes the loss, it doubles the batch itself
+    by `harness.noise.paired`. A loop that has no memory for 2B rows takes one half after the other, `at(half=...)`.
 
     Works for whatever has `get_input_embeddings`, also inside DDP, FSDP, PEFT and torch.compile: give the module that
     the loop calls. A loop that computes the embeddings itself needs no hook: `harness.noise.perturb`.
     """
 
-    def __init__(self, model: nn.Module, noise: Noise, seed: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        noise: Noise,
+        seed: int,
+        document_key: Callable[[list[int]], DocumentKey] | None = None,
+        paired_batches: bool = False,
+    ) -> None:
         """Prepare; nothing is attached before `with`.
 
         Args:
             model: the module that is called for a training forward.
             noise: what to add.
             seed: of the noise alone.
+            document_key: from a document's token ids to its key, where `at` names no documents; None: they are keyed by
+                where they stand. `harness.noise.content_key` knows a document by its tokens, in any order and packing.
+            paired_batches: a pair comes from `harness.noise.paired` and no other way; the call is never doubled.
 
         Raises:
             ValueError: no input embedding.
         """
         self.noise, self.seed = noise, seed
+        self.document_key, self.paired_batches = document_key, paired_batches
         self.measure = False
         self.last: NoiseStatistics | None = None
         self._model, self._embedding = model, input_embedding(model)
@@ -64,7 +79,7 @@ class EmbeddingNoise:
         """Nothing said, nothing seen."""
         self._key: ForwardKey | None = None
         self._told = False
-        self._pending: Tokens | None = None
+        self._pending: _Batch | None = None
         self._used = False
         self._forwards = 0
 
@@ -150,10 +165,11 @@ class EmbeddingNoise:
     def _before_model(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Read the batch from the model call; for a pair in one pass, double it."""
+        """Read the batch from the model call; for a pair that is not one yet, double it."""
         self._pending = None
+        half_BL = kwargs.pop(HALF, None)
         if not is_training(module):
-            return None
+            return args, kwargs
         if getattr(module, "_is_replica", False):
             raise ValueError("nn.DataParallel runs copies of the model in threads: start one process a GPU (torchrun)")
         call = named_arguments(args, kwargs)
@@ -161,10 +177,47 @@ class EmbeddingNoise:
             self._start(ForwardKey(step=self._forwards, rank=rank_of_process()))
         key = self._key
         assert key is not None
-        self._pending = tokens_of_call(call, key.document_ids, key.special_tokens_mask)
-        if len(self._halves) == 2:
-            call = double_rows(call)
+        tokens = tokens_of_call(call, key.document_ids, key.special_tokens_mask)
+        if half_BL is not None:
+            self._check_halves(call)
+        elif len(self._halves) == 2:
+            call, half_BL, tokens = self._double(call, tokens)
+        self._pending = _Batch(call["input_ids"], tokens, half_BL)
         return ((call.pop("input_ids"),), call) if args else ((), call)
+
+    def _check_halves(self, call: dict[str, Any]) -> None:
+        if self.noise.pair == "none":
+            raise ValueError(f"a batch of two halves ({HALF}) for pair='none'")
+        if self.noise.length != "true" and is_flat(call):
+            raise ValueError(
+                f"length={self.noise.length!r}: a flat row with every document twice has twice that length"
+            )
+
+    def _double(self, call: dict[str, Any], tokens: Tokens) -> tuple[dict[str, Any], Tensor | None, Tokens]:
+        """The call with every row twice, num_items_in_batch too, so that the loss stays a mean.
+
+        Returns:
+            Of 2B rows None and the layout of B; of a flat row with every document twice its halves and its layout.
+        """
+        if self.paired_batches:
+            raise ValueError(
+                f"pair={self.noise.pair!r}: a training batch without {HALF}; the trainer does not read it from the "
+                "data loader that it trained with when training began"
+            )
+        if call.get("fused_lm_head"):
+            raise ValueError(
+                "this trainer computes the loss outside of the model's call (fused_lm_head), which would count a "
+                "doubled call twice; use harness.noise.callback.NoiseCallback, or harness.noise.paired on the batch"
+            )
+        items, flat = call.pop("num_items_in_batch", None), is_flat(call)
+        call = paired(call)
+        half_BL = call.pop(HALF)
+        if items is not None:
+            call["num_items_in_batch"] = items * 2
+        if not flat:
+            return call, None, tokens
+        self._check_halves(call)
+        return call, half_BL, tokens_of_call(call)
 
     def _after_model(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         del module, args, output
@@ -181,8 +234,11 @@ class EmbeddingNoise:
                 "a forward pass inside backward: activation checkpointing of the whole model would draw its noise "
                 "anew; checkpoint the layers (gradient_checkpointing_enable)"
             )
-        key, tokens = self._take()
-        halves, (rows, length) = self._halves, tokens.real_BL.shape
+        key, batch = self._take()
+        if batch.half is not None:
+            return self._add_to_halves(output, key, batch)
+        tokens, halves = batch.tokens, self._halves
+        rows, length = tokens.real_BL.shape
         if output.shape[:2] != (len(halves) * rows, length):
             raise ValueError(
                 f"the embedding gave {tuple(output.shape)} for a call with {(rows, length)} tokens: "
@@ -190,16 +246,38 @@ class EmbeddingNoise:
             )
         before_HBLD = output.unflatten(0, (len(halves), rows))
         with self.stopwatch.running(output.device):
-            generators = noise_generators(self.seed, key.step, key.document_keys(len(tokens.lengths)), output.device)
+            generators = noise_generators(self.seed, key.step, self._document_keys(key, batch), output.device)
             after_HBLD = apply_noise(before_HBLD, tokens, self.noise, generators, self.alpha, halves)
         if self.measure:
             self.last = realised_noise(before_HBLD, after_HBLD, tokens)
         return after_HBLD.flatten(0, 1)
 
-    def _take(self) -> tuple[ForwardKey, Tokens]:
+    def _add_to_halves(self, before_BLD: Tensor, key: ForwardKey, batch: _Batch) -> Tensor:
+        """Noise of a batch that is a pair already."""
+        assert batch.half is not None
+        if before_BLD.shape[:2] != batch.half.shape:
+            raise ValueError(f"the embedding gave {tuple(before_BLD.shape)} for {tuple(batch.half.shape)} tokens")
+        with self.stopwatch.running(before_BLD.device):
+            generators = noise_generators(self.seed, key.step, self._document_keys(key, batch), before_BLD.device)
+            after_BLD = apply_to_halves(before_BLD, batch.tokens, self.noise, generators, self.alpha, batch.half)
+        if self.measure:
+            found = realised_noise(before_BLD[None], after_BLD[None], batch.tokens)
+            self.last = replace(found, norm=batch.by_half(found.norm), ratio=batch.by_half(found.ratio))
+        return after_BLD
+
+    def _document_keys(self, key: ForwardKey, batch: _Batch) -> Sequence[DocumentKey]:
+        """Of each document of the layout; the two copies of one have one key."""
+        count = len(batch.tokens.lengths)
+        if key.documents is None and self.document_key is not None:
+            return batch.keys(self.document_key)
+        if batch.half is None:
+            return key.document_keys(count)
+        return [*key.document_keys(count // 2)] * 2
+
+    def _take(self) -> tuple[ForwardKey, _Batch]:
         """Key and layout of the forward pass under way, which end with this call of the embedding."""
-        key, tokens = self._key, self._pending
-        if key is None or tokens is None:
+        key, batch = self._key, self._pending
+        if key is None or batch is None:
             raise ValueError(
                 "the input embedding was called twice in one forward pass, or outside of the module given to "
                 "EmbeddingNoise: give it the module that the loop calls"
@@ -208,4 +286,39 @@ class EmbeddingNoise:
             raise ValueError("a second forward pass with one key: call `at` before each pass, or never")
         self._pending, self._used = None, True
         self._forwards += 1
-        return key, tokens
+        return key, batch
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """What a model call shows of its batch; the rows of the layout may be called twice over.
+
+    Attributes:
+        half: (B, L), of a batch that is a pair, see `harness.noise.pairs.HALF`.
+    """
+
+    input_ids: Tensor
+    tokens: Tokens
+    half: Tensor | None = None
+
+    def by_half(self, values: Tensor) -> Tensor:
+        """(1, 2n) values of documents as (2, n), where the copies follow one another; as they are where they do not."""
+        assert self.half is not None
+        halves, count = self.half.flatten().cpu(), len(self.tokens.lengths)
+        first = torch.stack([halves[where[0]] for where in self.tokens.positions(with_padding=False)])
+        ordered = count % 2 == 0 and torch.equal(first, (torch.arange(count) >= count // 2).to(first.dtype))
+        return values.view(2, -1) if ordered else values
+
+    def keys(self, document_key: Callable[[list[int]], DocumentKey]) -> list[DocumentKey]:
+        """Of each document by its token ids; of several alike in one half, the second has a number of its own."""
+        rows = len(self.tokens.real_BL)
+        ids = self.input_ids[:rows].flatten().cpu()
+        halves = None if self.half is None else self.half.flatten().cpu()
+        seen: Counter[tuple[int, DocumentKey]] = Counter()
+        keys: list[DocumentKey] = []
+        for where in self.tokens.positions(with_padding=False):
+            key = document_key(ids[where].tolist())
+            place = (0 if halves is None else int(halves[where[0]]), key)
+            again, seen[place] = seen[place], seen[place] + 1
+            keys.append(key if not again else (*(key if isinstance(key, tuple) else (key,)), again))
+        return keys

@@ -96,6 +96,35 @@ def apply_noise(
     return noise_HBLD.to(dtype).add_(embeddings_HBLD)
 
 
+def apply_to_halves(
+    embeddings_BLD: Tensor,
+    tokens: Tokens,
+    noise: Noise,
+    generators: Sequence[torch.Generator],
+    strength: float,
+    half_BL: Tensor,
+) -> Tensor:
+    """Noise a batch that holds both halves of a pair already: (B, L, D) -> (B, L, D).
+
+    Args:
+        half_BL: 0 at tokens of X + e, 1 at those of X - e or the second draw. The copies of a document have equal keys.
+    """
+    if strength == 0:
+        return embeddings_BLD
+    dtype, shape = embeddings_BLD.dtype, embeddings_BLD.shape
+    second_BL1 = (half_BL == 1).cpu()[..., None]
+
+    def one_draw() -> Tensor:
+        return _draw(tokens, noise, generators, strength, (*shape,), torch.promote_types(dtype, torch.float32))
+
+    first_BLD = one_draw()
+    second_BLD = -first_BLD if noise.pair == "antithetic" else one_draw()
+    noise_BLD = torch.where(second_BL1.to(first_BLD.device), second_BLD, first_BLD).to(embeddings_BLD.device)
+    if noise.distribution == "dropout":
+        return embeddings_BLD * noise_BLD.add_(1).to(dtype)
+    return noise_BLD.to(dtype).add_(embeddings_BLD)
+
+
 def _pair(pair: str, halves: Sequence[int], one_draw: Callable[[], Tensor]) -> Tensor:
     """The noise of the halves asked for, (H, B, L, D)."""
     first_BLD = one_draw()

@@ -49,6 +49,12 @@ def _hash(seed: int, step: int, key: DocumentKey) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8, person=b"noise").digest(), "little")
 
 
+def content_key(token_ids: Sequence[int]) -> int:
+    """A document by what is in it: 63 bits of BLAKE2b over its token ids."""
+    text = ",".join(map(str, token_ids))
+    return int.from_bytes(blake2b(text.encode(), digest_size=8, person=b"document").digest(), "little") >> 1
+
+
 @dataclass(frozen=True)
 class ForwardKey:
     """What a forward pass is in the training, and what was said about its batch."""

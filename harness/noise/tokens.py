@@ -115,9 +115,9 @@ def tokens_of_call(
 ) -> Tokens:
     """The layout of a batch, from the arguments of the model call and what it does not carry.
 
-    Without an attention_mask every token is real, as the model itself takes it. Position numbers that return
-    to 0 start a new document; padding numbered 0 as well needs the attention_mask to be told from one-token
-    documents.
+    Without an attention_mask every token is real, as the model itself takes it. Documents of a row are told apart by,
+    first found: `document_ids`, a mask that numbers them from 1, cumulative lengths of sequences, position numbers that
+    return to 0 (padding numbered 0 as well needs the attention_mask to be told from one-token documents).
 
     Raises:
         ValueError: an attention_mask or position_ids from which the layout cannot be read.
@@ -129,40 +129,32 @@ def tokens_of_call(
     if not isinstance(mask, Tensor) or mask.shape != input_ids_BL.shape:
         found = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(f"attention_mask {found}: the noise reads the (rows, tokens) mask alone")
-    positions, labels = call.get("position_ids"), call.get("labels")
-    if document_ids is None and positions is not None:
-        document_ids = _documents_from_positions(positions, input_ids_BL)
+    labels = call.get("labels")
+    if document_ids is None:
+        document_ids = _documents_of_call(call, mask)
     per_token = labels is not None and labels.shape == input_ids_BL.shape
-    return Tokens(mask, document_ids, labels if per_token else None, special_tokens_mask)
+    return Tokens(_real(mask), document_ids, labels if per_token else None, special_tokens_mask)
+
+
+def _real(mask_BL: Tensor) -> Tensor:
+    """The mask as 0 and 1, where it numbers documents (axolotl's packing)."""
+    whole = not mask_BL.is_floating_point() and mask_BL.dtype != torch.bool and int(mask_BL.min()) >= 0
+    return (mask_BL != 0).to(mask_BL.dtype) if whole else mask_BL
+
+
+def _documents_of_call(call: dict[str, Any], mask_BL: Tensor) -> Tensor | None:
+    input_ids_BL, positions = call["input_ids"], call.get("position_ids")
+    if mask_BL.dtype != torch.bool and int(mask_BL.max()) > 1:
+        return mask_BL
+    cumulative = next((call[key] for key in ("cu_seq_lens_q", "cu_seqlens") if call.get(key) is not None), None)
+    if cumulative is not None and len(input_ids_BL) == 1:
+        starts = torch.zeros_like(input_ids_BL[0])
+        starts[cumulative[1:-1].long()] = 1
+        return starts.cumsum(0)[None]
+    return None if positions is None else _documents_from_positions(positions, input_ids_BL)
 
 
 def _documents_from_positions(position_ids: Tensor, input_ids_BL: Tensor) -> Tensor:
     if position_ids.ndim != 2 or position_ids.shape[1] != input_ids_BL.shape[1]:
         raise ValueError(f"position_ids of shape {tuple(position_ids.shape)}: give document_ids to `at` instead")
     return (position_ids == 0).cumsum(1).expand_as(input_ids_BL)
-
-
-def double_rows(call: dict[str, Any]) -> dict[str, Any]:
-    """The same call with every row twice: B rows, then the same B rows again.
-
-    Doubled are tensors of two and more dimensions with B rows, labels with one number per row, and
-    num_items_in_batch, by which transformers' Trainer divides the summed loss: the loss stays a mean, over 2B
-    rows.
-
-    Raises:
-        ValueError: cu_seq_lens: lengths of one flat row, which has no second half.
-    """
-    rows = len(call["input_ids"])
-    return {key: _double(key, value, rows) for key, value in call.items()}
-
-
-def _double(key: str, value: Any, rows: int) -> Any:
-    if value is None:
-        return None
-    if key.startswith("cu_seq_lens"):
-        raise ValueError(f"{key}: one flat row cannot be doubled; give `at` the half of each pass")
-    if key == "num_items_in_batch":
-        return value * 2
-    if isinstance(value, Tensor) and (value.ndim >= 2 or key == "labels") and len(value) == rows:
-        return torch.cat([value, value])
-    return value

@@ -11,7 +11,7 @@ import torch
 from support.tiny_models import VOCABULARY, tiny_model
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
-from harness.noise import PRESETS, EmbeddingNoise, Noise, input_embedding
+from harness.noise import PRESETS, EmbeddingNoise, Noise, content_key, input_embedding
 from harness.noise.callback import NoiseCallback
 
 PAGE = Path(__file__).parents[2] / "docs" / "noise.md"
@@ -93,10 +93,12 @@ def test_every_micro_batch_is_noised_with_its_own_key(tmp_path: Path) -> None:
     assert is_clean(model)
 
 
-def test_symnoise_in_the_trainer_is_the_mean_over_both_halves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_symnoise_in_the_trainer_is_the_mean_over_both_halves(tmp_path: Path, smoothing: float) -> None:
     """One step of SGD on 2 x 2 examples moves the weights by minus the gradient of the mean over the pair."""
     noise, lr = Noise(**PRESETS["symnoise"]), 0.1
     settings = {"max_steps": 1, "optim": "sgd", "learning_rate": lr, "lr_scheduler_type": "constant"}
+    settings |= {"label_smoothing_factor": smoothing}  # a loss that the Trainer computes itself
     trained = tiny_model("llama")
     trainer = trainer_of(trained, tmp_path, [NoiseCallback(noise, seed=7)], **settings, max_grad_norm=0.0)
     trainer.train()
@@ -105,12 +107,14 @@ def test_symnoise_in_the_trainer_is_the_mean_over_both_halves(tmp_path: Path) ->
     start = weights(model)
     order = list(iter(trainer.get_train_dataloader()))[:2]
     targets = sum(int((batch["labels"][:, 1:] != -100).sum()) for batch in order)
-    with EmbeddingNoise(model, noise, seed=7) as injector:
+    with EmbeddingNoise(model, noise, seed=7, document_key=content_key) as injector:
         for micro_batch, batch in enumerate(order):
             injector.at(step=0, micro_batch=micro_batch)
             logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
             labels = batch["labels"].repeat(2, 1)[:, 1:].flatten()
-            summed = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels, reduction="sum")
+            summed = torch.nn.functional.cross_entropy(
+                logits[:, :-1].flatten(0, 1), labels, reduction="sum", label_smoothing=smoothing
+            )
             (summed / (2 * targets)).backward()
     gradient = torch.cat(
         [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in model.parameters()]
