@@ -89,7 +89,10 @@ def weight_bytes(model: ModelConfig) -> int | None:
         return 4 * (tiny.layers * layer + 2 * 1024 * tiny.hidden_size)
     if model.path is None:
         return None
-    path = resolve_path(model.path)
+    try:
+        path = resolve_path(model.path)
+    except ValueError:  # the base of a run that needs it no more
+        return None
     files = list(path.glob("*.safetensors")) if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)
 
