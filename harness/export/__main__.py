@@ -1,4 +1,4 @@
-"""python -m harness.export RUN FOLDER [--merge] [--licence ID]
+"""python -m harness.export RUN FOLDER [--merge] [--licence ID] [--push OWNER/NAME]
 
 RUN is a run's folder. --merge writes whole weights where the run trained an adapter.
 """
@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.export.folder import export
+from harness.export.folder import export, push
 
 
 def main() -> None:
@@ -21,9 +21,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="the folder to make; must not exist")
     parser.add_argument("--merge", action="store_true", help="merge an adapter into its base model's weights")
     parser.add_argument("--licence", help="the hub's name of the model's licence, for the card: yours to decide")
+    parser.add_argument("--push", metavar="OWNER/NAME", help="upload the folder to this repository of the Hub, private")
     arguments = parser.parse_args()
     try:
         export(arguments.run, arguments.folder, arguments.merge, arguments.licence)
+        if arguments.push:
+            print(f"{arguments.folder}: at {push(arguments.folder, arguments.push)}")
+            return
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

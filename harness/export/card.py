@@ -26,31 +26,95 @@ _KINDS = {
 }
 
 
-def model_card(
-    config: Config, summary: dict[str, Any], provenance: dict[str, Any], kind: str, licence: str | None = None
-) -> str:
-    """README.md in the Hub's form: YAML front matter (written by huggingface_hub) and text."""
+def model_card(config: Config, summary: dict[str, Any], kind: str, licence: str | None = None) -> str:
+    """README.md in the Hub's form, one screen: YAML front matter (written by huggingface_hub) and text.
+
+    Recipe, provenance and every figure stand beside it, in `details`.
+    """
+    rows = _table([("measure", "value"), *_shown_results(summary)])
     sections = [
         f"---\n{_front_matter(config, summary, kind, licence)}\n---",
         f"# {_text(summary['run_id'])}",
         _introduction(config, kind),
+        _noise(config),
+        f"{rows}\n\nJudge: {_text(summary.get('judge'))}; instructions: {_text(config.eval_set.name)}; intervals are "
+        f"1.96 standard errors over the instructions of this one run (seed {config.seed}), not over seeds.",
+        f"```python\n{_snippet(kind)}\n```",
+        f"The chat template is the prompt of training ({_text(config.dataset.prompt)}), generation_config.json the "
+        "decoding of the evaluation. Servers that read no do_sample (vLLM) are asked with temperature 0.",
+        "A research model: its answers were not checked for truth or harm, and the licences of the base model and of "
+        "the data apply. Recipe, provenance and all figures: DETAILS.md.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def details(config: Config, summary: dict[str, Any], provenance: dict[str, Any]) -> str:
+    """DETAILS.md: the recipe, every figure of the run, and where it came from."""
+    sections = [
+        f"# {_text(summary['run_id'])}: details",
         "## Training",
         _table([("setting", "value"), *_settings(config)]),
         "## Results",
         _table([("measure", "value"), *_results(summary)]),
-        f"Judge: {_text(summary.get('judge'))}; instructions: {_text(config.eval_set.name)}. One run with seed "
-        f"{config.seed}: a difference between two such runs says nothing without the spread over seeds.",
-        "## Use",
-        f"```python\n{_LOADING.get(kind, _LOADING['full'])}\n```",
-        f"The prompt is that of training ({_text(config.dataset.prompt)}), without a line end after its last word; "
-        f"decoding was greedy with a repetition penalty of {config.generate.repetition_penalty:g}.",
-        "## Limits",
-        "A research model for the study of embedding noise. Its answers were not checked for truth or harm. Licences "
-        "of the base model and of the data apply to it.",
         "## Provenance",
         _table([("what", "value"), *_provenance(provenance)]),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+_DRAWS = {
+    "uniform": "uniform on [-1, 1)",
+    "gaussian": "standard normal",
+    "rademacher": "-1 or 1, each with probability 1/2",
+}
+_PAIRS = {
+    "none": "x + e",
+    "antithetic": "x + e and x - e, both trained on",
+    "independent": "x + e and x + e', both trained on",
+}
+
+
+def _noise(config: Config) -> str:
+    """What was done to the embeddings x while training, as a formula."""
+    noise = config.noise
+    if noise.distribution not in _DRAWS:
+        return f"Noise while training: {_text(noise.distribution)} (DETAILS.md)."
+    scale = "alpha / sqrt(L d)" if noise.scale == "raw" or noise.distribution == "uniform" else "alpha / sqrt(3 L d)"
+    method = "" if noise.method == "noise" else f" (method {noise.method})"
+    return (
+        f"Embeddings x became {_PAIRS[noise.pair]}{method}, with e = {scale} b, alpha = {config.alpha:g}, d the width, "
+        f"L the {_text(noise.length)} length, and each entry of b {_DRAWS[noise.distribution]}."
+    )
+
+
+def _shown_results(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """The figures that people look for first, those that the run has."""
+    final = summary["final"]
+    rows = []
+    for key, name, error in (
+        ("judge/win_rate", "win rate, %", "judge/standard_error"),
+        ("judge/length_controlled_winrate", "length-controlled win rate, %", "judge/lc_standard_error"),
+        ("judge/accuracy", "accuracy, %", None),
+        ("heldout/loss", "held-out loss, nats per token", None),
+        ("generate/characters", "length of an answer, characters", None),
+    ):
+        if isinstance(final.get(key), int | float):
+            spread = final.get(error or "")
+            interval = f" ± {1.96 * spread:.2g}" if isinstance(spread, int | float) else ""
+            rows.append((name, f"{final[key]:.4g}{interval}"))
+    return rows
+
+
+def _snippet(kind: str) -> str:
+    return (
+        'FOLDER = "."  # or OWNER/NAME on the Hub\n'
+        f"{_LOADING.get(kind, _LOADING['full'])}\n"
+        "from transformers import AutoTokenizer\n"
+        "tokenizer = AutoTokenizer.from_pretrained(FOLDER)\n"
+        'asked = tokenizer.apply_chat_template([{"role": "user", "content": "Name three colours."}],\n'
+        '                                      add_generation_prompt=True, return_tensors="pt", return_dict=True)\n'
+        "print(tokenizer.decode(model.generate(**asked)[0], skip_special_tokens=True))"
+    )
 
 
 def _front_matter(config: Config, summary: dict[str, Any], kind: str, licence: str | None) -> str:
@@ -62,6 +126,8 @@ def _front_matter(config: Config, summary: dict[str, Any], kind: str, licence: s
     ]
     data = ModelCardData(
         base_model=config.model.hub_id or config.model.name,
+        base_model_relation="adapter" if kind == "adapter" else "finetune",
+        datasets=[config.dataset.hub_id] if config.dataset.hub_id else None,
         library_name="peft" if kind == "adapter" else "transformers",
         license=licence,
         model_name=summary["run_id"],

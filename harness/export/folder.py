@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from harness.config import Config, parse
-from harness.export.card import model_card
+from harness.export.card import details, model_card
 from harness.record import commit_folder, read_json, write_json, write_text
 
 
@@ -36,7 +36,23 @@ def export(run: Path, folder: Path, merge: bool = False, licence: str | None = N
             _name_base(temporary / "adapter_config.json", config)
         kind = "merged" if merge else "adapter" if adapter else "full"
         provenance = read_json(run / "provenance.json")
-        write_text(temporary / "README.md", model_card(config, summary, provenance, kind, licence))
+        write_text(temporary / "README.md", model_card(config, summary, kind, licence))
+        write_text(temporary / "DETAILS.md", details(config, summary, provenance))
+        write_json(temporary / "figures.json", summary["final"])
+
+
+def push(folder: Path, repository: str) -> str:
+    """Upload an exported folder to the Hub, into a private repository where there is none; its address.
+
+    Raises:
+        OSError: no login, no permission or no network (the Hub's own errors).
+        ValueError: a name that the Hub does not take.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    api.create_repo(repository, private=True, exist_ok=True)
+    return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Trained model and its card"))
 
 
 def _read(run: Path) -> tuple[Config, dict[str, Any]]:

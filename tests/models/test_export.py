@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.config import Config
 from harness.export import export
-from harness.export.card import model_card
+from harness.export.card import details, model_card
+from harness.export.folder import push
 from harness.models.load import load_trained
 from harness.pipeline.runner import execute
 
@@ -55,11 +56,23 @@ def test_an_adapter_names_its_base_without_a_path_of_this_machine(lora_run, tmp_
         metric["type"]: metric["value"] for each in matter["model-index"][0]["results"] for metric in each["metrics"]
     }
     assert values["judge_win_rate"] == summary["final"]["judge/win_rate"]
-    for text in ("symnoise", "| alpha | 5 |", "rank 4, alpha 32, on all-linear", "pair antithetic", summary["run_id"]):
+    assert (matter["base_model_relation"], matter.get("datasets")) == ("adapter", None)
+    for text in (
+        "symnoise",
+        "x + e and x - e",
+        "e = alpha / sqrt(L d) b, alpha = 5",
+        "| win rate, % | ",
+        summary["run_id"],
+    ):
         assert text in card
+    assert len(card.split("---\n", 2)[2].splitlines()) < 40
+    more = (tmp_path / "adapter" / "DETAILS.md").read_text()
+    for text in ("| alpha | 5 |", "rank 4, alpha 32, on all-linear", "pair antithetic", "| judge/win\\_rate |"):
+        assert text.replace("\\_", "_") in more
+    assert json.loads((tmp_path / "adapter" / "figures.json").read_text()) == summary["final"]
 
 
-def test_what_cannot_be_exported_is_named(compose, tmp_path):
+def test_what_cannot_be_exported_is_named(compose, tmp_path, capsys):
     config = compose(*SMALL)
     with pytest.raises(ValueError, match="not a finished run"):
         export(folder_of(config).path, tmp_path / "out")
@@ -71,6 +84,11 @@ def test_what_cannot_be_exported_is_named(compose, tmp_path):
         export(folder_of(config).path, tmp_path / "there")
     export(folder_of(config).path, tmp_path / "out")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.hidden_size == 32
+    snippet = (tmp_path / "out" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    exec(snippet.replace('"."', repr(str(tmp_path / "out"))), {})
+    assert "Name three colours." in capsys.readouterr().out
+    with pytest.raises(OSError, match="offline"):
+        push(tmp_path / "out", "nobody/nothing")
     folder_of(config).remove_tree("model")
     with pytest.raises(ValueError, match="no weights in it"):
         export(folder_of(config).path, tmp_path / "again")
@@ -83,7 +101,7 @@ def test_nothing_in_a_card_is_markup(compose):
     config = Config.model_validate(plain)
     summary = {"run_id": "x", "judge": "<b>j</b>", "final": {"judge/win_rate": 1.0}}
     provenance = {"git": {"commit": "abc"}, "command": ["harness", "dataset.path=/home/me/secret/rows.json"]}
-    card = model_card(config, summary, provenance, "full")
+    card = model_card(config, summary, "full") + details(config, summary, provenance)
     _, matter, body = card.split("---\n", 2)
     assert yaml.safe_load(matter).get("license") is None
     assert "<script>" not in body
