@@ -90,6 +90,7 @@ class Run:
             self.release_model()
         if self.model is None:
             train = self.config.train
+            self.folder.verify("train")
             four_bits = train.lora if train.method == "qlora" else None
             model = self.config.model
             if dtype is not None and train.method == "full":  # read as it is wanted: no wider copy comes between
@@ -152,8 +153,16 @@ class Run:
 
 @dataclass(frozen=True)
 class StageResult:
-    """A stage's final numbers (they go to summary.json and W&B), how it ended, and names (of the judge, say)."""
+    """What a stage gives back.
+
+    Attributes:
+        metrics: its final numbers; they go to summary.json and W&B.
+        status: "finished" or "diverged".
+        labels: names (of the judge, say).
+        files: what it left in the run's folder, files and folders: without them it is not done.
+    """
 
     metrics: dict[str, float] = field(default_factory=dict)
     status: str = "finished"
     labels: dict[str, str] = field(default_factory=dict)
+    files: Sequence[str] = ()

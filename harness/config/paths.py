@@ -1,17 +1,14 @@
-"""Where files are: the YAML folder, shipped assets, the paths that settings name; and what their content is."""
+"""Where files are: the YAML folder, shipped assets, the paths that settings name."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 ASSETS = PACKAGE / "assets"
-_SAMPLE_BYTES = 1 << 20
 
 
 def conf_dir() -> Path:
@@ -57,27 +54,3 @@ def module_file(target: str) -> Path:
     if spec is None or spec.origin is None:
         raise ValueError(f"{target}: there is no module {module} on PYTHONPATH")
     return Path(spec.origin)
-
-
-def path_fingerprint(path: str) -> str:
-    """Content of a file, or of a folder of weights: names, sizes and the first and last MiB of each file."""
-    root = resolve_path(path)
-    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
-    parts = [(str(p.relative_to(root)) if p != root else "", *_file_key(p)) for p in files]
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
-
-
-def _file_key(path: Path) -> tuple[int, str]:
-    stat = path.stat()
-    return stat.st_size, _sampled_hash(str(path), stat.st_size, stat.st_mtime_ns)
-
-
-@cache
-def _sampled_hash(path: str, size: int, _modified_ns: int) -> str:
-    """Hash of a whole file up to 64 MiB, of its two ends beyond (weights of many GB must not stall a dry run)."""
-    with open(path, "rb") as file:
-        if size <= 64 * _SAMPLE_BYTES:
-            return hashlib.sha256(file.read()).hexdigest()
-        head = file.read(_SAMPLE_BYTES)
-        file.seek(-_SAMPLE_BYTES, 2)
-        return hashlib.sha256(head + file.read()).hexdigest()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _PROBE = "An answer."
+_DAY = datetime(2024, 7, 26, tzinfo=UTC)
+_TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 _leads: dict[tuple[str, str], str] = {}
 
 
@@ -103,7 +107,9 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], a
         TemplateProblem: the template refuses it (a system message, say).
     """
     try:
-        rendered: Any = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
+        rendered: Any = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=ask, chat_template=template_of(tokenizer)
+        )
     except TemplateError as error:
         system = "; set dataset.clean.system=drop" if messages[0]["role"] == "system" else ""
         raise TemplateProblem(f"this tokenizer's template refuses the messages: {error}{system}") from None
@@ -113,3 +119,11 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], a
 def message(role: str, content: str) -> dict[str, str]:
     """One message as chat templates take it."""
     return {"role": role, "content": content}
+
+
+def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The tokenizer's template, in which today is always 26 July 2024, the default of Llama 3's own template.
+
+    With the real date the same run would train on other tokens tomorrow, and be asked with others than it learnt.
+    """
+    return _TODAY.sub(lambda call: repr(_DAY.strftime(call[2])), tokenizer.get_chat_template())

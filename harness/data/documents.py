@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from transformers import PreTrainedTokenizerBase
 
 from harness.config import CleaningConfig, DatasetConfig, ModelConfig
@@ -27,10 +27,9 @@ from harness.data import Example, load_dataset, require, wanted_examples
 from harness.data.batching import IGNORE_INDEX, Document
 from harness.data.tokenize import Encoded, EncodingRules, encode_examples
 from harness.models.tokenizer import load_tokenizer
-from harness.record.cache import cache_dir
-from harness.system.locks import locked
+from harness.record.cache import cache_dir, keep, one_maker, unfinished
 
-_FORMAT = "2"  # a change of the encoding that keys cannot see makes a new number
+_FORMAT = "3"  # a change of the encoding that keys cannot see makes a new number
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _cached(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: EncodingRules, wanted: int | None
 ) -> tuple[Encoded, Path, str]:
     path = cache_dir() / "tokens" / f"{_key(examples, tokenizer, rules, wanted)}.safetensors"
-    with locked(path.with_suffix(".lock")):  # one process makes an entry; the others wait and find it
+    with one_maker(path):
         if path.exists():
             try:
                 return _read(path), path, "tokens: from the cache"
@@ -136,8 +135,8 @@ def _cached(
         else:
             problem = ""
         encoded = encode_examples(examples, tokenizer, rules=rules, wanted=wanted)
-        _write(path, encoded)
-    return encoded, path, f"tokens: made{problem}"
+        kept = keep(lambda: _write(path, encoded))
+    return encoded, path, f"tokens: made{problem}{'' if kept else ', and not kept'}"
 
 
 def _key(
@@ -174,9 +173,21 @@ def _write(path: Path, encoded: Encoded) -> None:
         "sources": np.array(encoded.sources, dtype=np.int64),
     }
     counts = {name: getattr(encoded, name) for name in ("truncated", "resplit", "inner_ends", "dropped")}
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata={"counts": json.dumps(counts)})
-    os.replace(temporary, path)
+    temporary = unfinished(path)
+    try:
+        temporary.write_bytes(save(tensors, metadata={"counts": json.dumps(counts), "sha256": _checksum(tensors)}))
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
+    """Of all arrays: a flipped bit in a label would be trained on otherwise."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _flat(parts: list[np.ndarray]) -> np.ndarray:
@@ -185,10 +196,13 @@ def _flat(parts: list[np.ndarray]) -> np.ndarray:
 
 def _read(path: Path) -> Encoded:
     with safe_open(path, framework="numpy") as file:
-        counts = json.loads(file.metadata()["counts"])
-        input_ids = file.get_tensor("input_ids").astype(np.int64)
-        learnt, ends = file.get_tensor("learnt"), np.cumsum(file.get_tensor("lengths"))[:-1]
-        sources = file.get_tensor("sources").tolist()
+        found = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in ("input_ids", "learnt", "lengths", "sources")}
+    if _checksum(tensors) != found["sha256"]:
+        raise ValueError("its checksum differs")
+    counts, sources = json.loads(found["counts"]), tensors["sources"].tolist()
+    input_ids = tensors["input_ids"].astype(np.int64)
+    learnt, ends = tensors["learnt"], np.cumsum(tensors["lengths"])[:-1]
     labels = np.where(learnt, input_ids, IGNORE_INDEX)
     for array in (input_ids, labels):
         array.setflags(write=False)

@@ -43,7 +43,8 @@ def run(run: Run) -> StageResult:
     write_json(run.folder / "completions.json", details)
     write_json(run.folder / "model_outputs.json", output_rows(items, texts, run.run_id))
     labels = {"generate_dtype": answers.dtype, "generate_backend": completions[0].backend}
-    return StageResult(_figures(texts, completions, seconds) | {BITS: _bits(answers.dtype)}, labels=labels)
+    metrics = _figures(texts, completions, seconds) | {BITS: _bits(answers.dtype)}
+    return StageResult(metrics, labels=labels, files=["model_outputs.json", "completions.json"])
 
 
 def _bits(dtype: str) -> float:

@@ -44,7 +44,7 @@ def run(run: Run) -> StageResult:
     texts = [row["output_2"] for row in rows]
     figures = judge_figures(rows, config) | accuracy_figures(rows, [item.groups for item in items])
     figures |= text_figures(texts, _finish_reasons(run.folder), run.config.dataset.name)
-    return StageResult(figures, labels=_labels(judge, rows, verdicts, run.folder))
+    return StageResult(figures, labels=_labels(judge, rows, verdicts, run.folder), files=[CURRENT])
 
 
 def annotation(row: Row, verdict: Verdict, judge: Judge) -> Row:

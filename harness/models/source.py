@@ -9,10 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.config import ModelConfig
-from harness.config.paths import path_fingerprint, resolve_path
+from harness.config.paths import resolve_path
 from harness.models.save import save_model
 from harness.models.weights import refuse_incomplete
-from harness.record.cache import cache_dir
+from harness.record.cache import cache_dir, one_maker
+from harness.record.content import path_fingerprint
 from harness.system.packages import require_package
 
 
@@ -39,8 +40,13 @@ def reason(error: Exception) -> str:
 def _convert_gguf(path: Path) -> Path:
     """Dequantise a GGUF file to a safetensors folder in the cache (20 s once, 0.3 s afterwards)."""
     folder = cache_dir() / "gguf" / f"{path.stem}-{path_fingerprint(str(path))[:16]}"
-    if folder.is_dir():
-        return folder
+    with one_maker(folder):
+        if not folder.is_dir():
+            _convert(path, folder)
+    return folder
+
+
+def _convert(path: Path, folder: Path) -> None:
     require_package("gguf", f"model.path={path}", "gguf")
     from transformers import GgufConfig
 
@@ -58,7 +64,6 @@ def _convert_gguf(path: Path) -> Path:
     tokenizer: Any = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
     _restore_pre_tokenizer(tokenizer, path)
     save_model(model, tokenizer, folder)
-    return folder
 
 
 def _restore_pre_tokenizer(tokenizer: Any, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from harness.config import Config, parse
 from harness.context import Job
 from harness.pipeline.stages import check
-from harness.record import RunFolder
+from harness.record import RunFolder, read_json
 from harness.record.identity import fingerprints, run_name
 from harness.record.secrets import refuse_secrets
 from harness.record.tracking import upload_is_due
@@ -97,8 +97,19 @@ def pending_stages(job: Job) -> list[str]:
     pending: list[str] = [stage for stage in config.stages if not folder.is_complete(stage, job.fingerprints[stage])]
     if "train" not in pending and folder.stages().get("train", {}).get("status") == "diverged":
         pending = []
-    recorded = (folder / "done").exists() and not pending and not upload_is_due(config, folder)
+    lost = not (folder / "model").is_dir() and (folder / "stages.json").exists()
+    if lost and "train" in config.stages and "train" not in pending and {"generate", "probe"} & set(pending):
+        pending = ["train", *pending]  # their model is gone
+    recorded = _is_recorded(folder) and not pending and not upload_is_due(config, folder)
     return pending if recorded else [*pending, "record"]
+
+
+def _is_recorded(folder: RunFolder) -> bool:
+    """Whether the run was closed and its summary can be read."""
+    try:
+        return (folder / "done").exists() and "final" in read_json(folder / "summary.json")
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | None = None) -> Plan:

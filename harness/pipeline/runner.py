@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -17,7 +18,7 @@ from harness.probe.observers import observers
 from harness.record import RunFolder, read_json, write_json, write_text
 from harness.record.failure import record_failure
 from harness.record.identity import file_fingerprints
-from harness.record.provenance import provenance
+from harness.record.provenance import changes, provenance, with_history
 from harness.record.tracking import Tracker
 from harness.system.gpus import take_gpus
 from harness.system.nodes import node_rank
@@ -54,7 +55,7 @@ def run_job(job: Job) -> dict[str, Any]:
         if not pending:
             return dict(read_json(folder / "summary.json"))
         take_gpus(gpus_of(config, pending), config.harness.runs_per_gpu, folder.log)  # before anything starts CUDA
-        _open(folder, config)
+        _open(job, pending)
         run = Run(job, Tracker(config, job.run_id, folder), stop=stop, observers=observers(config))
         try:
             started = time.monotonic()
@@ -81,17 +82,34 @@ def _run_stages(run: Run, pending: list[str]) -> None:
             raise Interrupted(str(stop) or f"interrupted in the stage {stage}") from None
         seconds = time.monotonic() - started
         fingerprint = run.job.fingerprints[stage]
-        run.folder.complete(stage, fingerprint, seconds, result.status, result.metrics, result.labels)
+        run.folder.complete(stage, fingerprint, seconds, result.status, result.metrics, result.labels, result.files)
         run.folder.log(f"{stage}: {result.status} in {seconds:.1f} s")
         if result.status != "finished":
             return
 
 
-def _open(folder: RunFolder, config: Config) -> None:
+def _open(job: Job, pending: Sequence[str]) -> None:
+    """Write down settings and provenance; of a run that goes on, what is another than at its start before."""
+    folder, config = job.folder, job.config
     write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-    write_json(folder / "provenance.json", {**provenance(config.harness.keep_diff), "files": file_fingerprints(config)})
+    now = {**provenance(config.harness.keep_diff), "stages": list(pending), "files": file_fingerprints(config)}
+    earlier = _earlier_start(folder)
+    for line in changes(earlier, now) if earlier else ():
+        folder.log(f"changed since the last start: {line}")
+        print(f"{job.run_id}: changed since its last start: {line}", file=sys.stderr)
+    write_json(folder / "provenance.json", with_history(earlier, now))
     for marker in ("failed", "done"):
         (folder / marker).unlink(missing_ok=True)
+
+
+def _earlier_start(folder: RunFolder) -> dict[str, Any] | None:
+    path = folder / "provenance.json"
+    try:
+        found = read_json(path) if path.exists() else None
+    except ValueError as error:
+        folder.log(f"the provenance of earlier starts is lost: {error}")
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _close(run: Run) -> dict[str, Any]:

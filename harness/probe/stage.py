@@ -41,7 +41,9 @@ def run(run: Run) -> StageResult:
         "figures": found,
     }
     write_json(run.folder / "probes.json", content)
-    return StageResult(flat(found) | {f"probe/{name}": value for name, value in distances.items()})
+    return StageResult(
+        flat(found) | {f"probe/{name}": value for name, value in distances.items()}, files=["probes.json"]
+    )
 
 
 def _smoothness(run: Run, probed: Probed) -> list[Row]:

@@ -11,12 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.record.files import read_json, write_json, write_text
+from harness.record.files import file_hash, read_json, write_json, write_text
 from harness.record.secrets import redact
 from harness.system.locks import try_lock
 
 METRICS = "metrics.jsonl"
 STEPS = "steps.jsonl"  # loss and gradient norm of every step
+
+
+_MODEL = "model"
+_LEFT = {"generate": ("model_outputs.json",), "judge": ("annotations.json",), "probe": ("probes.json",)}
 
 
 class RunBusy(BlockingIOError):
@@ -42,7 +46,40 @@ class RunFolder:
         return read_json(manifest) if manifest.exists() else {}
 
     def is_complete(self, stage: str, fingerprint: str) -> bool:
-        return self.stages().get(stage, {}).get("fingerprint") == fingerprint
+        """Whether the stage was done with these settings and what it left is there, by its sizes.
+
+        The folder model/ may be gone as a whole (train.keep_model=false, or to save space), not in part.
+        """
+        entry = self.stages().get(stage, {})
+        return entry.get("fingerprint") == fingerprint and not self._damaged(stage, entry)
+
+    def _damaged(self, stage: str, entry: dict[str, Any]) -> list[str]:
+        """Files of a stage that are missing or of another size; of runs of earlier versions, missing or empty."""
+        if entry.get("status") == "diverged":
+            return []
+        if "files" not in entry:
+            return [name for name in _LEFT.get(stage, ()) if not _size(self / name)]
+        gone = not (self / _MODEL).is_dir()
+        sizes = {name: noted["bytes"] for name, noted in entry["files"].items()}
+        return [
+            name
+            for name, size in sizes.items()
+            if _size(self / name) != size and not (gone and name.startswith(f"{_MODEL}/"))
+        ]
+
+    def verify(self, stage: str) -> None:
+        """Hold every byte that a stage left against its checksum.
+
+        Raises:
+            ValueError: names the first file that is not what was written.
+        """
+        for name, noted in self.stages().get(stage, {}).get("files", {}).items():
+            path = self / name
+            if not path.is_file() or file_hash(path) != noted["sha256"]:
+                raise ValueError(
+                    f"{path}: missing, or not what the stage {stage} wrote (its checksum differs); "
+                    f"delete it, and the same command does that stage again"
+                )
 
     def complete(
         self,
@@ -52,8 +89,9 @@ class RunFolder:
         status: str,
         metrics: dict[str, float],
         labels: dict[str, str] | None = None,
+        files: Sequence[str] = (),
     ) -> None:
-        """Note that a stage's output is in place, with its final numbers and names."""
+        """Note that a stage's output is in place, with its final numbers and names, and checksums of what it left."""
         entry = {
             "fingerprint": fingerprint,
             "status": status,
@@ -61,8 +99,16 @@ class RunFolder:
             "seconds": round(seconds, 3),
             "figures": metrics,  # the key of every run folder so far
             "labels": labels or {},
+            "files": {name: _noted(self / name) for name in self._names(files)},
         }
         write_json(self / "stages.json", {**self.stages(), stage: entry})
+
+    def _names(self, files: Sequence[str]) -> list[str]:
+        """Files by name, those in folders too."""
+        places = [
+            path for name in files for path in ((self / name).rglob("*") if (self / name).is_dir() else [self / name])
+        ]
+        return sorted(str(path.relative_to(self.path)) for path in places if path.is_file())
 
     def remove_tree(self, name: str) -> None:
         shutil.rmtree(self / name, ignore_errors=True)
@@ -124,6 +170,14 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
 
 
 def _rows(path: Path, lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from pathlib import Path
 
 from harness.config import Config
 from harness.config.noise import LAYOUT_OF_LENGTH as LAYOUT_OF_LENGTH  # analysis reads it here
-from harness.config.paths import canonical_json, module_file, path_fingerprint
+from harness.config.paths import canonical_json, module_file
 from harness.noise.definition import is_own
+from harness.record.content import path_fingerprint
 
 _PREFIX = 89  # characters: with the hash a run_id has at most 100
 
@@ -37,7 +39,13 @@ NO_RESULT = {
     },
 }
 # Files count by their content.
-_FILES = {"model": ("path",), "dataset": ("path",), "eval_set": ("path",), "judge": ("difficulty", "gamed", "baseline")}
+_FILES = {
+    "model": ("path",),
+    "dataset": ("path",),
+    "eval_set": ("path",),
+    "judge": ("difficulty", "gamed", "baseline", "model", "annotators_config", "target"),
+}
+_MODELS_HERE = {"local_lm", "similarity", "reward", "python"}  # judges whose model may be a folder
 
 
 def run_id(config: Config) -> str:
@@ -74,8 +82,11 @@ def stage_fingerprint(config: Config, stage: str) -> str:
         kept["train"] |= {key: plain["train"][key] for key in ("devices", "nodes")}
     for section, keys_of_files in _FILES.items():
         for key in keys_of_files if section in kept else ():
-            if kept[section][key] and _is_file(section, kept[section][key]):
-                kept[section][key] = _content(config, f"{section}.{key}", kept[section][key])
+            if path := _file_of(config, section, key):
+                found = _content(config, f"{section}.{key}", path)
+                kept[section][key] = f"{kept[section][key]} {found}" if key == "target" else found
+    if "probe" in kept and (tasks := config.probe.benchmarks.include_path):
+        kept["probe"]["benchmarks"]["include_path"] = _content(config, "probe.benchmarks.include_path", tasks)
     if code := _own_code(config):
         kept["noise"]["code"] = {key: _content(config, key, path) for key, path in code.items()}
     elif "own" in kept["noise"]:
@@ -85,13 +96,12 @@ def stage_fingerprint(config: Config, stage: str) -> str:
 
 def file_fingerprints(config: Config) -> dict[str, str]:
     """Content of every file that the settings name, by its key: {"dataset.path": hash}."""
-    plain = config.model_dump(mode="json")
-    named = ((section, key, plain[section][key]) for section, keys in _FILES.items() for key in keys)
+    named = ((section, key) for section, keys in _FILES.items() for key in keys)
     code = {key: _content(config, key, path) for key, path in _own_code(config).items()}
     return code | {
         f"{section}.{key}": _content(config, f"{section}.{key}", path)
-        for section, key, path in named
-        if path and _is_file(section, path)
+        for section, key in named
+        if (path := _file_of(config, section, key))
     }
 
 
@@ -111,6 +121,27 @@ def _content(config: Config, key: str, path: str) -> str:
     return path_fingerprint(path)
 
 
-def _is_file(section: str, path: str) -> bool:
-    """judge.baseline may name a run instead; the other paths must exist, and `path_fingerprint` says so."""
-    return section != "judge" or Path(path).expanduser().is_file()
+def _file_of(config: Config, section: str, key: str) -> str | None:
+    """The path that a setting names, if it names one.
+
+    Those of a judge may name a run, a model of a server or of the Hub, or an annotator of a package instead; the other
+    paths must exist, and `path_fingerprint` says so.
+    """
+    value: str | None = getattr(getattr(config, section), key)
+    if value is None or section != "judge":
+        return value
+    if key == "target":
+        return _module_file(value.partition(":")[0])
+    if key == "model":
+        here = config.judge.kind in _MODELS_HERE
+        return value if here and (value.startswith("package:") or Path(value).expanduser().is_dir()) else None
+    path = Path(value).expanduser()
+    return value if path.is_file() or (key == "annotators_config" and path.is_dir()) else None
+
+
+def _module_file(module: str) -> str | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return spec.origin if spec and spec.origin and Path(spec.origin).is_file() else None

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,40 @@ def as_typed(words: Sequence[str]) -> list[str]:
     program, *arguments = words
     typed = "python -m harness" if program == "__main__.py" else program
     return [*(typed.split() if typed.startswith("python -m ") else [typed]), *arguments]
+
+
+# Of one start of a run against the one before: what can change a result.
+_DECIDES = ("git", "python", "versions", "hardware", "files")
+
+
+def with_history(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """The newest start at the top, those before it under `history`, oldest first."""
+    if not earlier:
+        return {**now, "history": []}
+    before = {key: value for key, value in earlier.items() if key != "history"}
+    return {**now, "history": [*earlier.get("history", []), before]}
+
+
+def changes(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two starts of a run, a line each: code, versions, machine, files."""
+    before, after = ({key: start.get(key) for key in _DECIDES} for start in (earlier, now))
+    flat_before, flat_after = dict(_flat(before)), dict(_flat(after))
+    keys = [key for key in {**flat_before, **flat_after} if flat_before.get(key) != flat_after.get(key)]
+    return [f"{key}: {_shown(flat_before.get(key))} -> {_shown(flat_after.get(key))}" for key in keys]
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else key)
+    else:
+        yield prefix, value
+
+
+def _shown(value: Any) -> str:
+    """A commit or hash by its head; of a diff that it is another."""
+    text = "none" if value in (None, "") else str(value)
+    return text if len(text) <= 60 else f"{text[:12]}... ({len(text)} characters)"
 
 
 def code(root: Path, keep_diff: bool = False) -> dict[str, Any]:

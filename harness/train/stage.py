@@ -71,7 +71,7 @@ def run(run: Run) -> StageResult:
         # A rank of several is about to end, and its weights may be shards.
         run.model = model if world_size() > 1 else for_inference(model)
     run.folder.remove_tree("checkpoints")
-    return StageResult(metrics, status)
+    return StageResult(metrics, status, files=["model"] if status == "finished" else [])
 
 
 def _observer(run: Run, objective: ResponseLoss, heldout: list[Document], layout: Layout) -> Observer | None:

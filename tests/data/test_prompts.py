@@ -116,3 +116,9 @@ def test_wrong_names_and_combinations_are_named(compose):
         compose("dataset.prompt=vicuna")
     with pytest.raises(ValueError, match=r"alpaca_evaluation_newline needs dataset.prompt=alpaca"):
         compose("dataset.prompt=chatml", "generate.prompt=alpaca_evaluation_newline")
+
+
+def test_a_template_with_the_date_asks_tomorrow_what_was_learnt_today():
+    template = "Today is {{ strftime_now('%d %b %Y') }}. " + CHATML_TEMPLATE
+    tokenizer = byte_tokenizer("<|im_start|>", "<|im_end|>", eos="<|endoftext|>", template=template)
+    assert text_of("chat_template", tokenizer).startswith("Today is 26 Jul 2024. <|im_start|>")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from support.commands import SMALL, environment
 from support.runs import folder_of, pending_of
 
-from harness.pipeline.plan import RunFailed, make_plan
+from harness.pipeline.plan import RunFailed, job_of, make_plan, pending_stages
 from harness.pipeline.runner import execute
 from harness.record import RunFolder
 
@@ -63,8 +64,10 @@ def test_a_finished_run_is_not_run_again(compose):
 
 
 def test_only_the_stage_whose_settings_changed_is_run_again(compose):
-    execute(compose(*SMALL))
-    assert pending_of(compose(*SMALL, "generate.max_new_tokens=3")) == ["generate", "judge", "record"]
+    config = compose(*SMALL)
+    execute(config)
+    other = replace(job_of(compose(*SMALL, "generate.max_new_tokens=3")), folder=folder_of(config))
+    assert pending_stages(other) == ["generate", "judge", "record"]
 
 
 def test_stages_can_be_run_one_by_one_with_the_same_result(compose, tmp_path):

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from harness.config import JudgeConfig
-from harness.config.paths import path_fingerprint
 from harness.judge.annotations import order_is_switched
 from harness.judge.base import Batch, Comparison, Identity, Verdict
 from harness.judge.ended import annotators_folder
 from harness.judge.judges.openai import key_from_environment
 from harness.judge.ledger import BooksCalls
+from harness.record.content import path_fingerprint
 from harness.record.secrets import redact
 
 CHUNK = 32

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import JudgeConfig
-from harness.config.paths import path_fingerprint, resolve_path
+from harness.config.paths import resolve_path
+from harness.data.chat_template import template_of
 from harness.models.source import reason
+from harness.record.content import path_fingerprint
 
 _PACKAGE = "package:"
 LOCAL_KINDS = ("local_lm", "similarity", "reward")  # what `load` loads models for
@@ -94,7 +96,8 @@ def _from_pretrained(auto_class: Any, config: JudgeConfig, **options: Any) -> An
 
 def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], reply_follows: bool) -> list[int]:
     """Token ids (L,) of a conversation by the tokenizer's own chat template."""
-    return list(tokenizer.apply_chat_template(list(messages), add_generation_prompt=reply_follows, return_dict=False))
+    options = {"add_generation_prompt": reply_follows, "return_dict": False, "chat_template": template_of(tokenizer)}
+    return list(tokenizer.apply_chat_template(list(messages), **options))
 
 
 def fits(model: Any, ids: Sequence[int]) -> bool:
