@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,7 +28,6 @@ from harness.data.builtin.corpus import paragraphs
 from harness.models.save import save_model
 from harness.record import write_text
 from harness.train.checkpoint import load_checkpoint, save_checkpoint
-from harness.train.schedule import lr_factor
 
 FOLDER = ASSETS / "tiny_base"
 # Training text has its own seeds, far from those of evaluation and of the tokenizer.
@@ -51,7 +50,11 @@ class Settings:
     muon_lr: float = 1e-2  # matrices of the layers
     weight_decay: float = 0.05
     warmup_ratio: float = 0.02
+    decay_ratio: float = 0.4  # of the steps, at the end: linear to 0; before it the rate is constant
+    start: str = ""  # folder of a model to go on from, its residual stream scaled by `start_scale`; "": random weights
+    start_scale: float = 1.0
     bf16: bool = True  # autocast, where the hardware has it
+    compile: bool = False  # torch.compile: 1.5 times as fast on one core, needs a C++ compiler
 
     @property
     def steps(self) -> int:
@@ -78,7 +81,23 @@ def build(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
     model.set_attn_implementation("eager")  # for short rows on a CPU faster than the fused kernel
     std = settings.token_norm * settings.hidden_size**-0.5
     torch.nn.init.normal_(model.get_parameter("model.embed_tokens.weight"), std=std)
+    if settings.start:
+        _start_from(Path(settings.start), model, settings.start_scale)
     return model
+
+
+@torch.no_grad()
+def _start_from(folder: Path, model: LlamaForCausalLM, scale: float) -> None:
+    """Load another model's weights; embeddings and all that is added to them are `scale` times as long.
+
+    The norms before every layer and before the head undo the scale, so the function is the same (up to their
+    epsilon), while noise of a given alpha is `1 / scale` as strong to it.
+    """
+    started = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.load_state_dict(started.state_dict())
+    for name, weight in model.named_parameters():
+        if name.endswith(("embed_tokens.weight", "o_proj.weight", "down_proj.weight")):
+            weight.mul_(scale)
 
 
 def batch_of(step: int, settings: Settings, tokenizer: PreTrainedTokenizerFast) -> Tensor:
@@ -142,8 +161,9 @@ def pretrain(settings: Settings, folder: Path, *, checkpoint_minutes: float = 3.
     step, seconds, rows = _resume(folder, settings, model, optimizers)
     saved, began = time.monotonic(), time.monotonic() - seconds
     losses: list[float] = []
+    objective = torch.compile(loss_of, dynamic=False) if settings.compile else loss_of
     while step < settings.steps:
-        losses.append(_train_step(model, optimizers, step, settings, tokenizer))
+        losses.append(_train_step(model, objective, optimizers, step, settings, tokenizer))
         step += 1
         if step % 50 == 0 or step == settings.steps:
             rows.append(_log_row(step, settings, losses, time.monotonic() - began))
@@ -160,6 +180,7 @@ def pretrain(settings: Settings, folder: Path, *, checkpoint_minutes: float = 3.
 
 def _train_step(
     model: LlamaForCausalLM,
+    objective: Callable[[LlamaForCausalLM, Tensor], Tensor],
     optimizers: list[Optimizer],
     step: int,
     settings: Settings,
@@ -169,10 +190,10 @@ def _train_step(
     ids_BT = batch_of(step, settings, tokenizer).to(device)
     autocast = settings.bf16 and bf16_supported(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        loss = loss_of(model, ids_BT)
+        loss = objective(model, ids_BT)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    factor = lr_factor(step, settings.steps, settings.warmup_ratio, "cosine")
+    factor = rate(step, settings)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
@@ -186,6 +207,12 @@ def evaluate(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> flo
     """Mean loss (nats per token) on paragraphs that no training step draws; chance repeats are possible."""
     ids_BT = _rows(paragraphs(_EVALUATION_SEED), 128, 128, tokenizer).to(model.device)
     return sum(float(loss_of(model, rows)) for rows in ids_BT.split(16)) / 8
+
+
+def rate(step: int, settings: Settings) -> float:
+    """Learning rate of a step as a share of the peak: linear up, constant, linear to 0 at the end."""
+    warmup, decay = (max(1.0, share * settings.steps) for share in (settings.warmup_ratio, settings.decay_ratio))
+    return min(1.0, (step + 1) / warmup, (settings.steps - step) / decay)
 
 
 def _log_row(step: int, settings: Settings, losses: list[float], seconds: float) -> dict[str, float]:
@@ -213,8 +240,9 @@ def _resume(
 
 
 def _fingerprint(settings: Settings) -> str:
-    """Everything but the token budget, which a finished run may raise."""
-    return json.dumps({key: value for key, value in asdict(settings).items() if key != "tokens"}, sort_keys=True)
+    """Everything but what moves the end of the schedule, and what only makes it faster."""
+    free = {"tokens", "decay_ratio", "compile"}
+    return json.dumps({key: value for key, value in asdict(settings).items() if key not in free}, sort_keys=True)
 
 
 def main() -> None:

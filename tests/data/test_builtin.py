@@ -42,11 +42,11 @@ def test_every_phrasing_of_every_level_can_be_filled(family):
     assert len(spec.instructions) >= 6
     with_input = [text for text in spec.instructions if "\n\n" in text]
     assert 0 < len(with_input) < len(spec.instructions)
-    assert spec.unseen == (not spec.statements)
+    assert spec.unseen == (not spec.statements) == (not spec.questions)
     for level in LEVELS:
         problem = spec.draw(rng, level)
         assert problem.key.partition(":")[0] == family or not spec.unseen
-        for text in (*spec.instructions, *spec.statements, *spec.hints):
+        for text in (*spec.instructions, *spec.questions, *spec.statements, *spec.hints):
             filled = text.format(answer=problem.answer, **problem.slots)
             assert filled
             assert "  " not in filled

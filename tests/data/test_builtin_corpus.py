@@ -6,9 +6,11 @@ import re
 from itertools import islice
 from random import Random
 
-from harness.data.builtin import family_names, generate, split_of
+from harness.data.builtin import SPLITS, family_names, generate, split_of
 from harness.data.builtin.core import FAMILIES, LEVELS
-from harness.data.builtin.corpus import keyed_sentences, sentences
+from harness.data.builtin.corpus import keyed_paragraphs, keyed_sentences, sentences
+from harness.data.builtin.phrasing import HINTS, OPENERS
+from harness.data.prompts import ALPACA, ALPACA_WITH_INPUT
 
 
 def test_corpus_states_only_problems_of_the_train_split():
@@ -29,6 +31,55 @@ def test_corpus_does_not_hold_the_statement_of_a_heldout_problem():
                 found[split_of(problem.key)] += statement.format(answer=problem.answer, **problem.slots) in corpus
     assert found["heldout"] == 0
     assert found["train"] > 50
+
+
+def _bare(text: str) -> str:
+    """Without case, punctuation and line breaks, so that none of them hides a repeated phrasing."""
+    return " ".join(re.sub(r"[\"'?!.:]", " ", text.casefold()).split())
+
+
+def test_no_question_and_no_statement_asks_as_an_instruction_does():
+    """One problem in all its forms: the instruction's words, whatever their punctuation, are in none of the corpus's."""
+    rng = Random("phrasings of the corpus")
+    for name in family_names("train"):
+        family = FAMILIES[name]
+        for problem in (family.draw(rng, rng.choice(LEVELS)) for _ in range(30)):
+            slots = problem.slots | {"answer": problem.answer}
+            asked = [_bare(each.partition("\n\n")[0].format_map(slots)) for each in family.instructions]
+            for form in (*family.questions, *family.statements):
+                said = _bare(form.replace("|", " ").format_map(slots))
+                assert not [each for each in asked if each in said], (name, form)
+
+
+def test_paragraphs_hold_no_instruction_template_or_hint():
+    corpus = _bare(" / ".join(text for _, text in islice(keyed_paragraphs(9), 6000)))
+    templates = [line for template in (ALPACA, ALPACA_WITH_INPUT) for line in template.split("\n")]
+    phrases = [*templates, *(opener.replace("{}", "") for opener in OPENERS), *(h for hints in HINTS.values() for h in hints)]
+    phrases += [hint for name in family_names("train") for hint in FAMILIES[name].hints if "{" not in hint]
+    fixed = [_bare(phrase) for phrase in phrases if "{" not in phrase]
+    found = [phrase for phrase in fixed if len(phrase.split()) > 1 and phrase in corpus]
+    assert not found
+    assert "the opposite of" in corpus
+
+
+def test_no_instruction_of_any_split_is_in_the_paragraphs():
+    corpus = _bare(" / ".join(text for _, text in islice(keyed_paragraphs(10), 6000)))
+    for split in SPLITS:
+        for item in generate(split, 400, seed=0):
+            assert _bare(item.instruction) not in corpus, item
+
+
+def test_questions_ask_only_problems_of_the_train_split_and_give_their_answer():
+    """Reads the text itself: the answer of a sum that is asked, and that no held-out sum is."""
+    seen = 0
+    for keys, text in islice(keyed_paragraphs(11), 20_000):
+        assert all(split_of(key) == "train" for key in keys)
+        for a, sign, b, c in re.findall(r"^Q: ([0-9]+) (\+|-) ([0-9]+)\?\nA: ?([0-9]+)$", text, re.MULTILINE):
+            assert int(c) == (int(a) + int(b) if sign == "+" else int(a) - int(b)), text
+            high, low = sorted((int(a), int(b)), reverse=True)
+            assert split_of(f"{'add' if sign == '+' else 'subtract'}:{high},{low}") == "train", text
+            seen += 1
+    assert seen > 20
 
 
 def test_sums_in_the_corpus_are_right_and_not_held_out():

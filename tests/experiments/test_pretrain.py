@@ -20,6 +20,7 @@ from harness.data.builtin import generate, split_of
 from harness.data.builtin.core import FAMILIES
 from harness.data.builtin.corpus import keyed_paragraphs, paragraphs
 from harness.data.prompts import alpaca
+from harness.models.save import save_model
 
 TINY = pretrain.Settings(
     tokens=6 * 512, hidden_size=16, layers=1, heads=2, intermediate_size=16, batch_tokens=512, bf16=False
@@ -87,14 +88,33 @@ def test_muon_has_the_matrices_of_the_layers_and_nothing_is_left_out(tokenizer):
     assert sum(sizes) == sum(p.numel() for p in model.parameters())
 
 
+def test_the_rate_rises_stays_and_falls_to_nothing():
+    settings = replace(TINY, tokens=100 * 512, warmup_ratio=0.1, decay_ratio=0.4)
+    rates = [pretrain.rate(step, settings) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+    assert set(rates[10:60]) == {1.0}
+    assert rates[60:] == pytest.approx([step / 40 for step in range(40, 0, -1)])
+
+
+def test_a_start_scaled_is_the_same_function_with_longer_embeddings(tmp_path: Path, tokenizer):
+    first = pretrain.build(replace(TINY, seed=3), tokenizer)
+    save_model(first, tokenizer, tmp_path)
+    scaled = pretrain.build(replace(TINY, start=str(tmp_path), start_scale=1.5), tokenizer)
+    ids = torch.arange(40).view(2, 20)
+    # The norms' epsilon, 1e-6 beside a mean square of 0.4, is all that the scale does not cancel in.
+    torch.testing.assert_close(scaled(input_ids=ids).logits, first(input_ids=ids).logits, rtol=1e-4, atol=1e-4)
+    one, other = (each.get_input_embeddings().weight for each in (scaled, first))
+    torch.testing.assert_close(one, 1.5 * other)
+
+
 def test_an_interrupted_run_ends_in_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     whole = pretrain.pretrain(TINY, tmp_path / "whole")
     train_step = pretrain._train_step
 
-    def crash(model, optimizers, step, *rest):
+    def crash(model, objective, optimizers, step, *rest):
         if step == 4:
             raise KeyboardInterrupt
-        return train_step(model, optimizers, step, *rest)
+        return train_step(model, objective, optimizers, step, *rest)
 
     monkeypatch.setattr(pretrain, "_train_step", crash)
     with pytest.raises(KeyboardInterrupt):

@@ -33,6 +33,14 @@ def _operands(rng: Random, level: int) -> tuple[int, int]:
         "Work out the sum.\n\n{a} + {b}",
         "Find the sum of these numbers.\n\n{a}, {b}",
     ),
+    questions=(
+        "{a} + {b}?",
+        "{a} and {b} together make what?",
+        "How many are {a} and {b} in all?",
+        "sum of {a} and {b}",
+        "Put {a} on top of {b}: how many?",
+        "{a} plus {b}, please?",
+    ),
     statements=(
         "{a} plus {b} is {answer}.",
         "{a} + {b} = {answer}",
@@ -61,6 +69,14 @@ def add(rng: Random, level: int) -> Problem:
         "Work out the difference.\n\n{a} - {b}",
         "Subtract the second number from the first.\n\n{a}, {b}",
     ),
+    questions=(
+        "{a} - {b}?",
+        "{a} without {b} leaves what?",
+        "How far is it from {b} to {a}?",
+        "{b} taken off {a}",
+        "{a} minus {b}, please?",
+        "What stays of {a} when {b} are gone?",
+    ),
     statements=(
         "{a} minus {b} is {answer}.",
         "{a} - {b} = {answer}",
@@ -85,6 +101,12 @@ def subtract(rng: Random, level: int) -> Problem:
         "Say how many {things} {name} has at the end of the story.\n\n{name} has {a} {things} and {change}.",
         "How many {things} does {name} have after this?\n\n{name} has {a} {things}. {name} {change}.",
         "Tell me how many {things} {name} has in the end.\n\n{name} has {a} {things} and then {change}.",
+    ),
+    questions=(
+        "{name} has {a} {things}. {name} {change}. And now?",
+        "How many {things} are {name}'s?|{name} has {a} {things} and {change}.",
+        "{name} has {a} {things} and then {change}. What does that make?",
+        "Once {name} has {a} {things}. Later {name} {change}. Count the {things}?",
     ),
     statements=(
         "{name} has {a} {things} and {change}. {answer}",
@@ -115,7 +137,13 @@ def story_sum(rng: Random, level: int) -> Problem:
         "Write out this sum and its answer.\n\n{a} {sign} {b}",
         "Solve this and state the answer after the sum.\n\n{a} {sign} {b}",
     ),
-    statements=("{answer}", "What is {a} {sign} {b}? {answer}", "{name} works it out: {answer}"),
+    questions=(
+        "{a} {sign} {b}, step by step?",
+        "How does one get to the result of {a} {sign} {b}?",
+        "The sum in full|{a} {sign} {b}",
+        "Explain {a} {sign} {b}, with the answer at the end?",
+    ),
+    statements=("{answer}", "{a} {sign} {b}, how much is that? {answer}", "{name} works it out: {answer}"),
     hints=(
         'End with "so the answer is" and the number.',
         'Finish with the words "so the answer is" and the number.',

@@ -40,6 +40,7 @@ class Family:
     kind: Kind  # how answers are compared, see checkers.py
     draw: DrawProblem
     instructions: tuple[str, ...]  # "\n\n" parts the instruction from its input
+    questions: tuple[str, ...]  # as people ask it, never as an instruction has it, for the corpus; "|" before the material
     statements: tuple[str, ...]  # the same problem with its answer as plain text, for the base model's corpus
     hints: tuple[str, ...]  # on the form of the answer, one always given; none: now and then one of the kind's
     unseen: bool
@@ -52,19 +53,21 @@ def family(
     name: str,
     kind: Kind,
     instructions: Iterable[str],
+    questions: Iterable[str] = (),
     statements: Iterable[str] = (),
     hints: Iterable[str] = (),
     unseen: bool = False,
 ) -> Callable[[DrawProblem], DrawProblem]:
     """Register the decorated `draw(rng, level) -> Problem` as a family.
 
-    The slots `{...}` of instructions and statements are the problem's; statements may also use `{answer}`.
+    The slots `{...}` of instructions, questions and statements are the problem's; statements may also use `{answer}`.
     The problems of an unseen family must have keys that start with the name of the family.
     """
 
     def register(draw: DrawProblem) -> DrawProblem:
         assert name not in FAMILIES, f"two families are called {name}"
-        FAMILIES[name] = Family(name, kind, draw, tuple(instructions), tuple(statements), tuple(hints), unseen)
+        phrasings = (tuple(each) for each in (instructions, questions, statements, hints))
+        FAMILIES[name] = Family(name, kind, draw, *phrasings, unseen)
         return draw
 
     return register

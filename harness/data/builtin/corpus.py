@@ -1,7 +1,7 @@
 """Plain text with the facts and skills of the built-in tasks, to pretrain a small base model on.
 
-Three sources: the statements of the families (only about problems of the train split), single facts, and
-short descriptions of scenes. Nothing here is phrased as an instruction.
+Four sources: statements of the families and questions with answers (conversations.py), both only about problems of the
+train split, single facts, and short descriptions of scenes. Nothing here is phrased as an instruction.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 from harness.data.builtin import words
+from harness.data.builtin.conversations import conversation, worksheet
 from harness.data.builtin.core import FAMILIES, LEVELS, Family, Problem, joined, split_of
 from harness.data.builtin.items import family_names
 
@@ -36,9 +37,9 @@ def keyed_sentences(seed: int) -> Iterator[tuple[str, str]]:
 
 
 def paragraphs(seed: int) -> Iterator[str]:
-    """Yield without end what `sentences` yields, several statements together, the same for the same seed.
+    """Yield paragraphs without end: statements, or questions with their answers; the same for the same seed.
 
-    Of five kinds: about one family, one problem said again in other words, facts, a mixture, a single one.
+    Statements are about one family, one problem said again in other words, facts, a mixture, or a single one.
     """
     return (text for _, text in keyed_paragraphs(seed))
 
@@ -46,22 +47,46 @@ def paragraphs(seed: int) -> Iterator[str]:
 def keyed_paragraphs(seed: int) -> Iterator[tuple[list[str], str]]:
     """Yield (content keys of its problems, paragraph)."""
     rng = Random(f"builtin/paragraphs/{seed}")
-    families = [FAMILIES[name] for name in family_names("train")]
     mixture = keyed_sentences(rng.getrandbits(32))
     while True:
-        kind, size = rng.random(), rng.randint(2, 6)
-        family = rng.choice(families)
-        if kind < 0.5:
-            parts = _about(rng, family, [_train_problem(rng, family) for _ in range(size)])
-        elif kind < 0.65:
-            parts = _again(rng, family, _train_problem(rng, family))
-        elif kind < 0.75:
-            parts = [("", rng.choice(_FACTS)(rng)) for _ in range(size)]
+        if rng.random() < _QUESTION_SHARE:
+            keys, text = _questions(rng)
         else:
-            parts = [next(mixture) for _ in range(size if kind < 0.9 else 1)]
-        if parts:
-            text = rng.choice(("\n", "\n", " ")).join(t for _, t in parts)
-            yield [key for key, _ in parts if key], _wrapped(rng, text) if rng.random() < _WRAPPED_SHARE else text
+            keys, text = _statements(rng, mixture)
+        if text:
+            yield keys, text
+
+
+def _questions(rng: Random) -> tuple[list[str], str]:
+    """One to five problems asked and answered: of one family, in rows, or of any."""
+    kind, size = rng.random(), rng.choice((1, 1, 1, 2, 3, 4, 5))
+    one = _drawn_family(rng)
+    families = [one if kind < 0.6 else _drawn_family(rng) for _ in range(size)]
+    asked = [(family, found) for family in families if (found := _train_problem(rng, family))]
+    if not asked:
+        return [], ""
+    text = worksheet(rng, one, [found for _, found in asked]) if kind < 0.15 else conversation(rng, asked)
+    return [found.key for _, found in asked], text
+
+
+def _statements(rng: Random, mixture: Iterator[tuple[str, str]]) -> tuple[list[str], str]:
+    kind, size = rng.random(), rng.randint(2, 6)
+    family = _drawn_family(rng)
+    if kind < 0.5:
+        parts = _about(rng, family, [_train_problem(rng, family) for _ in range(size)])
+    elif kind < 0.65:
+        parts = _again(rng, family, _train_problem(rng, family))
+    elif kind < 0.75:
+        parts = [("", rng.choice(_FACTS)(rng)) for _ in range(size)]
+    else:
+        parts = [next(mixture) for _ in range(size if kind < 0.9 else 1)]
+    text = rng.choice(("\n", "\n", " ")).join(t for _, t in parts)
+    return [key for key, _ in parts if key], _wrapped(rng, text) if rng.random() < _WRAPPED_SHARE else text
+
+
+def _drawn_family(rng: Random) -> Family:
+    names = family_names("train")
+    return FAMILIES[rng.choices(names, [_WEIGHTS.get(name, 1.0) for name in names])[0]]
 
 
 def _wrapped(rng: Random, text: str) -> str:
@@ -97,6 +122,14 @@ def _statement(rng: Random, family: Family, problem: Problem, template: str | No
 
 
 _FACT_SHARE = 0.35
+_QUESTION_SHARE = 0.8
+# How often a family comes up in a paragraph: more often what a small model learns slowly.
+_WEIGHTS = {
+    **dict.fromkeys(("replace_word", "replace_letter"), 3.0),
+    **dict.fromkeys(("add", "subtract", "sort_numbers", "sort_words", "reverse", "read_and_answer"), 2.0),
+    **dict.fromkeys(("change_case", "number_rule", "yes_no"), 1.5),
+    **dict.fromkeys(("bullet_list", "json_object", "extract", "opposites", "colours", "capital", "repeat"), 0.7),
+}
 _WRAPPED_SHARE = 0.4
 
 

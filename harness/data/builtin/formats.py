@@ -21,6 +21,12 @@ from harness.data.builtin.words import COLOURS, DAYS, NAMES, THINGS, TOWNS, WORD
         "Make a {style} list out of the words.\n\n{words}",
         "How do {words} look as a {style} list?",
     ),
+    questions=(
+        "A {style} list, what is it like?|{words}",
+        "{words}: as a {style} list?",
+        "The {style} list of {words}?",
+        "Things on the {style} list|{words}",
+    ),
     statements=(
         "The words {words} as a {style} list:\n{answer}",
         "Here is a {style} list of {words}.\n{answer}",
@@ -47,6 +53,12 @@ def bullet_list(rng: Random, level: int) -> Problem:
         "Format these fields as a JSON object.\n\n{pairs}",
         "Convert the record into JSON.\n\n{pairs}",
         "What does the record {pairs} look like as a JSON object?",
+    ),
+    questions=(
+        "{pairs}: in JSON?",
+        "The JSON for this?|{pairs}",
+        "How would a program store {pairs} as JSON?",
+        "JSON of the record|{pairs}",
     ),
     statements=(
         "As JSON, {pairs} is {answer}",
@@ -98,6 +110,12 @@ def _a(word: str) -> str:
         "Read the sentence and give the {what}.\n\n{sentence}",
         'Here is a sentence: "{sentence}" Give the {what} in it.',
     ),
+    questions=(
+        "{sentence} Which {what} was that?",
+        "The {what}?|{sentence}",
+        "What {what} is named here?|{sentence}",
+        "{sentence} The {what}, please?",
+    ),
     statements=(
         "{sentence} The {what} is {answer}.",
         "{sentence} Here the {what} is {answer}.",
@@ -122,8 +140,14 @@ def extract(rng: Random, level: int) -> Problem:
         "Use the text to answer: what does {name} have?\n\n{text}",
         "Tell me what {name} has, by the following text.\n\n{text}",
     ),
+    questions=(
+        "{text} And {name}?",
+        "What is in {name}'s hands?|{text}",
+        "{text} What is {name}'s?",
+        "The things of {name}|{text}",
+    ),
     statements=(
-        "{text} So, what does {name} have? {answer}",
+        "{text} So, what is in the hands of {name}? {answer}",
         "{text} Someone asks about {name}. {answer}",
         "{text} It follows that {name} has {thing}.",
     ),

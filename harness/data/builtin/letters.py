@@ -34,6 +34,13 @@ def _word(rng: Random, level: int) -> str:
         'Look at the word "{word}". How many times do you see the letter {letter}?',
         'Tell me how many times "{word}" contains the letter {letter}.',
     ),
+    questions=(
+        "{word}: how many {letter}?",
+        "Number of times {letter} is in {word}?",
+        "{letter} in {word}, how many times?",
+        "The letter {letter} in the word, counted|{word}",
+        'How many {letter} has the word "{word}"?',
+    ),
     statements=(
         "In the word {word} the letter {letter} occurs {times}.",
         "The letters of {word} are {letters}: there you find the letter {letter} {times}.",
@@ -65,6 +72,14 @@ def count_letters(rng: Random, level: int) -> Problem:
         'What do you get when you reverse the word "{word}"?',
         "Turn the word around, so that its last letter comes first.\n\n{word}",
     ),
+    questions=(
+        "{word} backwards?",
+        'What is "{word}" from its end to its start?',
+        "The word from behind|{word}",
+        "reversed|{word}",
+        "{word}, read from the right?",
+        'The letters of "{word}" in reverse order?',
+    ),
     statements=(
         "The word {word} written backwards is {answer}.",
         "Backwards, {word} becomes {answer}.",
@@ -89,6 +104,12 @@ def reverse(rng: Random, level: int) -> Problem:
         "List the {edge} letters of the words.\n\n{words}",
         "Take the {edge} letter of every word in the list.\n\n{words}",
         "Which letters are the {edge} letters of {words}?",
+    ),
+    questions=(
+        "{words}: {edge} letters?",
+        "The {edge} letter in each of {words}?",
+        "{edge} letters|{words}",
+        "What {edge} letters have these?|{words}",
     ),
     statements=(
         "The {edge} letters of {words} are {answer}.",
@@ -115,6 +136,12 @@ def edge_letters(rng: Random, level: int) -> Problem:
         'Put {marks} between the letters of "{word}".',
         "Write the word with {marks} between each two letters.\n\n{word}",
     ),
+    questions=(
+        "{word} with {marks} between its letters?",
+        'How is "{word}" spelled with {marks}?',
+        "Letter by letter, {marks} between|{word}",
+        "The spelling of {word}, with {marks}?",
+    ),
     statements=(
         "The word {word} is spelled {answer}.",
         "{word} is spelled {answer}, with {marks} between the letters.",
@@ -138,6 +165,13 @@ def spell(rng: Random, level: int) -> Problem:
         "Change every {old} in this word into {new}.\n\n{word}",
         'What does "{word}" become when each {old} turns into {new}?',
         "Rewrite the word with {new} in place of {old}.\n\n{word}",
+    ),
+    questions=(
+        "{word} with {new} for {old}?",
+        'What is "{word}" with {new} and not {old}?',
+        "{old} to {new}|{word}",
+        "{new} in place of each {old}|{word}",
+        "If {old} is {new}, how is {word} written?",
     ),
     statements=(
         "With {new} in place of {old}, {word} becomes {answer}.",

@@ -23,6 +23,13 @@ from harness.data.builtin.words import CAPITALS, CATEGORIES, COLOUR_OF, OPPOSITE
         "List the opposites of the words.\n\n{words}",
         "Name the words that mean the opposite of {words}.",
     ),
+    questions=(
+        "{words}: the opposites?",
+        "What are {words} not?",
+        "Their opposites|{words}",
+        "The reverse in meaning of {words}?",
+        "opposite of each word|{words}",
+    ),
     statements=(
         "The opposites of {words} are {answer}.",
         "The words {words} have the opposites {answer}.",
@@ -48,6 +55,12 @@ def opposites(rng: Random, level: int) -> Problem:
         "Give the colour of every thing in the list.\n\n{things}",
         "Which colours do {things} have?",
     ),
+    questions=(
+        "How are {things} coloured?",
+        "{things}: what colours?",
+        "In what colours does one see {things}?",
+        "colours|{things}",
+    ),
     statements=("{answer}", "Asked about {things}, one says: {answer}", "It is well known: {answer}"),
 )
 def colours(rng: Random, level: int) -> Problem:
@@ -68,6 +81,12 @@ def colours(rng: Random, level: int) -> Problem:
         "Find the capital of {country} in the list.\n\n{cities}",
         "Name the city that is the capital of {country}.\n\n{cities}",
         "Pick the capital of {country}.\n\n{cities}",
+    ),
+    questions=(
+        "{cities}: where is the government of {country}?",
+        "From which of {cities} is {country} ruled?",
+        "The capital of {country}, out of {cities}?",
+        "capital of {country}|{cities}",
     ),
     statements=(
         "Of the cities {cities}, it is {city} that is the capital of {country}.",
@@ -97,6 +116,12 @@ def capital(rng: Random, level: int) -> Problem:
         "Choose the word for {a_category}.\n\n{words}",
         "Look for {a_category} among the words.\n\n{words}",
     ),
+    questions=(
+        "{words}: where is {a_category}?",
+        "What among {words} is {a_category}?",
+        "{a_category}, which word?|{words}",
+        "Only one is {a_category}|{words}",
+    ),
     statements=(
         "Of the words {words}, the one that names {a_category} is {answer}.",
         "Among {words} there is {a_category}: {answer}.",
@@ -123,6 +148,12 @@ def choose(rng: Random, level: int) -> Problem:
         "Put each word into its group, {one} or {two}.\n\n{words}",
         "Make two lists of these words, one of {one} and one of {two}.\n\n{words}",
         "Separate the {one} from the {two}.\n\n{words}",
+    ),
+    questions=(
+        "{words}: {one} or {two}?",
+        "The {one} and the {two} here?|{words}",
+        "What is what, {one} or {two}, in {words}?",
+        "{one}, {two}|{words}",
     ),
     statements=(
         "{words} can be put into groups.\n{answer}",

@@ -35,6 +35,13 @@ def _order_key(numbers: Iterable[int]) -> str:
         "Give the {most} number of the list.\n\n{numbers}",
         "Here are some numbers: {numbers}. Which is the {most}?",
     ),
+    questions=(
+        "{numbers}: the {most}?",
+        "Which is the {most} of {numbers}?",
+        "{most} number|{numbers}",
+        "What number here is the {most}?|{numbers}",
+        "Which one is {more} than all others?|{numbers}",
+    ),
     statements=(
         "Of the numbers {numbers}, the {most} is {answer}.",
         "The {most} of {numbers} is {answer}.",
@@ -63,6 +70,12 @@ def largest_number(rng: Random, level: int) -> Problem:
         "What do you get when you sort {numbers} from {direction}?",
         "Order the list from {direction}.\n\n{numbers}",
         "List the numbers {numbers} again, but from {direction}.",
+    ),
+    questions=(
+        "{numbers} from {direction}?",
+        "In what order are {numbers}, from {direction}?",
+        "sorted, {direction}|{numbers}",
+        "The numbers sorted from {direction}|{numbers}",
     ),
     statements=(
         "Sorted from {direction}, {numbers} becomes {answer}.",
@@ -95,7 +108,14 @@ def sort_numbers(rng: Random, level: int) -> Problem:
         "Tell me if it is right that {n} is {claim}.",
         "Read the statement. Is it correct?\n\n{n} is {claim}.",
     ),
-    statements=("Is {n} {claim}? {answer}.", "Is it true that {n} is {claim}? {answer}.", "{n} is {truth}."),
+    questions=(
+        "{n} is {claim}, or not?",
+        "Can one say that {n} is {claim}?",
+        "Would {n} be {claim}?",
+        "{n} is {claim}. Right?",
+        "yes or no|{n} is {claim}",
+    ),
+    statements=("{n} is {claim}? {answer}.", "Somebody says {n} is {claim}. {answer}.", "{n} is {truth}."),
     hints=("Answer yes or no.", "Reply with yes or no.", "Say only yes or no."),
 )
 def yes_no(rng: Random, level: int) -> Problem:
@@ -122,6 +142,13 @@ def yes_no(rng: Random, level: int) -> Problem:
         "Look at the pattern and give the next number.\n\n{shown}",
         "The numbers {shown} follow a pattern. What is the next one?",
         "Complete the sequence with its next number.\n\n{shown}, ?",
+    ),
+    questions=(
+        "{shown}, and then?",
+        "What follows {shown}?",
+        "{shown}: how does it go on?",
+        "next after|{shown}",
+        "The number after these|{shown}",
     ),
     statements=(
         "After {shown} comes {answer}.",
@@ -153,6 +180,12 @@ def next_number(rng: Random, level: int) -> Problem:
         "Count over this range.\n\nfrom {first} to {last}{steps}",
         "Write down every number of this count.\n\n{first} to {last}{steps}",
     ),
+    questions=(
+        "From {first} up or down to {last}{steps}?",
+        "{first} to {last}{steps}, how does it go?",
+        "counting, {first} to {last}{steps}",
+        "Every number from {first} as far as {last}{steps}?",
+    ),
     statements=(
         "Counting from {first} to {last}{steps} gives {answer}.",
         "From {first} to {last}{steps}: {answer}.",
@@ -181,6 +214,12 @@ def count_up(rng: Random, level: int) -> Problem:
         'Use the rule: a number that is {rule} gets "{yes}" and all others get "{no}".\n\nThe number is {n}.',
         'Write "{yes}" for a number that is {rule} and "{no}" for any other number. The number is {n}.',
         'What do you say for {n}, if you say "{yes}" when a number is {rule} and "{no}" when it is not?',
+    ),
+    questions=(
+        "{yes} means {rule}, {no} means not. And {n}?",
+        "The sign is {yes} if {rule}, else {no}. What sign has {n}?",
+        "{rule}: {yes}, all else: {no}|{n}",
+        "Where {rule} gives {yes} and the rest {no}, what does {n} give?",
     ),
     statements=(
         "{name} says {yes} when a number is {rule} and {no} otherwise. For {n} {name} says {answer}.",

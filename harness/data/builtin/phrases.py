@@ -20,6 +20,12 @@ from harness.data.builtin.words import WORDS
         'Here is a {group}: "{items}". How many {what} are in it?',
         "What is the number of {what} in the {group}?\n\n{items}",
     ),
+    questions=(
+        "{items}: how many {what}?",
+        "How long is the {group}, in {what}?|{items}",
+        "number of {what}|{items}",
+        "How many are they?|{items}",
+    ),
     statements=(
         "There are {answer} {what} in the {group} {items}.",
         "The {group} {items} has {answer} {what}.",
@@ -45,6 +51,13 @@ def count_items(rng: Random, level: int) -> Problem:
         "List the words {words} as a dictionary would.",
         "Rewrite the list so that it is in alphabetical order.\n\n{words}",
     ),
+    questions=(
+        "{words} by the alphabet?",
+        "What comes first, what last, by the alphabet?|{words}",
+        "alphabetical|{words}",
+        "{words} in the order of the alphabet?",
+        "Sorted from A to Z|{words}",
+    ),
     statements=(
         "In alphabetical order, {words} becomes {answer}.",
         "A dictionary has the words {words} in the order {answer}.",
@@ -69,6 +82,12 @@ def sort_words(rng: Random, level: int) -> Problem:
         "Make one string of the words, parted by {marks}.\n\n{words}",
         "What do you get when you join {words} with {marks}?",
     ),
+    questions=(
+        "{words} with {marks}?",
+        "How are {words} written with {marks}, all in one?",
+        "{marks} between|{words}",
+        "One string with {marks}|{words}",
+    ),
     statements=(
         "Joined with {marks}, {words} becomes {answer}.",
         "The words {words} with {marks} in between are written {answer}.",
@@ -92,6 +111,12 @@ def join_words(rng: Random, level: int) -> Problem:
         "Rewrite the words {style}.\n\n{phrase}",
         "Copy the text {style}.\n\n{phrase}",
         'Turn "{phrase}" into text {style}.',
+    ),
+    questions=(
+        '"{phrase}" {style}?',
+        "{phrase}, but {style}?",
+        "{style}|{phrase}",
+        "The same text {style}|{phrase}",
     ),
     statements=(
         "The text {phrase} {style} is {answer}.",
@@ -125,6 +150,13 @@ def change_case(rng: Random, level: int) -> Problem:
         'What does "{phrase}" become if "{old}" is replaced by "{new}"?',
         'Copy the text, but write "{new}" for "{old}".\n\n{phrase}',
     ),
+    questions=(
+        "{phrase}, but {new} for {old}?",
+        'What if "{old}" were "{new}"?|{phrase}',
+        "{new} and not {old}|{phrase}",
+        '"{phrase}" with {new} where {old} is?',
+        "{old} to {new}|{phrase}",
+    ),
     statements=(
         "With {new} in place of {old}, {phrase} becomes {answer}.",
         "Replacing {old} with {new} turns {phrase} into {answer}.",
@@ -150,6 +182,12 @@ def replace_word(rng: Random, level: int) -> Problem:
         "Make a list that holds the word {n} times.\n\n{word}",
         'Give me "{word}" {n} times in a row.',
         "Copy the word {n} times.\n\n{word}",
+    ),
+    questions=(
+        "{word}, {n} times over?",
+        'How is {n} times "{word}" written?',
+        "{n} times|{word}",
+        "{n} of the word {word}?",
     ),
     statements=(
         "{n} times the word {word}: {answer}.",
