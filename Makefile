@@ -82,7 +82,7 @@ notebooks: $(VENV)/.with-notebooks,report ## run analysis/notebooks on RUNS (run
 docs: $(VENV)/.with-docs ## the documentation site into site/, links checked (no network)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
 
-base-model: $(STAMP) ## pretrain tiny_base anew into runs/tiny_base (about half an hour of one core; GPU if present; resumable)
+base-model: $(STAMP) ## pretrain tiny_base anew into runs/tiny_base (about an hour of one core; GPU if present; resumable)
 	$(BIN)/python -m experiments.tiny_base.pretrain --folder runs/tiny_base
 
 alpaca-eval: ## the environment of the real alpaca_eval package, for judge=alpaca_eval

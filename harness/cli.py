@@ -50,7 +50,7 @@ def main() -> None:
             raise
         sys.exit(_report(error))
     except KeyboardInterrupt as stop:
-        print(f"{stop or 'interrupted'}; the same command goes on", file=sys.stderr)
+        print(f"{str(stop) or 'interrupted'}; the same command goes on", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
 
 

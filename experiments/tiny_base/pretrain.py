@@ -38,7 +38,7 @@ _CORPUS_SEED, _EVALUATION_SEED = 1_000_003, 999_983
 class Settings:
     """What the model depends on; `tokens` may change when a run is resumed, and moves the schedule's end."""
 
-    tokens: int = 34_000_000  # of the whole training
+    tokens: int = 40_000_000  # of the whole training
     seed: int = 0
     hidden_size: int = 128
     layers: int = 4

@@ -151,7 +151,7 @@ def _done(settings: dict[str, Any]) -> tuple[str, str]:
     except RunBusy as error:
         return "busy", str(error)
     except KeyboardInterrupt as stop:
-        print(f"{settings['harness']['run_id']}: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"{settings['harness']['run_id']}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return "failed", "interrupted"
     except Exception as error:  # noqa: BLE001 - as Hydra's launchers: one run's failure stops no other
         return "failed", str(error)

@@ -39,7 +39,7 @@ def _bare(text: str) -> str:
 
 
 def test_no_question_and_no_statement_asks_as_an_instruction_does():
-    """One problem in all its forms: the instruction's words, whatever their punctuation, are in none of the corpus's."""
+    """One problem in all its forms: an instruction's words, whatever their punctuation, are in none of them."""
     rng = Random("phrasings of the corpus")
     for name in family_names("train"):
         family = FAMILIES[name]
@@ -54,7 +54,11 @@ def test_no_question_and_no_statement_asks_as_an_instruction_does():
 def test_paragraphs_hold_no_instruction_template_or_hint():
     corpus = _bare(" / ".join(text for _, text in islice(keyed_paragraphs(9), 6000)))
     templates = [line for template in (ALPACA, ALPACA_WITH_INPUT) for line in template.split("\n")]
-    phrases = [*templates, *(opener.replace("{}", "") for opener in OPENERS), *(h for hints in HINTS.values() for h in hints)]
+    phrases = [
+        *templates,
+        *(opener.replace("{}", "") for opener in OPENERS),
+        *(h for hints in HINTS.values() for h in hints),
+    ]
     phrases += [hint for name in family_names("train") for hint in FAMILIES[name].hints if "{" not in hint]
     fixed = [_bare(phrase) for phrase in phrases if "{" not in phrase]
     found = [phrase for phrase in fixed if len(phrase.split()) > 1 and phrase in corpus]

@@ -48,7 +48,7 @@ def test_paragraphs_state_no_problem_of_heldout_or_unseen():
 
 def test_paragraphs_say_one_problem_in_different_words():
     repeated = 0
-    for keys, text in islice(keyed_paragraphs(8), 400):
+    for keys, text in islice(keyed_paragraphs(8), 2000):
         if len(keys) > 1 and len(set(keys)) == 1:
             repeated += 1
             assert not re.fullmatch(r"(.+)\s(\1\s)*\1", text, re.DOTALL), text
@@ -186,4 +186,4 @@ def test_noise_is_to_its_embeddings_what_it_is_to_those_of_real_models(base, tok
     for item in generate("train", 100, seed=0):
         ids = tokenizer(alpaca(item.instruction, item.input) + item.output, return_tensors="pt").input_ids
         ratios.append(5 / math.sqrt(3) / float(embed(ids).detach().norm()))
-    assert 0.05 < sorted(ratios)[50] < 0.16
+    assert 0.07 < sorted(ratios)[50] < 0.10

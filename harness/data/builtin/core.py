@@ -40,7 +40,9 @@ class Family:
     kind: Kind  # how answers are compared, see checkers.py
     draw: DrawProblem
     instructions: tuple[str, ...]  # "\n\n" parts the instruction from its input
-    questions: tuple[str, ...]  # as people ask it, never as an instruction has it, for the corpus; "|" before the material
+    questions: tuple[
+        str, ...
+    ]  # as people ask it, never as an instruction has it, for the corpus; "|" before the material
     statements: tuple[str, ...]  # the same problem with its answer as plain text, for the base model's corpus
     hints: tuple[str, ...]  # on the form of the answer, one always given; none: now and then one of the kind's
     unseen: bool
@@ -66,8 +68,8 @@ def family(
 
     def register(draw: DrawProblem) -> DrawProblem:
         assert name not in FAMILIES, f"two families are called {name}"
-        phrasings = (tuple(each) for each in (instructions, questions, statements, hints))
-        FAMILIES[name] = Family(name, kind, draw, *phrasings, unseen)
+        asked, stated = (tuple(instructions), tuple(questions)), (tuple(statements), tuple(hints))
+        FAMILIES[name] = Family(name, kind, draw, *asked, *stated, unseen)
         return draw
 
     return register

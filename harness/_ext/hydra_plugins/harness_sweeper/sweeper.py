@@ -101,7 +101,7 @@ class HarnessSweeper(BasicSweeper):
                 batch = launch(waiting)
             except KeyboardInterrupt as stop:
                 done = sum(not pending_stages(job) for job in jobs)
-                raise Interrupted(f"{stop or 'interrupted'}; {done} of {len(jobs)} runs are done") from None
+                raise Interrupted(f"{str(stop) or 'interrupted'}; {done} of {len(jobs)} runs are done") from None
             except Exception as error:
                 done = sum(not pending_stages(job) for job in jobs)
                 state = f"{done} of {len(jobs)} runs are done; the same command continues"
