@@ -23,7 +23,7 @@ from benchmarks._common import ROOT, composed
 from harness.context import Run
 from harness.data import Example
 from harness.data.batching import IGNORE_INDEX, Document, micro_batches
-from harness.data.tokenize import EncodingRules, encode_examples
+from harness.data.tokenize import TokenizingRules, tokenize_examples
 from harness.models.attention import packed_attention
 from harness.models.onednn import fast_linear
 from harness.pipeline.plan import job_of
@@ -96,8 +96,8 @@ class Setting:
             return _synthetic(count)
         rows = json.loads(Path(self.data).read_text())[:count]
         examples = [Example(row["instruction"], row["input"], row["output"], self.data) for row in rows]
-        rules = EncodingRules(max_length=self.max_length)
-        return encode_examples(examples, AutoTokenizer.from_pretrained(self.model), rules).documents
+        rules = TokenizingRules(max_length=self.max_length)
+        return tokenize_examples(examples, AutoTokenizer.from_pretrained(self.model), rules).documents
 
     def tokenizer(self) -> Path:
         """Folder of a tokenizer: the model's, or for random weights the one in the package."""

@@ -29,7 +29,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks._common import ROOT, both_orders, machine, table
 from harness.data.batching import IGNORE_INDEX, Document, micro_batches
-from harness.data.tokenize import encode_examples
+from harness.data.tokenize import tokenize_examples
 from harness.models.attention import packed_attention
 from harness.models.onednn import fast_linear
 from harness.system.memory import retain_freed_memory
@@ -104,7 +104,7 @@ def _document(index: int, size: Size) -> Document:
 
 
 def measure_data(count: int) -> float:
-    """Processor seconds to check, read and tokenise `count` builtin examples."""
+    """Processor seconds to check, read and tokenize `count` builtin examples."""
     from transformers import AutoTokenizer
 
     from harness.config import DatasetConfig
@@ -113,7 +113,7 @@ def measure_data(count: int) -> float:
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "harness/assets/tiny_tokenizer")
     start = time.process_time()
     train, _ = load_examples(DatasetConfig(name="builtin", size=count, heldout=0))
-    encode_examples(train, tokenizer)
+    tokenize_examples(train, tokenizer)
     return time.process_time() - start
 
 

@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerBase
 from harness.config import CleaningConfig, DatasetConfig, ModelConfig
 from harness.data import Example, load_dataset, require, wanted_examples
 from harness.data.batching import IGNORE_INDEX, Document
-from harness.data.tokenize import Encoded, EncodingRules, encode_examples
+from harness.data.tokenize import Tokenized, TokenizingRules, tokenize_examples
 from harness.models.tokenizer import load_tokenizer
 from harness.record.cache import cache_dir, keep, one_maker, unfinished
 
@@ -57,25 +57,25 @@ class Documents:
 
 @lru_cache(maxsize=4)
 def load_documents(dataset: DatasetConfig, model: ModelConfig) -> Documents:
-    """A data set in the tokens of a model; see `tokenise`."""
-    return tokenise(dataset, load_tokenizer(model))
+    """A data set in the tokens of a model; see `tokenize`."""
+    return tokenize(dataset, load_tokenizer(model))
 
 
-def tokenise(config: DatasetConfig, tokenizer: PreTrainedTokenizerBase) -> Documents:
+def tokenize(config: DatasetConfig, tokenizer: PreTrainedTokenizerBase) -> Documents:
     """The training and the held-out documents of a data set: the first `heldout` that the rules keep are held out.
 
     Raises:
-        ValueError: `load_dataset`, `encode_examples`, or too few examples left.
+        ValueError: `load_dataset`, `tokenize_examples`, or too few examples left.
     """
     loaded = load_dataset(config)
-    rules = encoding_rules(config)
+    rules = tokenizing_rules(config)
     wanted = wanted_examples(config)
-    encoded, entry, origin = _cached(loaded.examples, tokenizer, rules, wanted)
-    require(len(encoded.documents), config)
+    tokenized, entry, origin = _cached(loaded.examples, tokenizer, rules, wanted)
+    require(len(tokenized.documents), config)
     border = config.heldout
-    heldout, train = encoded.documents[:border], encoded.documents[border:]
+    heldout, train = tokenized.documents[:border], tokenized.documents[border:]
     train = [Document(index, each.input_ids, each.labels) for index, each in enumerate(train)]
-    examples = [loaded.examples[place] for place in encoded.sources]
+    examples = [loaded.examples[place] for place in tokenized.sources]
     kept = _not_repeated(examples, border) if config.clean.heldout_repeats == "drop" else range(border)
     if border and not kept:
         raise ValueError(
@@ -83,30 +83,30 @@ def tokenise(config: DatasetConfig, tokenizer: PreTrainedTokenizerBase) -> Docum
             "set dataset.clean.duplicates=drop or dataset.clean.heldout_repeats=keep"
         )
     heldout = [Document(index, heldout[place].input_ids, heldout[place].labels) for index, place in enumerate(kept)]
-    description = _describe(encoded, train, heldout, border - len(kept), rules)
+    description = _describe(tokenized, train, heldout, border - len(kept), rules)
     heldout_examples = [examples[place] for place in kept]
     return Documents(
         train, heldout, examples[border:], heldout_examples, [loaded.describe(), description], entry, origin
     )
 
 
-def encoding_rules(config: DatasetConfig) -> EncodingRules:
+def tokenizing_rules(config: DatasetConfig) -> TokenizingRules:
     """The settings of a data set that decide its tokens."""
     clean = config.clean
-    return EncodingRules(config.prompt, config.max_length, clean.overlong, clean.long_prompts, clean.template)
+    return TokenizingRules(config.prompt, config.max_length, clean.overlong, clean.long_prompts, clean.template)
 
 
 def _describe(
-    encoded: Encoded, train: list[Document], heldout: list[Document], repeated: int, rules: EncodingRules
+    tokenized: Tokenized, train: list[Document], heldout: list[Document], repeated: int, rules: TokenizingRules
 ) -> str:
     lengths = np.array([len(each) for each in train])
     learnt = sum(int((each.labels != IGNORE_INDEX).sum()) for each in train)
     parts = [
         f"prompt {rules.prompt}: {len(train)} to train on, {len(heldout)} held out",
         f"{lengths.sum()} tokens, {learnt} learnt; median {int(np.median(lengths))}, longest {lengths.max()}",
-        f"{encoded.truncated} cut at {rules.max_length}, {encoded.resplit} split at the border",
-        *([f"{encoded.inner_ends} answers hold the end-of-text token in their text"] if encoded.inner_ends else []),
-        *(f"{count} dropped{_rule(rule)}" for rule, count in encoded.dropped.items() if count),
+        f"{tokenized.truncated} cut at {rules.max_length}, {tokenized.resplit} split at the border",
+        *([f"{tokenized.inner_ends} answers hold the end-of-text token in their text"] if tokenized.inner_ends else []),
+        *(f"{count} dropped{_rule(rule)}" for rule, count in tokenized.dropped.items() if count),
         *([f"{repeated} held-out examples dropped by clean.heldout_repeats: trained on, too"] if repeated else []),
     ]
     return "; ".join(parts)
@@ -123,8 +123,8 @@ def _not_repeated(examples: Sequence[Example], border: int) -> list[int]:
 
 
 def _cached(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: EncodingRules, wanted: int | None
-) -> tuple[Encoded, Path, str]:
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: TokenizingRules, wanted: int | None
+) -> tuple[Tokenized, Path, str]:
     path = cache_dir() / "tokens" / f"{_key(examples, tokenizer, rules, wanted)}.safetensors"
     with one_maker(path):
         if path.exists():
@@ -134,13 +134,13 @@ def _cached(
                 problem = f" (the entry there was unreadable: {error})"
         else:
             problem = ""
-        encoded = encode_examples(examples, tokenizer, rules=rules, wanted=wanted)
-        kept = keep(lambda: _write(path, encoded))
-    return encoded, path, f"tokens: made{problem}{'' if kept else ', and not kept'}"
+        tokenized = tokenize_examples(examples, tokenizer, rules=rules, wanted=wanted)
+        kept = keep(lambda: _write(path, tokenized))
+    return tokenized, path, f"tokens: made{problem}{'' if kept else ', and not kept'}"
 
 
 def _key(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: EncodingRules, wanted: int | None
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: TokenizingRules, wanted: int | None
 ) -> str:
     digest = hashlib.sha256()
     settings = {"format": _FORMAT, "tokenizers": tokenizers.__version__, "wanted": wanted, **asdict(rules)}
@@ -164,15 +164,15 @@ def _tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> bytes:
     return "\0".join([state, *settings, str(tokenizer("a")["input_ids"])]).encode()
 
 
-def _write(path: Path, encoded: Encoded) -> None:
-    documents = encoded.documents
+def _write(path: Path, tokenized: Tokenized) -> None:
+    documents = tokenized.documents
     tensors = {
         "input_ids": _flat([each.input_ids for each in documents]),
         "learnt": _flat([each.labels != IGNORE_INDEX for each in documents]).astype(np.uint8),
         "lengths": np.array([len(each) for each in documents], dtype=np.int64),
-        "sources": np.array(encoded.sources, dtype=np.int64),
+        "sources": np.array(tokenized.sources, dtype=np.int64),
     }
-    counts = {name: getattr(encoded, name) for name in ("truncated", "resplit", "inner_ends", "dropped")}
+    counts = {name: getattr(tokenized, name) for name in ("truncated", "resplit", "inner_ends", "dropped")}
     temporary = unfinished(path)
     try:
         temporary.write_bytes(save(tensors, metadata={"counts": json.dumps(counts), "sha256": _checksum(tensors)}))
@@ -194,7 +194,7 @@ def _flat(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts).astype(np.int32) if parts else np.zeros(0, dtype=np.int32)
 
 
-def _read(path: Path) -> Encoded:
+def _read(path: Path) -> Tokenized:
     with safe_open(path, framework="numpy") as file:
         found = file.metadata()
         tensors = {name: file.get_tensor(name) for name in ("input_ids", "learnt", "lengths", "sources")}
@@ -208,4 +208,4 @@ def _read(path: Path) -> Encoded:
         array.setflags(write=False)
     pieces = zip(np.split(input_ids, ends), np.split(labels, ends), strict=True) if sources else ()
     documents = [Document(index, ids, kept) for index, (ids, kept) in enumerate(pieces)]
-    return Encoded(documents, sources, **counts)
+    return Tokenized(documents, sources, **counts)

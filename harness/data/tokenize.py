@@ -29,7 +29,7 @@ _CHUNK = 2048  # examples tokenised at once: enough for all cores, little memory
 
 
 @dataclass(frozen=True)
-class EncodingRules:
+class TokenizingRules:
     """How examples are laid out, and what happens to those longer than `max_length` tokens."""
 
     prompt: Prompt = "alpaca"
@@ -40,7 +40,7 @@ class EncodingRules:
 
 
 @dataclass
-class Encoded:
+class Tokenized:
     """Documents ready to train on, and what encoding did to them.
 
     Attributes:
@@ -60,12 +60,12 @@ class Encoded:
     dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*_RULES, _UNLEARNT), 0))
 
 
-def encode_examples(
+def tokenize_examples(
     examples: Sequence[Example],
     tokenizer: PreTrainedTokenizerBase,
-    rules: EncodingRules = EncodingRules(),
+    rules: TokenizingRules = TokenizingRules(),
     wanted: int | None = None,
-) -> Encoded:
+) -> Tokenized:
     """Prompt, answer and end-of-text token per example, and the same for later exchanges; loss on answers and ends.
 
     A prompt's tokens must be what the model sees at generation time, so where the tokenizer would merge across the
@@ -79,17 +79,17 @@ def encode_examples(
         ValueError: an example that no rule lets pass, naming file, row and what to do; or `check_prompt`.
     """
     check_prompt(rules.prompt, tokenizer)
-    encoded, start = Encoded(), 0
-    while start < len(examples) and (wanted is None or len(encoded.documents) < wanted):
-        missing = _CHUNK if wanted is None else min(_CHUNK, wanted - len(encoded.documents))
+    tokenized, start = Tokenized(), 0
+    while start < len(examples) and (wanted is None or len(tokenized.documents) < wanted):
+        missing = _CHUNK if wanted is None else min(_CHUNK, wanted - len(tokenized.documents))
         chunk = examples[start : start + missing]
-        for place, ids, learnt in _tokenise(chunk, tokenizer, rules, encoded):
-            _add(encoded, start + place, chunk[place], ids, learnt, rules)
+        for place, ids, learnt in _tokenize_chunk(chunk, tokenizer, rules, tokenized):
+            _add(tokenized, start + place, chunk[place], ids, learnt, rules)
         start += len(chunk)
-    return encoded
+    return tokenized
 
 
-def encode_prompts(
+def tokenize_prompts(
     items: Sequence[EvalItem],
     tokenizer: PreTrainedTokenizerBase,
     prompt: Prompt = "alpaca",
@@ -108,11 +108,11 @@ def encode_prompts(
     return [[*start, *ids] for ids in _ids(texts, tokenizer)]
 
 
-def _tokenise(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: EncodingRules, encoded: Encoded
+def _tokenize_chunk(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: TokenizingRules, tokenized: Tokenized
 ) -> Iterator[tuple[int, list[int], list[bool]]]:
     """Place, token ids and which of them are learnt, of each example that can be expressed."""
-    rendered = [_render(example, tokenizer, rules, encoded) for example in examples]
+    rendered = [_render(example, tokenizer, rules, tokenized) for example in examples]
     flat = [(number, segment) for each in rendered for number, segment in enumerate(each or ())]
     border = Border(tokenizer)
     contexts = iter(border.ids([segment.context for _, segment in flat], [number > 0 for number, _ in flat]))
@@ -128,13 +128,13 @@ def _tokenise(
             if whole[: len(context)] != context:
                 whole = context + border.continued(segment.answer)
                 split += 1
-            encoded.inner_ends += eos in (whole if segment.ends else whole[:-1])[len(context) :]
+            tokenized.inner_ends += eos in (whole if segment.ends else whole[:-1])[len(context) :]
             ids += [*whole, eos] if segment.ends else whole
             learnt += [False] * len(context) + [segment.learnt] * (len(ids) - len(learnt) - len(context))
-        encoded.resplit += split
+        tokenized.resplit += split
         if rules.prompt == "chat_template" and not _is_whole(parts, ids, tokenizer):
             fault = "the tokenizer joins the answer with what stands before it, so its tokens are not the template's"
-            _refuse_template(encoded, rules, f"{example.where}: {fault}")
+            _refuse_template(tokenized, rules, f"{example.where}: {fault}")
             continue
         yield place, ids, learnt
 
@@ -146,7 +146,7 @@ def _is_whole(parts: list[Segment], ids: list[int], tokenizer: PreTrainedTokeniz
 
 
 def _render(
-    example: Example, tokenizer: PreTrainedTokenizerBase, rules: EncodingRules, encoded: Encoded
+    example: Example, tokenizer: PreTrainedTokenizerBase, rules: TokenizingRules, tokenized: Tokenized
 ) -> list[Segment] | None:
     if rules.prompt == "alpaca":
         found = [Segment(alpaca(example.instruction, example.input), example.output)]
@@ -154,15 +154,15 @@ def _render(
         try:
             found = segments(rules.prompt, example.exchanges, example.system, tokenizer)
         except TemplateProblem as problem:
-            _refuse_template(encoded, rules, f"{example.where}: dataset.prompt=chat_template: {problem}")
+            _refuse_template(tokenized, rules, f"{example.where}: dataset.prompt=chat_template: {problem}")
             return None
     return [replace(part, learnt=place not in example.unlearnt) for place, part in enumerate(found)]
 
 
-def _refuse_template(encoded: Encoded, rules: EncodingRules, problem: str) -> None:
+def _refuse_template(tokenized: Tokenized, rules: TokenizingRules, problem: str) -> None:
     if rules.template == "error":
         raise ValueError(f"{problem}; or drop such rows: dataset.clean.template=drop")
-    encoded.dropped["template"] += 1
+    tokenized.dropped["template"] += 1
 
 
 class Border:
@@ -211,31 +211,31 @@ def _start_ids(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def _add(
-    encoded: Encoded, place: int, example: Example, ids: list[int], learnt: list[bool], rules: EncodingRules
+    tokenized: Tokenized, place: int, example: Example, ids: list[int], learnt: list[bool], rules: TokenizingRules
 ) -> None:
     """Append the document, cut or left out as the rules say."""
     limit = rules.max_length
     if not any(learnt[1:]):  # the first token is nobody's target
-        encoded.dropped[_UNLEARNT] += 1
+        tokenized.dropped[_UNLEARNT] += 1
         return
     if not any(learnt[1:limit]):
-        _refuse_or_count(encoded, "long_prompts", rules.long_prompts, example, learnt.index(True, 1), limit)
+        _refuse_or_count(tokenized, "long_prompts", rules.long_prompts, example, learnt.index(True, 1), limit)
         return
     if len(ids) > limit and rules.overlong != "truncate":
-        _refuse_or_count(encoded, "overlong", rules.overlong, example, len(ids), limit)
+        _refuse_or_count(tokenized, "overlong", rules.overlong, example, len(ids), limit)
         return
-    encoded.truncated += len(ids) > limit
+    tokenized.truncated += len(ids) > limit
     input_ids = np.asarray(ids[:limit], dtype=np.int64)
     labels = np.where(np.asarray(learnt[:limit]), input_ids, IGNORE_INDEX)
     for array in (input_ids, labels):
         array.setflags(write=False)
-    encoded.documents.append(Document(len(encoded.documents), input_ids, labels))
-    encoded.sources.append(place)
+    tokenized.documents.append(Document(len(tokenized.documents), input_ids, labels))
+    tokenized.sources.append(place)
 
 
-def _refuse_or_count(encoded: Encoded, rule: str, policy: str, example: Example, tokens: int, limit: int) -> None:
+def _refuse_or_count(tokenized: Tokenized, rule: str, policy: str, example: Example, tokens: int, limit: int) -> None:
     if policy == "drop":
-        encoded.dropped[rule] += 1
+        tokenized.dropped[rule] += 1
         return
     what = f"the prompt has {tokens} tokens" if rule == "long_prompts" else f"the example has {tokens} tokens"
     then = "leaves nothing to learn" if rule == "long_prompts" else "is less"

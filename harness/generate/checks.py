@@ -105,9 +105,9 @@ def prompts_of(
     items: Sequence[EvalItem], tokenizer: PreTrainedTokenizerBase, prompt: Prompt, settings: GenerateConfig
 ) -> list[list[int]]:
     """What the model is given, in token ids: the prompt as trained, or with the line end of the papers' evaluation."""
-    from harness.data.tokenize import encode_prompts
+    from harness.data.tokenize import tokenize_prompts
 
-    return encode_prompts(items, tokenizer, prompt, settings.prompt == "alpaca_evaluation_newline")
+    return tokenize_prompts(items, tokenizer, prompt, settings.prompt == "alpaca_evaluation_newline")
 
 
 def check_prompts(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from harness.config import Config
 from harness.data import Example
 from harness.data.batching import Document
-from harness.data.documents import encoding_rules, load_documents
-from harness.data.tokenize import encode_examples
+from harness.data.documents import load_documents, tokenizing_rules
+from harness.data.tokenize import tokenize_examples
 from harness.models.tokenizer import load_tokenizer
 from harness.train.schedule import batch_at, matched_schedule, total_steps
 
@@ -37,7 +37,9 @@ def probed_examples(config: Config) -> Probed:
     return Probed(
         heldout=data.heldout[: max(wanted, config.probe.examples)],
         trained=[data.train[index] for index in sorted(trained_on(config, len(data.train)))[:wanted]],
-        unseen=encode_examples(unseen, load_tokenizer(config.model), rules=encoding_rules(config.dataset)).documents,
+        unseen=tokenize_examples(
+            unseen, load_tokenizer(config.model), rules=tokenizing_rules(config.dataset)
+        ).documents,
     )
 
 

@@ -10,7 +10,7 @@ from support.tokenizers_by_hand import CHATML_TEMPLATE, byte_tokenizer, metaspac
 
 from harness.data import EvalItem, Example
 from harness.data.batching import IGNORE_INDEX
-from harness.data.tokenize import EncodingRules, encode_examples, encode_prompts
+from harness.data.tokenize import TokenizingRules, tokenize_examples, tokenize_prompts
 
 # As DeepSeek-R1's: of an answer that has been given only what follows the reasoning.
 CUTS = CHATML_TEMPLATE.replace("m['content'] +", "m['content'].split('</think>')[-1] +")
@@ -31,7 +31,7 @@ def chatml(template: str) -> Any:
 
 
 def encode(example: Example, tokenizer: Any, prompt: str = "chat_template", **rules: Any) -> Any:
-    return encode_examples([example], tokenizer, rules=EncodingRules(prompt, **rules))  # type: ignore[arg-type]
+    return tokenize_examples([example], tokenizer, rules=TokenizingRules(prompt, **rules))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_an_empty_thought_is_asked_with_and_not_learnt():
     document = encode(Example("a", "", "b", "row 1"), tokenizer).documents[0]
     learnt = document.labels != IGNORE_INDEX
     assert tokenizer.decode(document.input_ids[learnt]) == "b<|im_end|>"
-    asked = encode_prompts([EvalItem("a", "", "f", "r", "g")], tokenizer, "chat_template")[0]
+    asked = tokenize_prompts([EvalItem("a", "", "f", "r", "g")], tokenizer, "chat_template")[0]
     assert asked == document.input_ids[~learnt].tolist()
     assert tokenizer.decode(asked).endswith("assistant\n<think>\n\n</think>\n\n")
 

@@ -14,7 +14,7 @@ from support.tokenizers_by_hand import TOKENIZER, byte_tokenizer
 
 from harness.config import CleaningConfig, DatasetConfig
 from harness.data import load_dataset
-from harness.data.documents import tokenise
+from harness.data.documents import tokenize
 
 ROOT = Path(__file__).parents[2]
 ROWS = [{"instruction": f"Say {n}", "output": "yes " * (1 + n % 7)} for n in range(40)]
@@ -44,7 +44,7 @@ def plain(documents) -> list[tuple[int, list[int], list[int]]]:
 
 
 def test_the_second_time_the_same_documents_come_from_the_cache(data):
-    made, found = (tokenise(config(data), TOKENIZER) for _ in range(2))
+    made, found = (tokenize(config(data), TOKENIZER) for _ in range(2))
     assert (made.origin, made.entry) == ("tokens: made", entries(data)[0])
     assert (found.origin, found.entry) == ("tokens: from the cache", made.entry)
     assert found.notes == made.notes
@@ -61,42 +61,42 @@ def test_everything_that_changes_a_token_has_an_entry_of_its_own(data):
     settings = [{}, {"max_length": 60}, {"prompt": "vicuna_v1.1"}, {"size": 20}, {"seed": 1}]
     settings += [{"clean": {"overlong": "drop"}}, {"clean": {"long_prompts": "drop"}}]
     for keys in settings:
-        tokenise(config(data, **keys), TOKENIZER)
+        tokenize(config(data, **keys), TOKENIZER)
     assert len(entries(data)) == len(settings)
     for tokenizer in (byte_tokenizer(), byte_tokenizer(merges=[("e", "s")]), byte_tokenizer(bos="<s>")):
-        tokenise(config(data, max_length=512), tokenizer)
+        tokenize(config(data, max_length=512), tokenizer)
     assert len(entries(data)) == len(settings) + 3
     data.write_text(json.dumps([*ROWS[1:], {**ROWS[0], "output": "no"}]))
     load_dataset.cache_clear()
-    tokenise(config(data), TOKENIZER)
+    tokenize(config(data), TOKENIZER)
     assert len(entries(data)) == len(settings) + 4
 
 
 def test_what_changes_no_token_shares_the_entry(data):
     other = data.with_name("renamed.json")
     other.write_text(json.dumps(ROWS, indent=2))
-    tokenise(config(data), TOKENIZER)
-    tokenise(config(other, clean={"roles": "drop"}), TOKENIZER)
+    tokenize(config(data), TOKENIZER)
+    tokenize(config(other, clean={"roles": "drop"}), TOKENIZER)
     assert len(entries(data)) == 1
 
 
 def test_a_broken_entry_is_made_again_and_said(data):
-    made = tokenise(config(data), TOKENIZER)
+    made = tokenize(config(data), TOKENIZER)
     entry = entries(data)[0]
     entry.write_bytes(entry.read_bytes()[:-100])
-    again = tokenise(config(data), TOKENIZER)
+    again = tokenize(config(data), TOKENIZER)
     assert "(the entry there was unreadable: " in again.origin
     assert plain(again.train) == plain(made.train)
-    assert tokenise(config(data), TOKENIZER).origin == "tokens: from the cache"
+    assert tokenize(config(data), TOKENIZER).origin == "tokens: from the cache"
 
 
 def test_processes_that_start_together_tokenise_once(data):
     """Three processes, one tokenisation: two of them wait for the first and read what it wrote."""
     code = (
         "import sys; from transformers import AutoTokenizer; from harness.config import DatasetConfig\n"
-        "from harness.data.documents import tokenise\n"
+        "from harness.data.documents import tokenize\n"
         "tokenizer = AutoTokenizer.from_pretrained('harness/assets/tiny_tokenizer')\n"
-        "found = tokenise(DatasetConfig(name='local', path=sys.argv[1], heldout=5), tokenizer)\n"
+        "found = tokenize(DatasetConfig(name='local', path=sys.argv[1], heldout=5), tokenizer)\n"
         "print(found.origin); print(sum(map(len, found.train)))"
     )
 
@@ -114,14 +114,14 @@ def test_processes_that_start_together_tokenise_once(data):
 def test_the_log_counts_what_was_cut_dropped_and_repeated(data):
     long, twin = {"instruction": "x", "output": "word " * 200}, {"instruction": "twin", "output": "t"}
     data.write_text(json.dumps([*ROWS[:6], long, *[twin] * 4]))
-    notes = tokenise(config(data), TOKENIZER).notes
+    notes = tokenize(config(data), TOKENIZER).notes
     assert "alpaca, 11 rows; 11 left" in notes[0]
     assert "prompt alpaca: 6 to train on, 3 held out" in notes[1]
     assert "1 cut at 128" in notes[1]
     assert "2 held-out examples dropped by clean.heldout_repeats: trained on, too" in notes[1]
-    kept = tokenise(config(data, clean={"heldout_repeats": "keep"}), TOKENIZER)
+    kept = tokenize(config(data, clean={"heldout_repeats": "keep"}), TOKENIZER)
     assert (len(kept.heldout), len(kept.heldout_examples)) == (5, 5)
-    notes = tokenise(config(data, clean={"overlong": "drop", "duplicates": "drop"}), TOKENIZER).notes
+    notes = tokenize(config(data, clean={"overlong": "drop", "duplicates": "drop"}), TOKENIZER).notes
     assert "3 dropped by clean.duplicates" in notes[0]
     assert "1 dropped by clean.overlong" in notes[1]
     assert "trained on, too" not in notes[1]
@@ -131,8 +131,8 @@ def test_the_split_is_by_the_data_seed_and_sizes_are_exact_after_dropping(data):
     long = {"instruction": "x", "output": "word " * 200}
     data.write_text(json.dumps([*ROWS, *[{**long, "instruction": str(n)} for n in range(20)]]))
     keys = {"clean": {"overlong": "drop"}, "size": 30}
-    first, second = (tokenise(config(data, seed=seed, **keys), TOKENIZER) for seed in (1, 2))
+    first, second = (tokenize(config(data, seed=seed, **keys), TOKENIZER) for seed in (1, 2))
     assert (len(first.train), len(first.heldout)) == (len(second.train), len(second.heldout)) == (30, 5)
     assert plain(first.heldout) != plain(second.heldout)
     with pytest.raises(ValueError, match="40 examples, but size and heldout=5 ask for at least 43"):
-        tokenise(config(data, clean={"overlong": "drop"}, size=38), TOKENIZER)
+        tokenize(config(data, clean={"overlong": "drop"}, size=38), TOKENIZER)

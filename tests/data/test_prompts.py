@@ -9,7 +9,7 @@ from support.tokenizers_by_hand import TOKENIZER as TINY
 from harness.data import EvalItem, Example
 from harness.data.batching import IGNORE_INDEX
 from harness.data.prompts import check_prompt, render_prompt, segments
-from harness.data.tokenize import EncodingRules, encode_examples, encode_prompts
+from harness.data.tokenize import TokenizingRules, tokenize_examples, tokenize_prompts
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -53,8 +53,8 @@ def test_a_template_with_its_own_start_and_end_tokens():
     tokenizer = byte_tokenizer(eos="</s>", bos="<s>", template=INST_TEMPLATE)
     expected = "<s>[INST] Hello! [/INST] Hi! </s><s>[INST] How are you? [/INST] I'm fine. </s>"
     assert text_of("chat_template", tokenizer, exchanges=[(" Hello!\n", "Hi!"), CHAT[1]]) == expected
-    document = encode_examples(
-        [Example("Hello!", "", "Hi!", "row 1")], tokenizer, rules=EncodingRules("chat_template")
+    document = tokenize_examples(
+        [Example("Hello!", "", "Hi!", "row 1")], tokenizer, rules=TokenizingRules("chat_template")
     ).documents[0]
     assert document.input_ids.tolist().count(tokenizer.bos_token_id) == 1
 
@@ -79,10 +79,10 @@ def test_braces_and_template_words_of_users_are_left_alone():
     ],
 )
 def test_evaluation_asks_what_training_showed(prompt, tokenizer, further):
-    trained = encode_examples(
-        [Example("Give the result", further, "two", "row 1")], tokenizer, rules=EncodingRules(prompt)
+    trained = tokenize_examples(
+        [Example("Give the result", further, "two", "row 1")], tokenizer, rules=TokenizingRules(prompt)
     ).documents[0]
-    asked = encode_prompts([EvalItem("Give the result", further, "f", "r", "g")], tokenizer, prompt)[0]
+    asked = tokenize_prompts([EvalItem("Give the result", further, "f", "r", "g")], tokenizer, prompt)[0]
     first = int((trained.labels != IGNORE_INDEX).argmax())
     assert trained.input_ids[:first].tolist() == asked
     assert (trained.labels[first:] != IGNORE_INDEX).all()
@@ -90,7 +90,7 @@ def test_evaluation_asks_what_training_showed(prompt, tokenizer, further):
 
 def test_the_papers_evaluation_adds_one_line_end_to_the_prompt():
     items = [EvalItem("Say hi", "", "f", "r", "g")]
-    plain, papers = (TINY.decode(encode_prompts(items, TINY, "alpaca", newline)[0]) for newline in (False, True))
+    plain, papers = (TINY.decode(tokenize_prompts(items, TINY, "alpaca", newline)[0]) for newline in (False, True))
     assert plain.endswith("### Response:")
     assert papers == plain + "\n"
 

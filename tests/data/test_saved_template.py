@@ -12,7 +12,7 @@ from support.tokenizers_by_hand import CHATML_TEMPLATE, TOKENIZER, byte_tokenize
 from harness.config import CleaningConfig, DatasetConfig
 from harness.data import EvalItem, Example, load_dataset
 from harness.data.saved_template import saved_template, with_template
-from harness.data.tokenize import EncodingRules, encode_examples, encode_prompts
+from harness.data.tokenize import TokenizingRules, tokenize_examples, tokenize_prompts
 
 THOUGHT = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}{% if m['role'] == 'assistant' %}"
@@ -67,7 +67,9 @@ def test_whole_conversations_and_prompts_are_those_of_training(prompt, settings)
     for example in (each for each in TALKS if fits(each, prompt)):
         if prompt == "chat_template" and example.input:
             continue  # a template of others knows no input
-        trained = encode_examples([example], own, rules=EncodingRules(prompt, 10_000)).documents[0].input_ids.tolist()
+        trained = (
+            tokenize_examples([example], own, rules=TokenizingRules(prompt, 10_000)).documents[0].input_ids.tolist()
+        )
         whole = saved.apply_chat_template(messages_of(example), tokenize=True, return_dict=False)
         # The template's own line end behind the last end token is not learnt; where chatml's end is not the
         # tokenizer's, that one is.
@@ -78,7 +80,7 @@ def test_whole_conversations_and_prompts_are_those_of_training(prompt, settings)
             asked = saved.apply_chat_template(
                 messages_of(example)[:1], tokenize=True, return_dict=False, add_generation_prompt=True
             )
-            assert asked == encode_prompts([item], own, prompt)[0]
+            assert asked == tokenize_prompts([item], own, prompt)[0]
             assert trained[: len(asked)] == asked
 
 
@@ -103,7 +105,7 @@ def test_two_hundred_real_rows(shared_data: Path, file, prompt):
     examples = load_dataset(config).examples[:200]
     saved = with_template(json_copy(TOKENIZER), prompt)
     assert len(examples) > 190
-    encoded = encode_examples(examples, TOKENIZER, rules=EncodingRules(prompt, 10**6))
+    encoded = tokenize_examples(examples, TOKENIZER, rules=TokenizingRules(prompt, 10**6))
     for example, document in zip(examples, encoded.documents, strict=True):
         text = saved.apply_chat_template(messages_of(example), tokenize=False)
         assert text == TOKENIZER.decode(document.input_ids, clean_up_tokenization_spaces=False)

@@ -10,7 +10,7 @@ from support.tokenizers_by_hand import CHATML_TEMPLATE, byte_tokenizer
 
 from harness.data import Example
 from harness.data.batching import IGNORE_INDEX, micro_batches
-from harness.data.tokenize import EncodingRules, encode_examples
+from harness.data.tokenize import TokenizingRules, tokenize_examples
 
 BYTES = byte_tokenizer()
 TALK = Example("ab", "", "cd", "row 1", system="S", more=(("e", "fg"), ("h", "i")))
@@ -27,7 +27,7 @@ def pieces(document, tokenizer) -> list[tuple[str, bool]]:
 
 
 def encode(example, tokenizer=BYTES, **rules):
-    return encode_examples([example], tokenizer, rules=EncodingRules(**rules))
+    return tokenize_examples([example], tokenizer, rules=TokenizingRules(**rules))
 
 
 def test_every_answer_of_a_conversation_is_learnt_with_its_end_and_nothing_else():
@@ -74,7 +74,7 @@ def test_chatml_labels():
 def test_the_end_is_learnt_where_padding_is_the_end_token():
     """pad == eos: were labels masked by token id, no model would ever learn to stop."""
     assert BYTES.pad_token_id == BYTES.eos_token_id
-    documents = encode_examples([Example("a", "", "b", "row 1"), Example("a", "", "bcdef", "row 2")], BYTES).documents
+    documents = tokenize_examples([Example("a", "", "b", "row 1"), Example("a", "", "bcdef", "row 2")], BYTES).documents
     batch = micro_batches(documents, layout="padded")[0]
     for row in range(2):
         assert (batch.targets[row] == BYTES.eos_token_id).sum() == 1
@@ -142,8 +142,8 @@ def test_a_hundred_thousand_characters():
 
 def test_dropped_examples_are_made_up_for_until_there_are_none_left():
     examples = [Example("a", "", "b" * (300 if i % 2 else 3), f"row {i}") for i in range(10)]
-    rules = EncodingRules(max_length=200, overlong="drop")
-    encoded = encode_examples(examples, BYTES, rules=rules, wanted=3)
+    rules = TokenizingRules(max_length=200, overlong="drop")
+    encoded = tokenize_examples(examples, BYTES, rules=rules, wanted=3)
     assert encoded.sources == [0, 2, 4]
     assert [each.index for each in encoded.documents] == [0, 1, 2]
-    assert encode_examples(examples, BYTES, rules=rules, wanted=9).sources == [0, 2, 4, 6, 8]
+    assert tokenize_examples(examples, BYTES, rules=rules, wanted=9).sources == [0, 2, 4, 6, 8]
