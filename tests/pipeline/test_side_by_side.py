@@ -69,7 +69,7 @@ def test_a_failing_run_stops_no_other(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_is_reported_and_the_others_finish(tmp_path: Path) -> None:
-    arguments = ["seed=0,1,2", "noise=none", "train.max_steps=400", "tracking=disabled", "harness.workers=2"]
+    arguments = ["seed=0,1,2", "noise=none", "train.max_steps=200", "tracking=disabled", "harness.workers=2"]
     process = start(tmp_path, *arguments)
     wait_for_training(process, tmp_path / "runs", 2)
     workers_of(process.pid)[0].kill()
@@ -83,7 +83,7 @@ def test_a_killed_worker_is_reported_and_the_others_finish(tmp_path: Path) -> No
     assert again.stderr.startswith("3 jobs, 3 distinct, 2 done, 1 to run\n")
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_command_lets_every_run_save(how: signal.Signals, tmp_path: Path) -> None:
     process = start(tmp_path, *LONG, "seed=0,1", "harness.workers=2")
     folders = wait_for_training(process, tmp_path / "runs", 2)
@@ -93,9 +93,8 @@ def test_a_signal_to_the_command_lets_every_run_save(how: signal.Signals, tmp_pa
     message = process.communicate(timeout=300)[1]
     assert process.returncode == 128 + how, message
     assert psutil.wait_procs(workers, timeout=60)[1] == []  # none is left behind
-    if how == signal.SIGTERM:
-        for folder in folders:
-            assert list(folder.glob("checkpoints/*")), (folder / "log.txt").read_text()
+    for folder in folders:
+        assert list(folder.glob("checkpoints/*")), (folder / "log.txt").read_text()
 
 
 def config_for(compose, *overrides: str):
