@@ -27,7 +27,7 @@ $(VENV)/.with-%: $(STAMP)
 	@touch $@
 
 # Not eval: its 30 packages are for real models' benchmarks, and its tests run where it is installed.
-DEV := $(VENV)/.with-dev,dashboard,gguf,joblib,judge,notebooks,peft,slurm
+DEV := $(VENV)/.with-dev,bench,dashboard,gguf,joblib,judge,notebooks,peft,slurm
 
 run: $(STAMP) ## install what a user needs, then the default study: 7 settings, 3 seeds, and its report
 	$(BIN)/python -m harness -m $(STUDY) output_dir=$(RUNS)
