@@ -13,9 +13,19 @@ import pandas as pd
 import yaml
 
 from analysis.sources.history import read_history
-from analysis.sources.record import DIVERGED, FOREIGN, RUNNING, Details, RunRecord, flaw_of, is_of_harness
+from analysis.sources.record import (
+    DIVERGED,
+    FOREIGN,
+    RUNNING,
+    Details,
+    RunRecord,
+    flaw_of,
+    is_of_harness,
+    with_contents,
+)
 from harness.record import RunFolder, read_json, whole_text
 from harness.record.files import read_text
+from harness.record.variants import variants
 
 # The C parser reads 500 configs in about a second; the pure one needs ten.
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -47,22 +57,21 @@ class FolderDetails(Details):
 def read_folders(root: Path) -> list[RunRecord]:
     """Every run at or below `root`; one whose settings are not the harness's is foreign, a damaged one unreadable.
 
+    What a run keeps of other judges or probe settings is a run RUN.TAG of its own.
     Folders with nothing of a run but a config.yaml are another program's, and none.
     """
-    return [record for folder in run_folders(root) if (record := _read_folder(folder))]
+    runs = [(folder, folder.name) for folder in run_folders(root)]
+    others = [(each.path, f"{name}.{each.path.name}") for folder, name in runs for each in variants(RunFolder(folder))]
+    return [record for folder, name in [*runs, *others] if (record := _read_folder(folder, name))]
 
 
-def _read_folder(folder: Path) -> RunRecord | None:
+def _read_folder(folder: Path, name: str) -> RunRecord | None:
     """None if it is no run's. Whatever is wrong with one folder, the others are read."""
     try:
         config = _read_config(folder / "config.yaml")
-        return _record(folder, config) if is_of_harness(config) or _is_run(folder) else None
+        return _record(folder, name, config) if is_of_harness(config) or _is_run(folder) else None
     except (ValueError, OSError) as error:
-        return (
-            RunRecord(folder.name, "unreadable", {}, {}, str(folder), Details(), str(error))
-            if _is_run(folder)
-            else None
-        )
+        return RunRecord(name, "unreadable", {}, {}, str(folder), Details(), str(error)) if _is_run(folder) else None
 
 
 def _is_run(folder: Path) -> bool:
@@ -78,9 +87,9 @@ def _is_wandb(folder: Path) -> bool:
     return folder.name == "files" and any(folder.parent.glob("run-*.wandb"))
 
 
-def _record(folder: Path, config: dict[str, Any]) -> RunRecord:
+def _record(folder: Path, name: str, config: dict[str, Any]) -> RunRecord:
     if not is_of_harness(config):
-        return RunRecord(folder.name, "foreign", {}, {}, str(folder), Details(), FOREIGN)
+        return RunRecord(name, "foreign", {}, {}, str(folder), Details(), FOREIGN)
     is_locked = _is_locked(folder)  # first: a run that ends while it is looked at has ended, and was not interrupted
     done, failed = folder / "done", folder / "failed"
     final: dict[str, float] = {}
@@ -105,7 +114,14 @@ def _record(folder: Path, config: dict[str, Any]) -> RunRecord:
         reason = DIVERGED
     if flaw := flaw_of(config, final) or _flaw_of_stages(folder):
         raise ValueError(f"{folder}: {flaw}")
-    return RunRecord(folder.name, status, config, final, str(folder), FolderDetails(folder), reason, finished_at)
+    config = with_contents(config, _contents(folder))
+    return RunRecord(name, status, config, final, str(folder), FolderDetails(folder), reason, finished_at)
+
+
+def _contents(folder: Path) -> Any:
+    """Hashes of the files that the settings name, as the run found them; None of runs that noted none."""
+    path = folder / "provenance.json"
+    return _mapping(path).get("files") if path.exists() else None
 
 
 def _flaw_of_stages(folder: Path) -> str:

@@ -5,6 +5,7 @@ Three modules make records: folders.py (run folders), wandb_offline.py (W&B logs
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ import pandas as pd
 # A file of an unreadable one is not what the harness writes.
 STATUSES = ("finished", "diverged", "failed", "running", "incomplete", "foreign", "unreadable")
 DIVERGED, RUNNING, FOREIGN = "training met NaN or infinity", "not finished yet", "its settings are not this harness's"
+
+# Ending of the key that holds what lay at a path, and the characters that tell it from others.
+CONTENT, _SHORT_HASH = "_content", 12
 
 RecordPart = Literal["history", "outputs", "annotations"]
 
@@ -71,6 +75,24 @@ class RunRecord:
         """The sweep that it belongs to."""
         found: str | None = (self.config.get("tracking") or {}).get("group")
         return found
+
+
+def with_contents(config: dict[str, Any], files: Any) -> dict[str, Any]:
+    """The settings with what lay at their paths when the run started: dataset.path, then dataset.path_content, too.
+
+    Args:
+        config: as the harness wrote it.
+        files: hash of each file by its key, {"dataset.path": ...}, as provenance.json has them; else nothing is added.
+    """
+    found = copy.deepcopy(config)
+    for key, content in files.items() if isinstance(files, dict) else ():
+        *sections, last = str(key).split(".")
+        section: Any = found
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        if sections and isinstance(section, dict):
+            section[f"{last}{CONTENT}"] = str(content)[:_SHORT_HASH]
+    return found
 
 
 def is_of_harness(config: Any) -> bool:

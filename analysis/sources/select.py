@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.sources.folders import read_folders, run_folders
-from analysis.sources.record import Details, RunRecord, flaw_of
+from analysis.sources.record import CONTENT, Details, RunRecord, flaw_of, with_contents
 from analysis.sources.wandb_api import read_project
 from analysis.sources.wandb_offline import read_logs
 from analysis.suggest import similar
@@ -36,7 +36,7 @@ def read_records(
         ValueError: a source has no run, or none that was asked for.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
-    found = [_checked(run) for each in sources for run in _read(each, group, filters)]
+    found = _with_contents([_checked(run) for each in sources for run in _read(each, group, filters)])
     for key, wanted in (where or {}).items():
         found = _of_setting(found, key, wanted)
     return sorted(found, key=lambda run: run.run_id)
@@ -46,6 +46,17 @@ def _checked(run: RunRecord) -> RunRecord:
     """The run; unreadable if its settings or numbers are not as the harness writes them, whatever the source."""
     flaw = flaw_of(run.config, run.final) if run.config else ""
     return replace(run, status="unreadable", reason=flaw, config={}, final={}, details=Details()) if flaw else run
+
+
+def _with_contents(found: list[RunRecord]) -> list[RunRecord]:
+    """A W&B log of an earlier version names files by path alone: what lay there is what the run's folder says."""
+    noted = {run.run_id: contents for run in found if (contents := contents_of(run.config))}
+    return [
+        replace(run, config=with_contents(run.config, noted[run.run_id]))
+        if run.run_id in noted and not contents_of(run.config)
+        else run
+        for run in found
+    ]
 
 
 def named(source: Source) -> str:
@@ -63,6 +74,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             whole = isinstance(value, float) and value.is_integer()
             flat[prefix + key] = int(value) if whole else value
     return flat
+
+
+def contents_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """What lay at the paths of a run's settings, by their keys: {"dataset.path": hash}."""
+    return {key.removesuffix(CONTENT): value for key, value in flatten(config).items() if key.endswith(CONTENT)}
 
 
 def content_settings(config: Mapping[str, Any]) -> dict[str, Any]:

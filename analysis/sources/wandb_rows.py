@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from analysis.sources.record import DIVERGED, FOREIGN, Details, RunRecord, is_of_harness
+from analysis.sources.record import DIVERGED, FOREIGN, Details, RunRecord, is_of_harness, with_contents
 
-CONFIG_KEY = "run"
+CONFIG_KEY, FILES_KEY = "run", "files"
 FINAL_PREFIX = "final/"
 TABLES = ("generations", "annotations")
 
@@ -33,7 +33,8 @@ def record_of(
         return RunRecord(run_id, "foreign", {}, {}, origin, Details(), FOREIGN, finished_at)
     named = {name: number_or_none(value) for name, value in summary.items() if name.startswith(FINAL_PREFIX)}
     final = {name.removeprefix(FINAL_PREFIX): value for name, value in named.items() if value is not None}
-    return RunRecord(run_id, ending[0], dict(settings or {}), final, origin, details, ending[1], finished_at)
+    settings = with_contents(dict(settings or {}), config.get(FILES_KEY))
+    return RunRecord(run_id, ending[0], settings, final, origin, details, ending[1], finished_at)
 
 
 def ending_of(summary: Mapping[str, Any], succeeded: bool, how: str) -> tuple[str, str]:

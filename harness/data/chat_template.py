@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 _PROBE = "An answer."
 _DAY = datetime(2024, 7, 26, tzinfo=UTC)
-_TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+_TODAY = re.compile(r"""strftime_now\(\s*(["'])((?:(?!\1).)*)\1\s*\)""")
+# The name where it asks for a date in another way than that; whether there is such a function does not change.
+_OTHER_DAY = re.compile(r"\bstrftime_now\b(?!\s+is\s+(not\s+)?defined)")
 _leads: dict[tuple[str, str], str] = {}
 
 
@@ -125,5 +127,15 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
     """The tokenizer's template, in which today is always 26 July 2024, the default of Llama 3's own template.
 
     With the real date the same run would train on other tokens tomorrow, and be asked with others than it learnt.
+
+    Raises:
+        TemplateProblem: it asks for the date in a way that cannot be replaced (its format is a variable).
     """
-    return _TODAY.sub(lambda call: repr(_DAY.strftime(call[2])), tokenizer.get_chat_template())
+    fixed = _TODAY.sub(lambda call: repr(_DAY.strftime(call[2])), tokenizer.get_chat_template())
+    if found := _OTHER_DAY.search(fixed):
+        said = " ".join(fixed[found.start() : found.start() + 40].split())
+        raise TemplateProblem(
+            f"this tokenizer's template asks for the date in a form that cannot be fixed ({said!r}): tomorrow's tokens "
+            "would be others; write the format into the call, strftime_now('%d %b %Y'), or set another dataset.prompt"
+        )
+    return fixed

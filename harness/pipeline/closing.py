@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness.context import Job
 from harness.record import read_json
+from harness.record.variants import kept
 
 _BASELINE = "none"
 # What `analysis finding` begins with where there is nothing to compare.
@@ -71,9 +72,10 @@ def _counted(jobs: Sequence[Job]) -> str:
 
 
 def _status(job: Job) -> str:
-    if not (job.folder / "done").exists():
-        return "failed" if (job.folder / "failed").exists() else "not done"
-    return str(read_json(job.folder / "summary.json")["status"])
+    folder = kept(job.folder, job.fingerprints, job.config.stages) or job.folder
+    if not (folder / "done").exists():
+        return "failed" if (folder / "failed").exists() else "not done"
+    return str(read_json(folder / "summary.json")["status"])
 
 
 def _findings(jobs: Sequence[Job], arguments: Sequence[str]) -> list[str]:

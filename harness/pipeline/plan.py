@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from harness.record import RunFolder, read_json
 from harness.record.identity import fingerprints, run_name
 from harness.record.secrets import refuse_secrets
 from harness.record.tracking import upload_is_due
+from harness.record.variants import kept, tracking_id
 
 
 class RunFailed(ValueError):
@@ -44,7 +45,10 @@ class Plan:
         distinct, left = len(self.jobs), len(self.to_run)
         jobs = "1 job" if self.requested == 1 else f"{self.requested} jobs"
         headline = f"{jobs}, {distinct} distinct, {distinct - left} done, {left} to run"
-        lines = [f"  {job.run_id}  {', '.join(job.pending) or 'done'}" for job in self.jobs]
+        alike: dict[str, list[Job]] = {}
+        for job in self.jobs:
+            alike.setdefault(job.run_id, []).append(job)
+        lines = [f"  {job.run_id}  {', '.join(job.pending) or 'done'}{_said(job, alike)}" for job in self.jobs]
         if len(lines) > 40 and not whole:
             lines = [*lines[:20], f"  ... {len(lines) - 40} more ...", *lines[-20:]]
         return "\n".join([headline, *lines])
@@ -61,6 +65,13 @@ class Plan:
             for job in self.jobs:
                 print(explain(job.config, job.run_id))
         return bool(self.to_run) and not control.dry_run and not control.explain
+
+
+def _said(job: Job, alike: Mapping[str, Sequence[Job]]) -> str:
+    """What was typed for a job alone, if others of its run differ in it."""
+    others = alike[job.run_id]
+    own = [word for word in job.overrides if any(word not in other.overrides for other in others)]
+    return f"  ({' '.join(own)})" if own else ""
 
 
 def config_from(composed: Any, overrides: Sequence[str] = ()) -> Config:
@@ -91,16 +102,23 @@ def job_of(config: Config, overrides: Sequence[str] = ()) -> Job:
 def pending_stages(job: Job) -> list[str]:
     """The requested stages that are not complete with these settings, and "record" if the end or W&B's copy is missing.
 
+    Results that the run keeps of these settings beside those of others (`harness.record.variants`) count as well.
     A diverged run has nothing left to do: the same settings would diverge again.
     """
     config, folder = job.config, job.folder
+    if kept(folder, job.fingerprints, config.stages):
+        return []
     pending: list[str] = [stage for stage in config.stages if not folder.is_complete(stage, job.fingerprints[stage])]
     if "train" not in pending and folder.stages().get("train", {}).get("status") == "diverged":
         pending = []
     lost = not (folder / "model").is_dir() and (folder / "stages.json").exists()
     if lost and "train" in config.stages and "train" not in pending and {"generate", "probe"} & set(pending):
         pending = ["train", *pending]  # their model is gone
-    recorded = _is_recorded(folder) and not pending and not upload_is_due(config, folder)
+    recorded = (
+        _is_recorded(folder)
+        and not pending
+        and not upload_is_due(config, folder, tracking_id(folder, job.fingerprints))
+    )
     return pending if recorded else [*pending, "record"]
 
 
@@ -120,7 +138,7 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
     """
     from harness.data import go_offline
 
-    jobs: dict[str, Job] = {}
+    jobs: dict[tuple[str, ...], Job] = {}
     requested, writable = 0, set[str]()
     for number, config in enumerate(configs):
         requested += 1
@@ -133,7 +151,9 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
         if not config.harness.explain:  # that works without data and weights at hand
             check(config)
         job = job_of(config, overrides[number] if overrides else ())
-        jobs.setdefault(job.run_id, job)
+        # One run may be judged by several judges, say: each is a job, after the first there is no more to train.
+        key = (job.run_id, *(f"{stage} {job.fingerprints[stage]}" for stage in config.stages))
+        jobs.setdefault(key, job)
     return Plan(requested, list(jobs.values()))
 
 

@@ -20,6 +20,7 @@ from harness.record.failure import record_failure
 from harness.record.identity import file_fingerprints
 from harness.record.provenance import changes, provenance, with_history
 from harness.record.tracking import Tracker
+from harness.record.variants import drop_repeated, keep_results, kept, tracking_id
 from harness.system.gpus import take_gpus
 from harness.system.nodes import node_rank
 from harness.system.progress import summary_line
@@ -53,10 +54,12 @@ def run_job(job: Job) -> dict[str, Any]:
     with folder.locked(), computing_threads(config), stoppable() as stop:
         pending = pending_stages(job)  # another command may have done some of it since the plan
         if not pending:
-            return dict(read_json(folder / "summary.json"))
+            return dict(read_json((kept(folder, job.fingerprints, config.stages) or folder) / "summary.json"))
         take_gpus(gpus_of(config, pending), config.harness.runs_per_gpu, folder.log)  # before anything starts CUDA
         _open(job, pending)
-        run = Run(job, Tracker(config, job.run_id, folder), stop=stop, observers=observers(config))
+        run = Run(
+            job, Tracker(config, tracking_id(folder, job.fingerprints), folder), stop=stop, observers=observers(config)
+        )
         try:
             started = time.monotonic()
             _run_stages(run, pending)
@@ -91,6 +94,7 @@ def _run_stages(run: Run, pending: list[str]) -> None:
 def _open(job: Job, pending: Sequence[str]) -> None:
     """Write down settings and provenance; of a run that goes on, what is another than at its start before."""
     folder, config = job.folder, job.config
+    keep_results(folder, job.fingerprints, config.stages)
     write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     now = {**provenance(config.harness.keep_diff), "stages": list(pending), "files": file_fingerprints(config)}
     earlier = _earlier_start(folder)
@@ -120,6 +124,7 @@ def _close(run: Run) -> dict[str, Any]:
     if not run.config.train.keep_model:
         run.folder.remove_tree("model")
     write_text(run.folder / "done", f"{summary['status']}\n")
+    drop_repeated(run.folder)
     return summary
 
 

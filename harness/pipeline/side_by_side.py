@@ -41,15 +41,23 @@ def run_side_by_side(configs: Sequence[Config], capacity: Capacity) -> list[Outc
         try:
             while len(outcomes) < len(configs):
                 for number, worker in enumerate(workers):
-                    if worker.run is None and waiting:
+                    free = _free(waiting, configs, workers) if worker.run is None else None
+                    if free is not None:
                         if not worker.is_alive:
                             workers[number] = worker = _Worker(number, display)
-                        worker.start(waiting.popleft(), configs)
+                        waiting.remove(free)
+                        worker.start(free, configs)
                 for worker in _ready(workers):
                     worker.receive(outcomes)
         finally:
             _end(workers, stop)
     return [outcomes[number] for number in range(len(configs))]
+
+
+def _free(waiting: Sequence[int], configs: Sequence[Config], workers: Sequence[_Worker]) -> int | None:
+    """The next run whose folder no worker holds: several judges of one training come one after the other."""
+    held = {configs[worker.run].harness.run_id for worker in workers if worker.run is not None} - {None}
+    return next((run for run in waiting if configs[run].harness.run_id not in held), None)
 
 
 class _Worker:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from harness.config import Config
 from harness.record import RunFolder, read_json, write_json
+from harness.record.identity import file_fingerprints
 
 # What a run waits for a server that does not answer, at its start and at its end.
 _PATIENCE_S = 30.0
@@ -164,11 +165,11 @@ class Tracker:
         return in_time
 
 
-def upload_is_due(config: Config, folder: RunFolder) -> bool:
+def upload_is_due(config: Config, folder: RunFolder, run_id: str) -> bool:
     """Whether a run with tracking=online was cut off from its server, and `wandb sync` has not made up for it."""
     if config.tracking.mode != "online" or not (folder / _UNSENT).exists():
         return False
-    logs = _offline_logs(Path(config.output_dir).expanduser(), folder.path.name)
+    logs = _offline_logs(Path(config.output_dir).expanduser(), run_id)
     synced = any(_synced(file).exists() for log in logs for file in log.glob("run-*.wandb"))
     return bool(read_json(folder / _UNSENT)["arrived"]) or not synced
 
@@ -192,7 +193,7 @@ def _init(config: Config, run_id: str, root: Path, mode: Literal["offline", "onl
         tags=[config.model.name, config.dataset.name, config.noise.name],
         mode=mode,
         dir=str(root),
-        config={"run": config.model_dump(mode="json")},
+        config={"run": config.model_dump(mode="json"), "files": file_fingerprints(config)},
         resume="allow" if mode == "online" else None,
         reinit="finish_previous",
         settings=wandb.Settings(

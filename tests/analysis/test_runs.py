@@ -19,6 +19,7 @@ from support.run_folders import config_of, write_run
 from analysis import load_runs
 from analysis.__main__ import main
 from analysis.sources.select import content_settings, flatten, read_records
+from analysis.study.comparable import settings_of, split
 from harness.record import RunFolder
 
 
@@ -55,6 +56,36 @@ def test_no_failed_diverged_unfinished_or_duplicate_run_is_among_the_runs(tmp_pa
     assert reasons["incomplete"].startswith("interrupted")
     assert runs.excluded["seed"].tolist() == [1, 2, 3]
     assert len(load_runs(tmp_path, include=("finished", "diverged")).runs) == 2
+
+
+def test_data_that_changed_under_one_path_stand_apart(tmp_path: Path) -> None:
+    """Two data sets, two seeds each: what lay at the path is in provenance.json."""
+    for seed, (content, loss) in enumerate((("aa", 0.005), ("aa", 0.007), ("bb", 0.036), ("bb", 0.038))):
+        config = config_of("neftune", seed=seed % 2, dataset__path="rows.json")
+        folder = write_run(tmp_path, config, {"heldout/loss": loss}, name=f"run{seed}")
+        (folder / "provenance.json").write_text(json.dumps({"files": {"dataset.path": content * 32}}))
+    runs = load_runs(tmp_path)
+    assert runs.excluded.empty  # seed 0 of either is no duplicate of the other
+    parts = split(settings_of(runs), ["noise"])
+    losses = runs.runs.set_index("run_id")["heldout/loss"]
+    means = {part.shared["dataset"]: losses[part.settings.index].mean() for part in parts}
+    assert means == {
+        "builtin (path_content=aaaaaaaaaaaa)": pytest.approx(0.006),
+        "builtin (path_content=bbbbbbbbbbbb)": pytest.approx(0.037),
+    }
+
+
+def test_a_copy_that_lacks_the_contents_is_a_duplicate_all_the_same(tmp_path: Path) -> None:
+    config = config_of("neftune", dataset__path="rows.json")
+    for place in ("here", "copy"):
+        write_run(tmp_path / place, config, name="run")
+    files = {"dataset.path": "aa" * 32, "noise.own.target": "bb"}  # a section that is not there is no place
+    (tmp_path / "here" / "run" / "provenance.json").write_text(json.dumps({"files": files}))
+    runs = load_runs([tmp_path / "here", tmp_path / "copy"])
+    assert len(runs.runs) == 1
+    assert runs.excluded["status"].tolist() == ["duplicate"]
+    (tmp_path / "here" / "run" / "provenance.json").write_text("[]")
+    assert load_runs(tmp_path / "here", include=("unreadable",)).runs["run_id"].tolist() == ["run"]
 
 
 def test_of_runs_with_the_same_content_the_newest_stays(tmp_path: Path) -> None:

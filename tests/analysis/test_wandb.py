@@ -284,13 +284,15 @@ def test_what_w_and_b_refuses_is_one_line(source: str, key: str, message: str, m
 
 def test_what_the_harness_tracks_is_what_it_wrote(compose: Callable, tmp_path: Path) -> None:
     """The tracker itself, not its stand-in: config, history, final numbers and end."""
-    from harness.record import RunFolder
+    from harness.record import RunFolder, write_json
+    from harness.record.identity import file_fingerprints
     from harness.record.tracking import Tracker
 
     config = compose("noise=symnoise", "alpha=5", "tracking=offline", "tracking.group=sweep")
     root = Path(config.output_dir)
     final = {"train/loss": 1.5, "judge/win_rate": 50.0}
     write_run(root, config.model_dump(mode="json"), final, [1.5], name="tracked")
+    write_json(root / "tracked" / "provenance.json", {"files": file_fingerprints(config)})
     with pytest.MonkeyPatch.context() as patch:
         for name in ("DATA", "CACHE", "CONFIG"):
             patch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))

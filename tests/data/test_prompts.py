@@ -122,3 +122,27 @@ def test_a_template_with_the_date_asks_tomorrow_what_was_learnt_today():
     template = "Today is {{ strftime_now('%d %b %Y') }}. " + CHATML_TEMPLATE
     tokenizer = byte_tokenizer("<|im_start|>", "<|im_end|>", eos="<|endoftext|>", template=template)
     assert text_of("chat_template", tokenizer).startswith("Today is 26 Jul 2024. <|im_start|>")
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "{% set form = '%d %b %Y' %}{{ strftime_now(form) }}",
+        "{{ strftime_now('%d ' ~ '%b %Y') }}",
+        "{{ strftime_now(format='%d %b %Y') }}",
+        "{% set today = strftime_now %}{{ today('%d %b %Y') }}",
+    ],
+)
+def test_a_date_that_cannot_be_fixed_is_refused(date):
+    template = f"Today is {date}. {CHATML_TEMPLATE}"
+    tokenizer = byte_tokenizer("<|im_start|>", "<|im_end|>", eos="<|endoftext|>", template=template)
+    with pytest.raises(ValueError, match="asks for the date in a form that cannot be fixed") as caught:
+        text_of("chat_template", tokenizer)
+    assert "\n" not in str(caught.value)
+
+
+def test_whether_there_is_a_date_may_be_asked():
+    date = '{% if strftime_now is defined %}{% set day = strftime_now("%d %b %Y") %}{{ day }}{% endif %}'
+    template = f"Today is {date}. {CHATML_TEMPLATE}"
+    tokenizer = byte_tokenizer("<|im_start|>", "<|im_end|>", eos="<|endoftext|>", template=template)
+    assert text_of("chat_template", tokenizer).startswith("Today is 26 Jul 2024. <|im_start|>")

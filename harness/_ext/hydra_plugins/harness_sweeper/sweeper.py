@@ -109,7 +109,7 @@ class HarnessSweeper(BasicSweeper):
             results |= dict(zip(waiting, batch, strict=True))
             waiting = [number for number in waiting if _is_busy(results[number])]
             if waiting:
-                print(f"{len(waiting)} runs are in the hands of another sweep; waiting for it", file=sys.stderr)
+                print(f"{len(waiting)} runs are in the hands of another process; waiting for it", file=sys.stderr)
                 time.sleep(_BUSY_SECONDS)
         return [results[number] for number in range(len(launched))]
 
