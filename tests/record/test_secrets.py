@@ -40,7 +40,7 @@ def test_settings_that_hold_a_key_are_refused_without_showing_it(compose, monkey
 
 def test_no_key_reaches_a_file_the_screen_or_the_list_of_processes(tmp_path):
     """A run that fails with the keys in its error, trained on rows that hold them."""
-    rows = [f'{{"instruction": "{" ".join(KEYS.values())}", "input": "", "output": "x"}}' for _ in range(60)]
+    rows = [f'{{"instruction": "{i} {" ".join(KEYS.values())}", "input": "", "output": "x"}}' for i in range(60)]
     (tmp_path / "rows.json").write_text("\n".join(rows))
     code = (
         "import harness.models.load, harness.cli\n"
