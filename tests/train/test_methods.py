@@ -34,7 +34,8 @@ SETTINGS: dict[str, dict] = {
     "smart": {"distribution": "gaussian", "smart": {"weight": 0.7, "steps": 2, "step_size": 0.4, "start": 0.5}},
     "sam": {"distribution": "none", "sam": {"rho": 0.3}},
 }
-METHODS = list(NoiseConfig.methods())
+# "own" is whatever the user brings: tests/pipeline/test_outside.py.
+METHODS = [name for name in NoiseConfig.methods() if name != "own"]
 # Without strength there is nothing but the cross-entropy left.
 IDLE: dict[str, tuple[dict, float]] = {
     "r3f": ({}, 0.0),
