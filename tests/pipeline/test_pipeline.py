@@ -91,7 +91,7 @@ def test_a_diverging_run_stops_and_is_not_tried_again(compose):
 def test_a_failing_stage_leaves_its_traceback_and_the_next_attempt_continues(compose, monkeypatch):
     config = compose(*SMALL)
     with monkeypatch.context() as patch:
-        patch.setattr("harness.generate.stage.generate", lambda *_, **__: 1 / 0)
+        patch.setattr("harness.generate.answers.generate", lambda *_, **__: 1 / 0)
         with pytest.raises(RunFailed, match="ZeroDivisionError"):
             execute(config)
     folder = folder_of(config)
