@@ -82,7 +82,7 @@ def flash_attn_2(
     causal=False, window_size=(-1, -1), softcap=0.0, alibi_slopes=None, deterministic=False,
     return_attn_probs=False, block_table=None,
 ):  # fmt: skip
-    """The signature of flash-attn 2.8.3, read out of its source; a GPU is needed to install it."""
+    """The signature of flash-attn 2.8.3 as its documentation has it, recalled; a GPU is needed to install it."""
 
 
 @pytest.fixture
