@@ -9,9 +9,12 @@ import pytest
 from support.commands import SMALL
 
 from harness.config import STAGES, Config
+from harness.judge import stage as judge_stage
+from harness.pipeline import torchrun
 from harness.pipeline.plan import job_of, make_plan
 from harness.pipeline.runner import run_job
 from harness.pipeline.stages import checks_of, work_of
+from harness.train import stage as train_stage
 
 Compose = Callable[..., Config]
 
@@ -27,10 +30,11 @@ def test_a_stage_has_two_faces_and_a_fingerprint(stage: str, compose: Compose) -
 
 def test_training_on_several_processes_is_started_by_torchrun(compose: Compose) -> None:
     config = compose("train.devices=2")
-    assert [getattr(work_of(stage, config), "__name__", "torchrun") for stage in ("train", "judge")] == [
-        "torchrun",
-        "harness.judge.stage",
-    ]
+    work = work_of("train", config)
+    assert isinstance(work, torchrun.Stage)
+    assert (work.name, work.devices) == ("train", 2)
+    assert work_of("train", compose()) is train_stage
+    assert work_of("judge", config) is judge_stage
 
 
 def test_nothing_is_hashed_again_after_the_plan(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
