@@ -32,7 +32,7 @@ def stored_config(composed: dict[str, Any], overrides: Sequence[str]) -> Config:
     from harness.record.identity import run_id
 
     folder = _folder(str(composed["run_id"]), str(composed["output_dir"]))
-    plain: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    plain = _settings(folder / "config.yaml")
     plain |= {key: composed[key] for key in _OF_THE_COMMAND}
     plain["output_dir"] = str(folder.parent)
     plain["harness"] = {**plain["harness"], "files": _files(folder)}
@@ -54,6 +54,16 @@ def stored_config(composed: dict[str, Any], overrides: Sequence[str]) -> Config:
             f"({run_id(config)}); give the settings without run_id to train that one"
         )
     return config
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML ({type(error).__name__})") from None
+    if not isinstance(plain, dict) or not isinstance(plain.get("harness"), dict):
+        raise ValueError(f"{path}: holds no run's settings")
+    return plain
 
 
 def _folder(name: str, output_dir: str) -> Path:

@@ -13,6 +13,7 @@ from harness.models.load import load_model
 from harness.models.save import save_model
 from harness.models.tokenizer import load_tokenizer
 from harness.pipeline.plan import make_plan
+from harness.pipeline.rerun import stored_config
 from harness.pipeline.runner import execute
 
 
@@ -76,3 +77,20 @@ def test_an_unknown_run_is_named_with_those_that_are_there(compose):
     execute(config)
     with pytest.raises(ValueError, match=rf"run_id=gone: no such run in .*there are {config.model.name}-builtin"):
         compose("run_id=gone")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 20_000, "cannot be read as YAML"),
+        ("a: [1", "cannot be read as YAML"),
+        ("null", "holds no run's settings"),
+        ("harness: 3", "holds no run's settings"),
+    ],
+    ids=["deep", "torn", "null", "no section"],
+)
+def test_a_folder_whose_settings_cannot_be_read_is_one_line(text, message, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        stored_config({"run_id": str(tmp_path / "run"), "output_dir": str(tmp_path), "harness": {}}, [])
