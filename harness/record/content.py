@@ -17,7 +17,7 @@ _DOCUMENTS = (
     *("*.md", "*.rst", "*.pdf", "*.html", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg", "*.ipynb"),
     *("README*", "LICENSE*", "LICENCE*", "NOTICE*", "CITATION*", "CHANGELOG*", "USE_POLICY*", "*.lock"),
 )
-_REMEMBERED = 1 << 20  # bytes; the hash of a larger file is kept for other processes
+_REMEMBERED = 64 << 20  # bytes; the hash of a larger file is kept for other processes
 _SLOW = 4 << 30  # bytes
 
 

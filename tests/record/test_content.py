@@ -41,7 +41,7 @@ def test_an_edit_in_the_middle_of_a_large_file_is_another_content(tmp_path: Path
 
 def test_a_large_file_is_read_once_by_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights.safetensors"
-    path.write_bytes(b"w" * (2 << 20))
+    path.write_bytes(b"w" * (65 << 20))
     first = path_fingerprint(str(path))
     content._content.cache_clear()  # as in another process
     monkeypatch.setattr(content, "file_hash", lambda _: pytest.fail("read again"))
