@@ -1,6 +1,6 @@
 """What the harness hands to W&B, read back: shared by the offline logs and the API.
 
-harness/record/tracking.py writes: the config under "run"; the final numbers as summary keys "final/..."; the end as
+harness/record/tracking/ writes: the config under "run"; the final numbers as summary keys "final/..."; the end as
 summary key "status", with "reason" if it failed; the history with W&B's own step; the tables
 "generations" and "annotations", if it was given them.
 """

@@ -22,13 +22,19 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class TrackingConfig(Section):
-    """Weights & Biases; `group` is filled in by the sweep."""
+    """Where a copy of each run goes, laid out as that tracker's users expect (docs/tracking.md)."""
 
     name: Name
+    kind: Literal["wandb"] = Field("wandb", description="the tracker: Weights & Biases")
     mode: Literal["offline", "online", "disabled"]
     project: Name = "noise-harness"
     entity: str | None = None
-    group: str | None = None
+    group: str | None = Field(None, description="of runs that belong together; filled in by the sweep")
+    tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(
+        [], description="beside model, data set, noise and experiment"
+    )
+    notes: str | None = Field(None, description="what the run is for, in words")
+    log_model: Literal[False, "end"] = Field(False, description="end: upload the trained weights as an artifact")
 
 
 class ControlConfig(Section):

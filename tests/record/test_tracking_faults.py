@@ -17,7 +17,7 @@ from support.wandb_server import StoredRun, WandbServer, wandb_server
 
 from harness.config import Config
 from harness.pipeline.runner import execute
-from harness.record import tracking
+from harness.record.tracking import Tracker, wandb_backend
 
 API_KEY = "0" * 40
 ONLINE = [*SMALL, "tracking=online", "tracking.entity=team", "tracking.project=study", "noise=symnoise"]
@@ -32,7 +32,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.M
     monkeypatch.setenv("WANDB_API_KEY", API_KEY)
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setattr(tracking, "_PATIENCE_S", 6.0)
+    monkeypatch.setattr(wandb_backend, "_PATIENCE_S", 6.0)
     yield monkeypatch
     import wandb
 
@@ -106,16 +106,16 @@ def test_a_server_that_dies_during_the_run_loses_nothing(compose, client, capsys
     with wandb_server() as server:
         client.setenv("WANDB_BASE_URL", server.url)
         port = server.server_port
-        original = tracking.Tracker.log
+        original = Tracker.log
 
-        def log(self: tracking.Tracker, row: dict[str, Any]) -> None:
+        def log(self: Tracker, row: dict[str, Any]) -> None:
             original(self, row)
             if row["step"] == 10:
                 time.sleep(2)  # let the first rows arrive
                 server.shutdown()
                 server.server_close()
 
-        client.setattr(tracking.Tracker, "log", log)
+        client.setattr(Tracker, "log", log)
         early = server.runs
         assert execute(config)["status"] == "finished"
     assert "W&B went away" in capsys.readouterr().err
@@ -140,16 +140,16 @@ def test_a_slow_server_does_not_hold_the_training_up(compose, client, capsys):
     config = compose(*ONLINE, "train.max_steps=30")
     with wandb_server() as server:
         client.setenv("WANDB_BASE_URL", server.url)
-        original = tracking.Tracker.log
+        original = Tracker.log
 
-        def log(self: tracking.Tracker, row: dict[str, Any]) -> None:
+        def log(self: Tracker, row: dict[str, Any]) -> None:
             original(self, row)
             if row["step"] == 10:
                 time.sleep(2)  # let the first rows arrive
                 server.delay = 8.0
 
         with client.context() as patch:
-            patch.setattr(tracking.Tracker, "log", log)
+            patch.setattr(Tracker, "log", log)
             assert execute(config)["status"] == "finished"
         assert "W&B went away" in capsys.readouterr().err
         server.delay = 0.0

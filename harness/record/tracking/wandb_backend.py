@@ -1,4 +1,4 @@
-"""Weights & Biases, the only place that knows it. Files on disk are the truth; this is a copy with the same numbers."""
+"""Weights & Biases: offline, online, and a server that is away, dies or dawdles."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.config import Config
-from harness.record import RunFolder, read_json, write_json
-from harness.record.identity import file_fingerprints
+from harness.config.run import TrackingConfig
+from harness.record.files import read_json, write_json
+from harness.record.folder import RunFolder
+from harness.record.tracking.interface import Result, Row, TrackedRun
 
 # What a run waits for a server that does not answer, at its start and at its end.
 _PATIENCE_S = 30.0
+# The same at the end of a run whose weights are uploaded.
+_UPLOAD_S = 3600.0
 # What the log of a killed run may lack at its end; wandb's own 15 s are a whole run of a small model.
 _FLUSH_S = 1.0
 # Characters of a group's name.
@@ -26,42 +30,37 @@ _LONGEST = 128
 _UNSENT = "unsent.json"
 
 
-class Tracker:
-    """One W&B run for one run folder; does nothing with tracking=disabled.
+class WandbBackend:
+    """One W&B run for one run folder."""
 
-    The history is replayed from metrics.jsonl at the start, so an interrupted run that is continued has
-    one complete W&B run, not two halves.
-    """
+    def start(self, run: TrackedRun, rows: Sequence[Row]) -> None:
+        """Open the run, or go on with it (see `Backend.start`).
 
-    def __init__(self, config: Config, run_id: str, folder: RunFolder) -> None:
-        self._run: Any = None
-        self._config, self._run_id, self._folder = config, run_id, folder
-        self._root = Path(config.output_dir).expanduser().resolve()
-        if config.tracking.mode != "disabled":
-            _isolate(self._root)
-            self._run = self._start()
-            if not Path(self._run.dir).resolve().is_relative_to(self._root):
-                raise OSError(f"W&B writes to {self._run.dir}, outside output_dir={self._root}; is WANDB_DIR set?")
-            self._replay()
+        Raises:
+            OSError: W&B would write outside of the output folder.
+        """
+        self._of, self._folder = run, run.folder
+        _isolate(run.root)
+        self._run = self._open()
+        if not Path(self._run.dir).resolve().is_relative_to(run.root):
+            raise OSError(f"W&B writes to {self._run.dir}, outside output_dir={run.root}; is WANDB_DIR set?")
+        self._replay(rows)
 
-    def _start(self) -> Any:
+    def _open(self) -> Any:
         """wandb's run, as the settings say or, where no server answers, offline."""
         import wandb
 
-        if self._config.tracking.mode == "offline":
-            return self._init("offline")
+        if self._of.tracking.mode == "offline":
+            return _init(self._of, "offline")
         try:
-            run = self._init("online")
+            run = _init(self._of, "online")
             write_json(self._folder / _UNSENT, {"arrived": True})
             return run
         except wandb.errors.CommError as error:
             write_json(self._folder / _UNSENT, {"arrived": self._arrived})
             self._say(f"W&B cannot be reached ({error}): {self._later}")
             wandb.teardown()  # its service holds the id of the run that did not start
-            return self._init("offline")
-
-    def _init(self, mode: Literal["offline", "online"]) -> Any:
-        return _init(self._config, self._run_id, self._root, mode)
+            return _init(self._of, "offline")
 
     @property
     def _arrived(self) -> bool:
@@ -78,57 +77,62 @@ class Tracker:
         self._folder.log(message)
         print(f"warning: {message}", file=sys.stderr)
 
-    def _replay(self) -> None:
-        for row in self._folder.metrics():
+    def _replay(self, rows: Sequence[Row]) -> None:
+        for row in rows:
             self.log(row)
 
-    def log(self, row: dict[str, Any]) -> None:
-        """One step of the history; the same row as in metrics.jsonl.
+    def log(self, row: Row) -> None:
+        """One step of the history.
 
         A run that was killed goes on from a checkpoint, and W&B may have rows from after it: those stay as they are,
         equal to what would be logged again.
         """
-        if self._run is not None and row["step"] >= self._run.step:
+        if row["step"] >= self._run.step:
             self._run.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
 
-    def finish(self, final: dict[str, Any], tables: dict[str, list[dict[str, Any]]], status: str) -> None:
-        """Final numbers under final/..., the rows of each file in `tables` (columns: all their keys), the exit code."""
-        if self._run is None:
-            return
+    def finish(self, result: Result) -> None:
+        """Final numbers, the rows of each table, the model, the exit code."""
         import wandb
 
         run = self._run
         try:
-            complete, reason = self._end(final, tables, status), f"slower than {_PATIENCE_S:.0f} s"
+            complete, reason = self._end(result), f"slower than {_PATIENCE_S:.0f} s"
         except wandb.errors.CommError as error:
             complete, reason = False, str(error)
         if not complete and not run.offline:
             self._say(f"W&B went away ({reason}): {self._later}")
             self._restart_offline(run)
-            self._end(final, tables, status)
+            self._end(result)
         elif not run.offline:
             (self._folder / _UNSENT).unlink(missing_ok=True)
-            _forget_earlier_attempts(self._root, self._run_id)
+            _forget_earlier_attempts(self._of.root, self._of.run_id)
 
-    def _end(self, final: dict[str, Any], tables: dict[str, list[dict[str, Any]]], status: str) -> bool:
+    def _end(self, result: Result) -> bool:
         """Write the end and close the log; whether that was over in time (online, each table waits for the server).
 
         Raises:
             wandb.errors.CommError: a table needs a server, and there is none.
         """
-        import wandb
-
-        for key, value in final.items():
-            self._run.summary[f"final/{key}"] = value
-        self._run.summary["status"] = status
+        for key, value in result.summary.items():
+            self._run.summary[key] = value
+        self._run.summary["status"] = result.status
         until = math.inf if self._run.offline else time.monotonic() + _PATIENCE_S
-        for name, rows in tables.items():
+        for name, rows in result.tables.items():
             if time.monotonic() > until:
                 return False
-            columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
-            data: list[Any] = [[row.get(column) for column in columns] for row in rows]
-            self._run.log({name: wandb.Table(columns=columns, data=data)})
-        return self._finish(0 if status == "finished" else 1)
+            self._run.log({name: _table(rows)})
+        self._log_model(result)
+        return self._close(0 if result.status == "finished" else 1)
+
+    def _log_model(self, result: Result) -> None:
+        """The trained weights as an artifact; W&B copies the files first, so that they may be removed afterwards."""
+        import wandb
+
+        if result.model is None:
+            return
+        artifact = wandb.Artifact(f"model-{self._of.run_id}", type="model", metadata=dict(result.summary))
+        artifact.add_dir(str(result.model))
+        self._run.log_artifact(artifact, aliases=["latest", *result.aliases])
 
     def _restart_offline(self, online: Any) -> None:
         """Replace the log that went online, which can hold no tables without a server, by one of the whole run."""
@@ -138,21 +142,19 @@ class Tracker:
             online.finish(exit_code=1)
         wandb.teardown()
         shutil.rmtree(Path(online.dir).parent, ignore_errors=True)
-        self._run = self._init("offline")
-        self._replay()
+        self._run = _init(self._of, "offline")
+        self._replay(self._folder.metrics())
 
-    def abort(self, reason: str | None = None) -> None:
+    def abort(self, reason: str | None) -> None:
         """Close the run without a result, keeping what was logged; `reason` is that of a failure, None for a stop."""
-        if self._run is None:
-            return
         if reason is not None:
             self._run.summary.update({"status": "failed", "reason": reason})
-        if not self._finish(1):
+        if not self._close(1):
             self._say(f"W&B took longer than {_PATIENCE_S:.0f} s; the same command goes on with what is missing there")
 
-    def _finish(self, exit_code: int) -> bool:
+    def _close(self, exit_code: int) -> bool:
         """Wait for the upload, but not for ever: W&B's log on disk is complete before that. Whether it was in time."""
-        run, self._run = self._run, None
+        run = self._run
         log, in_time = Path(run.settings.sync_file), True
         try:
             run.finish(exit_code=exit_code)
@@ -164,17 +166,24 @@ class Tracker:
             _synced(log).touch()  # for `wandb sync`: it would append all rows to those that arrived
         return in_time
 
+    @staticmethod
+    def upload_is_due(tracking: TrackingConfig, root: Path, run_id: str, folder: RunFolder) -> bool:
+        """Whether a run with tracking=online was cut off from its server, and `wandb sync` has not made up for it."""
+        if tracking.mode != "online" or not (folder / _UNSENT).exists():
+            return False
+        logs = _offline_logs(root, run_id)
+        synced = any(_synced(file).exists() for log in logs for file in log.glob("run-*.wandb"))
+        return bool(read_json(folder / _UNSENT)["arrived"]) or not synced
 
-def upload_is_due(config: Config, folder: RunFolder, run_id: str) -> bool:
-    """Whether a run with tracking=online was cut off from its server, and `wandb sync` has not made up for it."""
-    if config.tracking.mode != "online" or not (folder / _UNSENT).exists():
-        return False
-    logs = _offline_logs(Path(config.output_dir).expanduser(), run_id)
-    synced = any(_synced(file).exists() for log in logs for file in log.glob("run-*.wandb"))
-    return bool(read_json(folder / _UNSENT)["arrived"]) or not synced
+
+def _table(rows: Sequence[Row]) -> Any:
+    import wandb
+
+    columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
+    return wandb.Table(columns=columns, data=[[row.get(column) for column in columns] for row in rows])
 
 
-def _init(config: Config, run_id: str, root: Path, mode: Literal["offline", "online"]) -> Any:
+def _init(run: TrackedRun, mode: Literal["offline", "online"]) -> Any:
     """wandb.init, waiting at most `_PATIENCE_S` for a server.
 
     Raises:
@@ -183,17 +192,19 @@ def _init(config: Config, run_id: str, root: Path, mode: Literal["offline", "onl
     import wandb
 
     if mode == "offline":
-        _forget_earlier_attempts(root, run_id)
+        _forget_earlier_attempts(run.root, run.run_id)
     return wandb.init(
-        id=run_id,
-        name=run_id,
-        project=config.tracking.project,
-        entity=config.tracking.entity,
-        group=_within_limit(config.tracking.group),
-        tags=[config.model.name, config.dataset.name, config.noise.name],
+        id=run.run_id,
+        name=run.run_id,
+        project=run.tracking.project,
+        entity=run.tracking.entity,
+        group=_within_limit(run.group),
+        job_type=run.job_type,
+        tags=run.tags,
+        notes=run.notes,
         mode=mode,
-        dir=str(root),
-        config={"run": config.model_dump(mode="json"), "files": file_fingerprints(config)},
+        dir=str(run.root),
+        config=run.settings,
         resume="allow" if mode == "online" else None,
         reinit="finish_previous",
         settings=wandb.Settings(
@@ -201,7 +212,7 @@ def _init(config: Config, run_id: str, root: Path, mode: Literal["offline", "onl
             silent=True,
             init_timeout=_PATIENCE_S,
             x_transaction_log_flush_interval=_FLUSH_S,
-            finish_timeout=_PATIENCE_S,
+            finish_timeout=_UPLOAD_S if run.tracking.log_model else _PATIENCE_S,
             finish_timeout_raises=True,
         ),
     )

@@ -1,0 +1,51 @@
+"""How a run is laid out in any tracker: its settings, group, tags, final numbers and tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.config import Config
+from harness.record.folder import RunFolder
+from harness.record.identity import file_fingerprints
+from harness.record.tracking.interface import Result, Row, TrackedRun
+
+# What W&B takes of a tag.
+_LONGEST_TAG = 64
+
+
+def tracked_run(config: Config, run_id: str, folder: RunFolder) -> TrackedRun:
+    """One run as a tracker shows it."""
+    return TrackedRun(
+        run_id,
+        folder,
+        Path(config.output_dir).expanduser().resolve(),
+        config.tracking,
+        settings={"run": config.model_dump(mode="json"), "files": file_fingerprints(config)},
+        group=config.tracking.group,
+        job_type="train" if "train" in config.stages else "eval",
+        tags=_tags(config),
+        notes=config.tracking.notes,
+    )
+
+
+def result_of(
+    config: Config, folder: RunFolder, final: dict[str, Any], tables: dict[str, list[Row]], status: str
+) -> Result:
+    """How a run ended, as a tracker shows it."""
+    summary = {f"final/{name}": value for name, value in final.items()}
+    model = folder / "model"
+    if config.tracking.log_model == "end" and model.is_dir():
+        return Result(summary, tables, status, model, _aliases(config))
+    return Result(summary, tables, status)
+
+
+def _tags(config: Config) -> tuple[str, ...]:
+    names = [config.model.name, config.dataset.name, config.noise.name, config.experiment, *config.tracking.tags]
+    return tuple(dict.fromkeys(name[:_LONGEST_TAG] for name in names if name))
+
+
+def _aliases(config: Config) -> tuple[str, ...]:
+    """ "end", "symnoise-a5", "s0": what tells the weights of a sweep from each other."""
+    noise = f"{config.noise.name}-a{config.alpha:g}" if config.alpha else config.noise.name
+    return ("end", noise, f"s{config.seed}")

@@ -1,0 +1,63 @@
+"""The tracker of one run: the copy that `tracking` asks for, or none."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from harness.config import Config
+from harness.record.folder import RunFolder
+from harness.record.tracking.interface import Backend
+from harness.record.tracking.layout import result_of, tracked_run
+
+# tracking.kind -> module and class.
+BACKENDS = {"wandb": ("harness.record.tracking.wandb_backend", "WandbBackend")}
+
+
+class Tracker:
+    """Hands what a run logs to its backend; does nothing with tracking=disabled, nor after the run's end.
+
+    The history is replayed from metrics.jsonl at the start, so an interrupted run that is continued has
+    one complete copy, not two halves.
+    """
+
+    def __init__(self, config: Config, run_id: str, folder: RunFolder) -> None:
+        self._config, self._folder = config, folder
+        self._backend: Backend | None = None
+        if config.tracking.mode != "disabled":
+            backend = backend_of(config.tracking.kind)()
+            backend.start(tracked_run(config, run_id, folder), folder.metrics())
+            self._backend = backend
+
+    def log(self, row: dict[str, Any]) -> None:
+        """One step of the history; the same row as in metrics.jsonl."""
+        if self._backend is not None:
+            self._backend.log(row)
+
+    def finish(self, final: dict[str, Any], tables: dict[str, list[dict[str, Any]]], status: str) -> None:
+        """The final numbers, the rows of each table, and how the run ended."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.finish(result_of(self._config, self._folder, final, tables, status))
+
+    def abort(self, reason: str | None = None) -> None:
+        """Close the run without a result, keeping what was logged; `reason` is that of a failure, None for a stop."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.abort(reason)
+
+
+def backend_of(kind: str) -> type[Backend]:
+    """The class that speaks to a tracker; its package is imported with it."""
+    module, name = BACKENDS[kind]
+    found: type[Backend] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def upload_is_due(config: Config, folder: RunFolder, run_id: str) -> bool:
+    """Whether the tracker lacks something of a run that is done on disk, and the same command would send it."""
+    if config.tracking.mode == "disabled":
+        return False
+    root = Path(config.output_dir).expanduser().resolve()
+    return backend_of(config.tracking.kind).upload_is_due(config.tracking, root, run_id, folder)
