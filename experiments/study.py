@@ -4,6 +4,9 @@ The folder's study.yaml says all: `sweeps` (lists of overrides, as on the comman
 {name: custom, rows: ..., metrics: ...}) and `figures` (names). Runs of all studies share one output folder (`--runs`),
 so what two studies have in common runs once, and finished runs are skipped. Afterwards the folder holds the tables,
 figures, runs.csv, samples.md and machine.json, read from the run folders.
+
+A folder with a plan.yaml (`experiments.plan`) has verdicts.md, too: of the plan's primary measures and no others, and
+only if the plan was committed before the runs. Without a plan there is no verdict.
 """
 
 from __future__ import annotations
@@ -12,14 +15,24 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from analysis.render.formats import render
+from analysis.sources.runs import load_runs
+from analysis.tables.computed.planned import planned_verdicts
+from analysis.tables.layouts import LAYOUTS
 from experiments.collect import collect
+from experiments.plan import FILE, Plan, check_precedes, committed_at, read_plan
+from harness.record import read_json, write_text
+
+# Tables that decide, whatever a plan says.
+_WITH_VERDICTS = {"verdicts", "claims"}
 
 
 def main() -> None:
@@ -28,15 +41,58 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="folders with a study.yaml")
     parser.add_argument("--runs", type=Path, default=Path("runs/book"), help="output folder of all studies")
     parser.add_argument("--collect-only", action="store_true", help="run nothing; read what is there")
+    parser.add_argument(
+        "--minutes", type=float, help="start no further sweep after so long; as the plan's stopping rule"
+    )
     arguments = parser.parse_args()
-    for folder in arguments.folders:
-        study = yaml.safe_load((folder / "study.yaml").read_text("utf-8"))
-        if not arguments.collect_only:
-            for sweep in study["sweeps"]:
-                # A run that fails or diverges is a result: the tables list it, and the other sweeps go on.
-                subprocess.run(_command(sweep, arguments.runs), check=False)
-        with selection(arguments.runs, planned(study["sweeps"])) as runs:
-            collect(runs, folder, study["tables"], study.get("samples", 4), study.get("figures", ()))
+    try:
+        for folder in arguments.folders:
+            study(folder, arguments.runs, 0.0 if arguments.collect_only else arguments.minutes or float("inf"))
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def study(folder: Path, runs: Path, minutes: float = float("inf")) -> None:
+    """Run a study's sweeps, as long as there are minutes left, and write what all its runs show.
+
+    Raises:
+        ValueError: a plan that is wrong, not committed, or younger than a run; no finished run.
+    """
+    settings = yaml.safe_load((folder / "study.yaml").read_text("utf-8"))
+    plan = read_plan(folder / FILE) if (folder / FILE).exists() else None
+    if plan:
+        committed_at(folder / FILE)  # before anything runs
+        _refuse_tables_with_verdicts(settings["tables"], folder)
+    end = time.monotonic() + 60 * minutes
+    for sweep in settings["sweeps"]:
+        if time.monotonic() >= end:
+            break
+        # A run that fails or diverges is a result: the tables list it, and the other sweeps go on.
+        subprocess.run(_command(sweep, runs), check=False)
+    with selection(runs, planned(settings["sweeps"])) as selected:
+        if plan:
+            write_verdicts(plan, folder, selected)
+        collect(selected, folder, settings["tables"], settings.get("samples", 4), settings.get("figures", ()))
+
+
+def write_verdicts(plan: Plan, folder: Path, runs: Path) -> None:
+    """verdicts.md and verdicts.csv: of the primary measures verdicts, of the exploratory ones differences.
+
+    Raises:
+        ValueError: as `check_precedes`, or a primary measure that no run has.
+    """
+    done = sorted(path for path in runs.iterdir() if (path / "done").exists())
+    check_precedes(folder / FILE, {path.name: read_json(path / "provenance.json") for path in done})
+    tables = planned_verdicts(load_runs([str(runs)]), plan.verdicts)
+    write_text(folder / "verdicts.md", render(tables, "markdown"))
+    write_text(folder / "verdicts.csv", render(tables, "csv"))
+
+
+def _refuse_tables_with_verdicts(tables: Sequence[Any], folder: Path) -> None:
+    for each in tables:
+        name = each if isinstance(each, str) else each["name"]
+        if name in _WITH_VERDICTS or getattr(LAYOUTS.get(name), "verdicts", False):
+            raise ValueError(f"{folder}: table {name} gives verdicts of measures that {FILE} does not name primary")
 
 
 def _command(sweep: list[str], runs: Path, *more: str) -> list[str]:

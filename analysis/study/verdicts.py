@@ -6,6 +6,7 @@ run, and no option changes them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,22 @@ class Margin:
     def __str__(self) -> str:
         return f"{self.size:g}%" if self.unit == "%" else f"{self.size:g} {self.unit}"
 
+    @classmethod
+    def read(cls, text: str) -> Margin:
+        """Out of words: 2 points, 1%.
+
+        Raises:
+            ValueError: no number above 0 with the unit % or points.
+        """
+        found = re.fullmatch(r"\s*([0-9.]+)\s*(%|points)\s*", str(text))
+        try:
+            size = float(found[1]) if found else 0.0
+        except ValueError:
+            size = 0.0
+        if not found or not size > 0:
+            raise ValueError(f"margin {text!r}: a number above 0 with its unit, 2 points or 1%")
+        return cls(size, found[2])
+
     def absolute(self, control: float) -> float:
         """In the unit of the metric, beside a control of this mean."""
         return self.size / 100 * abs(control) if self.unit == "%" else self.size
@@ -46,17 +63,21 @@ MARGINS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired difference of a metric, as it is tested. control: the mean of what it is a difference to."""
+    """A paired difference of a metric, as it is tested. control: the mean of what it is a difference to.
+
+    stated: the margin of a metric that has none fixed here, stated before the runs.
+    """
 
     metric: str
     difference: Estimate
     control: float
+    stated: Margin | None = None
 
     @property
     def margin(self) -> Margin | None:
-        """Of its metric, a split of the accuracy included; None where none is fixed."""
+        """Of its metric, a split of the accuracy included; else the stated one; None without either."""
         whole = ACCURACY if self.metric.startswith(f"{ACCURACY}/") else self.metric
-        return MARGINS.get(whole)
+        return MARGINS.get(whole, self.stated)
 
 
 @dataclass(frozen=True)

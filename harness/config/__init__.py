@@ -23,7 +23,7 @@ from harness.config.noise import (
     SMARTConfig,
     VATConfig,
 )
-from harness.config.probe import BenchmarksConfig, ProbeConfig
+from harness.config.probe import BenchmarksConfig, GradientConfig, ProbeConfig
 from harness.config.run import STAGES, Config, ControlConfig, Stage, TrackingConfig, defaults, parse
 from harness.config.train import LoRAConfig, TrainConfig
 
@@ -40,6 +40,7 @@ __all__ = [
     "Fraction",
     "FreeLBConfig",
     "GenerateConfig",
+    "GradientConfig",
     "JudgeConfig",
     "JudgeKind",
     "LoRAConfig",

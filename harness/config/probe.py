@@ -25,6 +25,29 @@ class BenchmarksConfig(Section):
     run_code: bool = Field(False, description="let tasks execute the code that the model writes: in a sandbox only")
 
 
+class GradientConfig(Section):
+    """What embedding noise does to the gradient of a batch (`harness.probe.gradient_noise`); off by default."""
+
+    twos: CountOrZero = Field(0, description="pairs of batches of different training documents; 0: not measured")
+    batch_size: Count = Field(16, description="documents of a batch")
+    draws: Count = Field(2, description="of the noise, for each batch, each with both signs")
+    alphas: Annotated[list[Positive], Field(min_length=1)] = Field(
+        [1.0, 5.0, 10.0, 15.0, 30.0], description="strengths"
+    )
+    distribution: Literal["rademacher", "gaussian", "uniform"] = Field("rademacher", description="of the noise")
+    scale: Literal["raw", "matched", "relative"] = Field("raw", description="as noise.scale")
+    models: Annotated[list[Literal["base", "trained"]], Field(min_length=1)] = Field(
+        ["base", "trained"], description="before fine-tuning, after it"
+    )
+
+    @model_validator(mode="after")
+    def _once(self) -> GradientConfig:
+        for key in ("alphas", "models"):
+            if len(set(getattr(self, key))) != len(getattr(self, key)):
+                raise ValueError(f"{key}={getattr(self, key)}: holds a value twice")
+        return self
+
+
 class ProbeConfig(Section):
     """What is measured of a trained model, on how many examples; equations and units in docs/probes.md.
 
@@ -52,6 +75,7 @@ class ProbeConfig(Section):
     max_tokens: Count = Field(1024, description="tokens of a forward pass; three of their logits exist at a time")
     every: CountOrZero = Field(0, description="steps between smoothness probes during training; 0: after it alone")
 
+    gradient: GradientConfig
     benchmarks: BenchmarksConfig
 
     @model_validator(mode="after")

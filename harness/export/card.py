@@ -80,6 +80,8 @@ def _noise(config: Config) -> str:
     if noise.distribution not in _DRAWS:
         return f"Noise while training: {_text(noise.distribution)} (DETAILS.md)."
     scale = "alpha / sqrt(L d)" if noise.scale == "raw" or noise.distribution == "uniform" else "alpha / sqrt(3 L d)"
+    if noise.scale == "relative":
+        scale += " m (m the mean norm of the document's token embeddings)"
     method = "" if noise.method == "noise" else f" (method {noise.method})"
     return (
         f"Embeddings x became {_PAIRS[noise.pair]}{method}, with e = {scale} b, alpha = {config.alpha:g}, d the width, "

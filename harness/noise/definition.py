@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Distribution = Literal["uniform", "gaussian", "rademacher", "dropout", "none"]
-Scale = Literal["raw", "matched"]
+Scale = Literal["raw", "matched", "relative"]
 Pair = Literal["none", "antithetic", "independent"]
 Length = Literal["true", "padded", "row"]
 Where = Literal["all", "prompt", "response"]
@@ -47,7 +47,9 @@ class Noise:
             apply. "none" adds nothing, whatever alpha says. MODULE:FUNCTION is one of your own.
         alpha: strength, at least 0; 0 leaves the embeddings bitwise as they are.
         scale: raw: as above. matched: u divided by sqrt(3) where needed, so that every distribution has the
-            variance 1/3 of the uniform one (2605.23171).
+            variance 1/3 of the uniform one (2605.23171). relative: matched, and times the mean L2 norm of the
+            document's token embeddings, so that one alpha is one strength in models whose embeddings differ in
+            size. The norm counts as a number: no gradient flows through it.
         pair: antithetic: both X + e and X - e are trained on (SymNoise). independent: X + e and X + e' with
             two draws, which costs the same without the symmetry.
         length: the L above. true: the document's own number of real tokens, as in the official training code.
@@ -122,12 +124,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "none": {"distribution": "none"},
     "neftune": {"distribution": "uniform"},
     "neftune_hf": {"distribution": "uniform", "length": "padded"},
+    "neftune_relative": {"distribution": "uniform", "scale": "relative"},
     "gaussian": {"distribution": "gaussian"},
     "gaussian_matched": {"distribution": "gaussian", "scale": "matched"},
     "bernoulli": {"distribution": "rademacher"},
     "bernoulli_matched": {"distribution": "rademacher", "scale": "matched"},
     "symnoise": {"distribution": "rademacher", "pair": "antithetic"},
     "symnoise_matched": {"distribution": "rademacher", "pair": "antithetic", "scale": "matched"},
+    "symnoise_relative": {"distribution": "rademacher", "pair": "antithetic", "scale": "relative"},
     "neftune_x2": {"distribution": "uniform", "pair": "independent"},
     "bernoulli_x2": {"distribution": "rademacher", "pair": "independent"},
     "sym_uniform": {"distribution": "uniform", "pair": "antithetic"},

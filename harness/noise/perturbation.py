@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness.noise.definition import Noise
 from harness.noise.distributions import draw, draw_blocks, matching_factor
+from harness.noise.statistics import mean_norms
 from harness.noise.tokens import Tokens
 
 Randomness = torch.Generator | Sequence[torch.Generator]
@@ -28,6 +29,8 @@ def perturb(
     progress: float | None = None,
 ) -> Tensor:
     """Embeddings with noise: X + alpha / sqrt(L d) * u for each document (see `Noise`).
+
+    With scale="relative" times the mean norm of the document's token embeddings, through which no gradient flows.
 
     Args:
         embeddings: (B, L, D), floating point; gradients pass through to it.
@@ -85,10 +88,11 @@ def apply_noise(
     if strength == 0:
         return embeddings_HBLD.expand(len(halves), -1, -1, -1)
     shape, dtype = embeddings_HBLD.shape[1:], embeddings_HBLD.dtype
+    unit_BL = _embedding_norms(embeddings_HBLD[0], tokens) if noise.scale == "relative" else None
 
     def one_draw() -> Tensor:
         work_type = torch.promote_types(dtype, torch.float32)
-        return _draw(tokens, noise, generator, strength, (*shape,), work_type).to(embeddings_HBLD.device)
+        return _draw(tokens, noise, generator, strength, (*shape,), work_type, unit_BL).to(embeddings_HBLD.device)
 
     noise_HBLD = _pair(noise.pair, halves, one_draw)
     if noise.distribution == "dropout":
@@ -113,9 +117,11 @@ def apply_to_halves(
         return embeddings_BLD
     dtype, shape = embeddings_BLD.dtype, embeddings_BLD.shape
     second_BL1 = (half_BL == 1).cpu()[..., None]
+    unit_BL = _embedding_norms(embeddings_BLD, tokens) if noise.scale == "relative" else None
 
     def one_draw() -> Tensor:
-        return _draw(tokens, noise, generators, strength, (*shape,), torch.promote_types(dtype, torch.float32))
+        work_type = torch.promote_types(dtype, torch.float32)
+        return _draw(tokens, noise, generators, strength, (*shape,), work_type, unit_BL)
 
     first_BLD = one_draw()
     second_BLD = -first_BLD if noise.pair == "antithetic" else one_draw()
@@ -143,10 +149,18 @@ def _draw(
     strength: float,
     shape: tuple[int, int, int],
     dtype: torch.dtype,
+    unit_BL: Tensor | None = None,
 ) -> Tensor:
-    """One draw of e, (B, L, D): zero where no noise belongs."""
+    """One draw of e, (B, L, D): zero where no noise belongs.
+
+    Args:
+        unit_BL: what the scale is multiplied by at each token; None: 1.
+    """
     scale = _scale(tokens, noise, strength, shape[2], dtype)
     noised_BL = _noised(tokens, noise)
+    if unit_BL is not None:
+        scale = scale.to(unit_BL.device) * unit_BL.to(dtype)
+        noised_BL = noised_BL.to(unit_BL.device)
     # One scale for all tokens is drawn at that width: a pass less, and the arithmetic of transformers to the
     # bit. Different ones multiply a draw of width 1: the arithmetic of the official code.
     width = scale.item() if scale.ndim == 0 else 1.0
@@ -195,6 +209,15 @@ def _scale(tokens: Tokens, noise: Noise, strength: float, hidden_size: int, dtyp
     size = length.clamp(min=1).to(dtype) * hidden_size
     scale: Tensor = strength / torch.sqrt(size)
     return scale if noise.scale == "raw" else scale * matching_factor(noise.distribution)
+
+
+def _embedding_norms(embeddings_BLD: Tensor, tokens: Tokens) -> Tensor:
+    """(B, L): the mean norm of its document's token embeddings at each token; padding has its row's last document's."""
+    found = mean_norms(embeddings_BLD, tokens)
+    found = torch.cat([found, found.new_zeros(1)])  # for rows without any document
+    document_BL = tokens.document_BL.to(found.device)
+    last_BL = document_BL.amax(dim=1, keepdim=True).expand_as(document_BL)
+    return found[torch.where(document_BL < 0, last_BL, document_BL)]
 
 
 def _noised(tokens: Tokens, noise: Noise) -> Tensor:

@@ -22,7 +22,8 @@ class NoiseStatistics:
 
     Attributes:
         norm: (H, documents), L2 norm of each document's noise over its real tokens. Expected at alpha:
-            alpha / sqrt(3) for uniform and matched noise, alpha for gaussian, exactly alpha for rademacher.
+            alpha / sqrt(3) for uniform and matched noise, alpha for gaussian, exactly alpha for rademacher; with
+            scale="relative" alpha / sqrt(3) times the mean norm of the document's token embeddings.
         ratio: (H, documents), the same divided by the L2 norm of the document's embeddings.
         noised: share of the real tokens that were changed, in [0, 1].
         noised_padding: number of padding positions that were changed; 0 unless length="padded".
@@ -69,6 +70,20 @@ def realised_noise(before_HBLD: Tensor, after_HBLD: Tensor, tokens: Tokens) -> N
         noised=float(changed_HBL[:, tokens.real_BL].double().mean()),
         noised_padding=int(changed_HBL[0, ~tokens.real_BL].sum()),
     )
+
+
+@torch.no_grad()
+def mean_norms(embeddings_BLD: Tensor, tokens: Tokens) -> Tensor:
+    """(documents,) the mean L2 norm of each document's token embeddings, on their device.
+
+    Summed in float64 and document by document, so that packing, padding and neighbours do not change it.
+    """
+    device = embeddings_BLD.device
+    wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+    norm_BL = torch.linalg.vector_norm(embeddings_BLD.detach(), dim=-1, dtype=wide)
+    real_BL, document_BL = tokens.real_BL.to(device), tokens.document_BL.to(device)
+    sums = norm_BL.new_zeros(len(tokens.lengths)).index_add_(0, document_BL[real_BL], norm_BL[real_BL])
+    return sums / tokens.lengths.to(device)
 
 
 def _by_document(squares_HBL: Tensor, tokens: Tokens) -> Tensor:

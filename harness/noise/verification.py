@@ -20,7 +20,7 @@ from harness.noise.definition import Noise
 from harness.noise.distributions import draw
 from harness.noise.embedding import input_embedding
 from harness.noise.pairs import HALF
-from harness.noise.statistics import realised_noise
+from harness.noise.statistics import mean_norms, realised_noise
 from harness.noise.tokens import Tokens, tokens_of_call
 
 # A length counts as the one used if the norms fit it to this share: half a percent of sampling noise is usual.
@@ -38,7 +38,8 @@ class NoiseReport:
         lengths: real tokens of each document, in order of appearance.
         norms: L2 norm of each one's noise.
         share: norm over the norm of the document's embeddings, mean.
-        intended: the norm that alpha asks for; None where no alpha is known.
+        intended: the norm that alpha asks for, of scale="relative" the mean over documents; None where no alpha is
+            known.
         realised: norm over the intended one, (smallest, mean, largest); None without.
         length: "true" where L is the document's own, "row", "padded", or "unknown".
         noised: share of the real tokens that were changed.
@@ -99,7 +100,9 @@ _LENGTHS = {
 }
 
 
-def verify(model: Any, batch: Mapping[str, Any] | None = None, alpha: float | None = None) -> NoiseReport:
+def verify(
+    model: Any, batch: Mapping[str, Any] | None = None, alpha: float | None = None, noise: Noise | None = None
+) -> NoiseReport:
     """Watch one training forward pass of a model or a transformers Trainer, whatever noise is attached to it.
 
     Weights, gradients, modes and random state stay as they are; nothing is trained.
@@ -109,6 +112,7 @@ def verify(model: Any, batch: Mapping[str, Any] | None = None, alpha: float | No
             `neftune_noise_alpha` are attached for the pass, on the first batch of its training data loader.
         batch: of keywords for the model; needed for a module.
         alpha: the strength asked for; None: what the Trainer, its callback or the embedding says.
+        noise: what was asked for, where a norm follows from more than alpha, as with scale="relative".
 
     Raises:
         ValueError: a module without a batch, or without an input embedding.
@@ -116,12 +120,12 @@ def verify(model: Any, batch: Mapping[str, Any] | None = None, alpha: float | No
     if hasattr(model, "callback_handler") and hasattr(model, "get_train_dataloader"):
         from harness.noise.callback import attached
 
-        with torch.random.fork_rng(), attached(model) as (inner, own_batch, noise):
-            return _watch(inner, batch or own_batch, alpha, noise)
+        with torch.random.fork_rng(), attached(model) as (inner, own_batch, own_noise):
+            return _watch(inner, batch or own_batch, alpha, noise or own_noise)
     if batch is None:
         raise ValueError("batch: needed to verify a model; a Trainer brings its own")
     with torch.random.fork_rng():
-        return _watch(model, batch, alpha, None)
+        return _watch(model, batch, alpha, noise)
 
 
 def _watch(model: nn.Module, batch: Mapping[str, Any], alpha: float | None, noise: Noise | None) -> NoiseReport:
@@ -259,7 +263,10 @@ def _report(
     added_BLD = given_BLD.double() - clean_BLD.double()
     pair, asymmetry = _pair(added_BLD, tokens, half_BL)
     deviation = _deviation(added_BLD, tokens, noise)
-    intended = None if alpha is None else alpha * deviation
+    units = torch.ones_like(norm)
+    if noise is not None and noise.scale == "relative":
+        units = mean_norms(clean_BLD, tokens).double().cpu()
+    intended = None if alpha is None else alpha * deviation * units
     hidden = clean_BLD.shape[-1]
     return NoiseReport(
         arrives=bool(norm.sum() > 0),
@@ -268,8 +275,8 @@ def _report(
         lengths=tuple(tokens.lengths.tolist()),
         norms=tuple(norm.tolist()),
         share=float(found.ratio.mean()),
-        intended=intended,
-        realised=None if not intended else _three(norm / intended),
+        intended=None if intended is None else float(intended.mean()),
+        realised=_three(norm / intended) if alpha and intended is not None else None,
         length=_length(norm, tokens, intended, hidden),
         noised=found.noised,
         noised_padding=found.noised_padding,
@@ -286,7 +293,7 @@ def _three(values: Tensor) -> tuple[float, float, float]:
 def _deviation(added_BLD: Tensor, tokens: Tokens, noise: Noise | None) -> float:
     """Standard deviation at width 1: of the noise asked for, else of what the entries look like by their kurtosis."""
     if noise is not None and noise.distribution in ("uniform", "gaussian", "rademacher"):
-        matched = noise.scale == "matched" or noise.distribution == "uniform"
+        matched = noise.scale != "raw" or noise.distribution == "uniform"
         return math.sqrt(1 / 3) if matched else 1.0
     entries = added_BLD[tokens.real_BL.to(added_BLD.device)]
     scale = entries.square().mean(-1, keepdim=True).sqrt()
@@ -295,7 +302,7 @@ def _deviation(added_BLD: Tensor, tokens: Tokens, noise: Noise | None) -> float:
     return math.sqrt(1 / 3) if 1.4 < kurtosis < 2.4 else 1.0  # 1 signs, 1.8 uniform, 3 normal
 
 
-def _length(norm: Tensor, tokens: Tokens, intended: float | None, hidden: int) -> str:
+def _length(norm: Tensor, tokens: Tokens, intended: Tensor | None, hidden: int) -> str:
     """Which L explains the norms best: norm = intended sqrt(L of the document / L used), or the same up to a factor."""
     if not float(norm.sum()):
         return "unknown"
@@ -308,7 +315,7 @@ def _length(norm: Tensor, tokens: Tokens, intended: float | None, hidden: int) -
     room = _FITS + 2 / math.sqrt(float(own.min()) * hidden)
     for name, length in used.items():
         logs = norm.clamp(min=1e-300).log() - 0.5 * (own / length).log()
-        off = logs - (logs.median() if intended is None else math.log(intended))
+        off = logs - (logs.median() if intended is None else intended.log())
         if float(off.abs().max()) < room:
             return name
     return "unknown"

@@ -8,6 +8,7 @@ differences  first and second differences, divergence and flips along a directio
 hessian      gradient norm, trace and top eigenvalue of the input Hessian
 predictions  noise-free losses, calibration, entropy and exact continuation
 memorisation answers to training prompts against the answers trained on
+gradient_noise  even and odd part of the gradient under noise, beside its sampling noise
 benchmarks   the lm-evaluation-harness (extra `eval`); tasks checks its settings
 weights      distance of the weights from the start
 examples     which examples are probed

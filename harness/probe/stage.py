@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from harness.context import Run, StageResult
+from harness.data.documents import load_documents
 from harness.data.saved_template import with_template
 from harness.models.load import load_model
-from harness.models.place import located
+from harness.models.place import located, place
 from harness.probe.examples import Probed, probed_examples
+from harness.probe.gradient_noise import figures_of, gradient_noise
 from harness.probe.memorisation import corpus_bleu, memorisation_rows
 from harness.probe.predictions import prediction_rows
 from harness.probe.smoothness.smoothness import passes, smoothness
@@ -31,12 +33,17 @@ def run(run: Run) -> StageResult:
     found = {**figures(smooth, "probe"), **_prediction_figures(predictions), **_memorisation_figures(memorisation)}
     if run.config.probe.benchmarks.tasks:
         found |= _benchmarks(run)
-    distances = weight_distance(run.trained_model(), load_model(run.config.model, run.config.seed))
+    base = load_model(run.config.model, run.config.seed)
+    distances = weight_distance(run.trained_model(), base)
+    gradient = _gradient_noise(run, base)
+    for which, rows in gradient.items():
+        found |= figures_of(rows, f"probe/gradient/{which}")
     content = {
         "settings": run.config.probe.model_dump(mode="json"),
         "smoothness": smooth,
         "predictions": predictions,
         "memorisation": memorisation,
+        "gradient": gradient,
         "weights": distances,
         "figures": found,
     }
@@ -102,6 +109,24 @@ def _memorisation_figures(rows: list[Row]) -> dict[str, Figure]:
         ours = [row for row in rows if row["split"] == split]
         found[f"probe/{split}/rouge_l"] = mean_figure([row["rouge_l"] for row in ours])
         found[f"probe/{split}/bleu"] = {"mean": corpus_bleu(ours), "n": len(ours)}
+    return found
+
+
+def _gradient_noise(run: Run, base: Any) -> dict[str, list[Row]]:
+    """Rows by model, of those asked for; those of too few documents are left out, and the log says so."""
+    settings = run.config.probe.gradient
+    if not settings.twos:
+        return {}
+    documents = load_documents(run.config.dataset, run.config.model).train
+    twos = min(settings.twos, len(documents) // (2 * settings.batch_size))
+    if twos < settings.twos:
+        run.folder.log(f"probe: gradient noise of {twos} twos of batches: {len(documents)} documents have no more")
+    models = {"base": base, "trained": run.trained_model()}
+    found: dict[str, list[Row]] = {}
+    for which in settings.models if twos else ():
+        with run.progress("gradient noise", twos, "two") as progress:
+            seed, most = run.config.probe.seed, run.config.probe.max_tokens
+            found[which] = gradient_noise(place(models[which]), documents, settings, seed, most, progress.update)
     return found
 
 

@@ -60,6 +60,18 @@ def mean_figure(values: Sequence[float], tokens: Sequence[int] | None = None) ->
     return figure
 
 
+def ratio_figure(above: Sequence[float] | Array, below: Sequence[float] | Array) -> Figure:
+    """Mean of one over mean of the other, resampled together; with `below` all 1 a mean of any sign.
+
+    Returns:
+        mean, low, high, n. Without bounds for n = 1.
+    """
+    above_M, below_M = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    share_RM = _resamples(len(above_M))
+    bounds = _bounds((share_RM @ above_M) / (share_RM @ below_M))
+    return {"mean": float(above_M.mean() / below_M.mean()), **bounds, "n": len(above_M)}
+
+
 def gap_figure(heldout: Sequence[Row], train: Sequence[Row]) -> Figure:
     """Loss per token of the held-out less that of the training examples; both resampled, independently."""
     estimates, means = [], []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -22,7 +22,7 @@ from harness.context import Run
 from harness.data.batching import Document, Layout
 from harness.models.place import describe
 from harness.models.tokenizer import load_tokenizer
-from harness.noise import Noise, input_embedding
+from harness.noise import input_embedding
 from harness.record import STEPS
 from harness.system.memory import PeakMemory
 from harness.system.signals import deferred_termination
@@ -30,7 +30,7 @@ from harness.train.checkpoint import load_checkpoint, save_checkpoint
 from harness.train.cost import Meter, ModelSize, squared_lengths
 from harness.train.loss import ResponseLoss
 from harness.train.methods import Method, MicroBatch, method_of
-from harness.train.noise import TrainingNoise
+from harness.train.noise import TrainingNoise, noise_of
 from harness.train.optimizer import build_optimizer
 from harness.train.parallel import (
     accelerator_for,
@@ -135,6 +135,8 @@ def fit(
             if leaving:
                 run.folder.log(f"step {done}: {termination.name}: saved, leaving")
                 termination.leave(f"step {done} of {total}")
+    if "noise/ratio" in row and noise.noise.distribution != "none":
+        run.folder.log(f"noise: norm {row['noise/norm']:.3g}, {row['noise/ratio']:.1%} of the embeddings' norm")
     return {key: value for key, value in row.items() if key != "step" and math.isfinite(value)}, status
 
 
@@ -178,14 +180,6 @@ def mean_loss(objective: ResponseLoss, documents: Sequence[Document], max_tokens
     objective.train(was_training)
     loss, count = reduce(total.to(state.device)).tolist()
     return float(loss / count) if count else math.nan
-
-
-def noise_of(config: Config) -> Noise:
-    """The noise of a run's settings; R-Drop's two draws are an independent pair of it."""
-    axes = config.noise.model_dump(include={each.name for each in fields(Noise)})
-    if config.noise.method == "rdrop":
-        axes["pair"] = "independent"
-    return Noise(alpha=config.alpha, **axes)
 
 
 def _realised(noise: TrainingNoise) -> dict[str, float]:

@@ -6,12 +6,14 @@ B rows, T tokens of a row, D hidden size.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from harness.config import Config
 from harness.data.batching import Batch
 from harness.noise import Noise, noise_generators
 from harness.noise.perturbation import apply_noise
@@ -20,6 +22,14 @@ from harness.noise.tokens import Tokens
 
 # The argument `perturb` of `harness.train.loss.ResponseLoss`: (B, T, D) -> (B, T, D).
 Perturbation = Callable[[Tensor], Tensor]
+
+
+def noise_of(config: Config) -> Noise:
+    """The noise of a run's settings; R-Drop's two draws are an independent pair of it."""
+    axes = config.noise.model_dump(include={each.name for each in fields(Noise)})
+    if config.noise.method == "rdrop":
+        axes["pair"] = "independent"
+    return Noise(alpha=config.alpha, **axes)
 
 
 class TrainingNoise:
@@ -95,7 +105,13 @@ class BatchNoise:
         return None if added_BTD is None else lambda embeddings_BTD: self._added(embeddings_BTD, added_BTD)
 
     def draw(self) -> Tensor:
-        """The (first) noise by itself, (B, T, D) in float32 or wider, zero at padding: where an ascent starts."""
+        """The (first) noise by itself, (B, T, D) in float32 or wider, zero at padding: where an ascent starts.
+
+        Raises:
+            ValueError: a noise whose size the embeddings decide, which are not here.
+        """
+        if self._source.noise.scale == "relative":
+            raise ValueError("noise.scale=relative: this method draws its noise before it has embeddings; take raw")
         # The width from the weights: PEFT's layers around an embedding have no embedding_dim.
         weight: Any = self._source.embedding.weight
         dtype = torch.promote_types(weight.dtype, torch.float32)

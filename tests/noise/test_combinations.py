@@ -80,8 +80,10 @@ def definition(layout: Layout, noise: Noise) -> Tensor:
     for number, (row, columns) in enumerate(documents):
         length = {"true": len(columns), "padded": width, "row": sum(layout.rows[row])}[noise.length]
         size = noise.alpha * _SCHEDULES[noise.schedule] / math.sqrt(length * HIDDEN)
-        if noise.scale == "matched" and noise.distribution != "uniform":
+        if noise.scale != "raw" and noise.distribution != "uniform":
             size /= math.sqrt(3)
+        if noise.scale == "relative":
+            size *= sum(float(layout.embeddings[row, each].norm()) for each in columns) / len(columns)
         drawn = list(columns)
         if noise.length == "padded" and last_of_row[row] == number:
             drawn += range(sum(layout.rows[row]), width)

@@ -45,7 +45,7 @@ def test_a_rate_outside_its_range_is_refused(rate: Any) -> None:
         Noise(distribution="dropout", rate=rate)
 
 
-@pytest.mark.parametrize("other", [{"scale": "matched"}, {"length": "row"}])
+@pytest.mark.parametrize("other", [{"scale": "matched"}, {"scale": "relative"}, {"length": "row"}])
 def test_dropout_refuses_settings_without_effect(other: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="without effect with distribution='dropout'"):
         Noise(distribution="dropout", rate=0.1, **other)
@@ -62,12 +62,14 @@ def test_presets_are_the_papers_definitions() -> None:
     assert axes == {
         "neftune": ("uniform", "raw", "none", "true"),
         "neftune_hf": ("uniform", "raw", "none", "padded"),
+        "neftune_relative": ("uniform", "relative", "none", "true"),
         "gaussian": ("gaussian", "raw", "none", "true"),
         "gaussian_matched": ("gaussian", "matched", "none", "true"),
         "bernoulli": ("rademacher", "raw", "none", "true"),
         "bernoulli_matched": ("rademacher", "matched", "none", "true"),
         "symnoise": ("rademacher", "raw", "antithetic", "true"),
         "symnoise_matched": ("rademacher", "matched", "antithetic", "true"),
+        "symnoise_relative": ("rademacher", "relative", "antithetic", "true"),
         "neftune_x2": ("uniform", "raw", "independent", "true"),
         "bernoulli_x2": ("rademacher", "raw", "independent", "true"),
         "sym_uniform": ("uniform", "raw", "antithetic", "true"),

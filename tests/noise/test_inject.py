@@ -125,7 +125,7 @@ def test_input_ids_may_come_by_position(model: PreTrainedModel, batch: Batch) ->
 # Packing
 
 
-@pytest.mark.parametrize("name", ["neftune", "symnoise", "neftune_x2"])
+@pytest.mark.parametrize("name", ["neftune", "symnoise", "neftune_x2", "symnoise_relative"])
 def test_a_packed_row_has_the_loss_of_its_documents(model: PreTrainedModel, batch: Batch, name: str) -> None:
     noise = Noise(**PRESETS[name])
     real = batch["attention_mask"].bool()

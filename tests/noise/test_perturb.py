@@ -45,7 +45,9 @@ def reference(X: Tensor, mask: Tensor, noise: Noise, seed: int) -> Tensor:
     noise_BLD = torch.zeros_like(X)
     for row in range(len(X)):
         length = {"true": int(mask[row].sum()), "row": int(mask[row].sum()), "padded": X.shape[1]}[noise.length]
-        scale = noise.alpha / math.sqrt(length * X.shape[2]) * (matched if noise.scale == "matched" else 1.0)
+        scale = noise.alpha / math.sqrt(length * X.shape[2]) * (1.0 if noise.scale == "raw" else matched)
+        if noise.scale == "relative":
+            scale *= float(X[row][mask[row] == 1].norm(dim=1).mean())
         for token in range(X.shape[1]):
             if mask[row, token] or noise.length == "padded":
                 noise_BLD[row, token] = scale * unit[row, token]
@@ -54,7 +56,7 @@ def reference(X: Tensor, mask: Tensor, noise: Noise, seed: int) -> Tensor:
 
 @pytest.mark.parametrize("length", ["true", "padded", "row"])
 @pytest.mark.parametrize("pair", ["none", "antithetic"])
-@pytest.mark.parametrize("scale", ["raw", "matched"])
+@pytest.mark.parametrize("scale", ["raw", "matched", "relative"])
 @pytest.mark.parametrize("distribution", ["uniform", "gaussian", "rademacher"])
 def test_every_kind_is_its_definition(distribution: str, scale: str, pair: str, length: str) -> None:
     noise = Noise(distribution, 5.0, scale, pair, length)  # type: ignore[arg-type]
@@ -71,6 +73,45 @@ def test_one_document_by_hand() -> None:
     assert torch.equal(found[0, :3].abs(), torch.full((3, 3), 2.0))
     assert torch.equal(found[0, 3], torch.zeros(3))
     assert found[0, :3].norm() == 6.0
+
+
+def test_relative_noise_by_hand() -> None:
+    # Two tokens of norms 5 and 1, mean 3; alpha 2, L = 2, d = 2: signs of 2 * 3 / sqrt(4) / sqrt(3) = sqrt(3).
+    X = torch.tensor([[[3.0, 4.0], [0.0, 1.0], [100.0, 0.0]]])
+    noise, mask = Noise("rademacher", 2.0, "relative"), torch.tensor([[1, 1, 0]])
+    added = perturb(X, mask, noise, seeded()) - X
+    assert added[0, :2].abs().flatten().tolist() == pytest.approx([math.sqrt(3)] * 4, rel=1e-6)
+    assert not added[0, 2].any()
+    assert float(added.norm()) == pytest.approx(2 * 3 / math.sqrt(3))  # alpha times the mean norm over sqrt(3)
+    doubled = perturb(10 * X, mask, noise, seeded()) - 10 * X  # ten times the embeddings, ten times the noise
+    torch.testing.assert_close(doubled, 10 * added, rtol=1e-5, atol=1e-4)
+
+
+def test_no_gradient_flows_through_the_norm_of_relative_noise() -> None:
+    X = embeddings(torch.float64).requires_grad_()
+    perturb(X, MASK, Noise("gaussian", 5.0, "relative"), seeded()).sum().backward()
+    assert X.grad is not None
+    assert torch.equal(X.grad, torch.ones_like(X))  # that of the identity: the noise is a constant
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_relative_noise_is_the_same_packed_and_padded(dtype: torch.dtype) -> None:
+    """The size of a document's noise comes from that document alone: to the bit, whoever its neighbours are."""
+    noise = Noise("uniform", 5.0, "relative", "antithetic")
+    lengths = (7, 4, 5)
+    texts = [size * embeddings(dtype, length, HIDDEN) for size, length in zip((1, 3, 0.2), lengths, strict=True)]
+    padded, mask = torch.zeros(3, 9, HIDDEN, dtype=dtype), torch.zeros(3, 9, dtype=torch.long)
+    for row, text in enumerate(texts):
+        padded[row, : len(text)], mask[row, : len(text)] = text, 1
+    ids = torch.tensor([[number for number, length in enumerate(lengths) for _ in range(length)]])
+    rows = perturb(padded, mask, noise, noise_generators(1, 2, (8, 3, 5)))
+    packed = perturb(
+        torch.cat(texts)[None], torch.ones_like(ids), noise, noise_generators(1, 2, (8, 3, 5)), document_ids=ids
+    )
+    for half in (0, 1):
+        split = packed[half].split(lengths)
+        for row, text in enumerate(split):
+            assert torch.equal(rows[3 * half + row, : len(text)], text)
 
 
 def official_neftune(embeds_init: Tensor, attention_mask: Tensor, alpha: float) -> Tensor:

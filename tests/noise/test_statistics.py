@@ -206,6 +206,7 @@ def test_realised_noise_of_the_presets(name: str) -> None:
     assert found.noised == 1.0
     assert (found.noised_padding == 3) == (noise.length == "padded")
     if noise.distribution == "rademacher":
-        torch.testing.assert_close(
-            found.norm, torch.full_like(found.norm, 5.0 if noise.scale == "raw" else 5 / math.sqrt(3))
-        )
+        expected = torch.full_like(found.norm, 5.0 if noise.scale == "raw" else 5 / math.sqrt(3))
+        if noise.scale == "relative":
+            expected *= torch.stack([row[real == 1].norm(dim=1).mean() for row, real in zip(X, mask, strict=True)])
+        torch.testing.assert_close(found.norm, expected)

@@ -52,6 +52,20 @@ def test_a_pair_is_recognised(preset: str, pair: str) -> None:
     assert (report.asymmetry < 1e-5) == (pair == "antithetic")
 
 
+@pytest.mark.parametrize("preset", ["neftune_relative", "symnoise_relative"])
+def test_relative_noise_is_held_against_the_norm_of_its_embeddings(preset: str) -> None:
+    model, noise = tiny_model("llama"), Noise(**PRESETS[preset], alpha=2.0)
+    with EmbeddingNoise(model, noise, seed=0):
+        report = verify(model, batch(), noise=noise)
+    assert (report.right, report.length) == (True, "true")
+    assert report.realised == pytest.approx((1, 1, 1), rel=0.08)  # as above
+    inputs = batch()
+    table = model.get_input_embeddings().weight.detach()  # type: ignore[union-attr, operator]
+    rows = [table[ids[mask == 1]] for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
+    sizes = [float(row.norm(dim=1).mean()) for row in rows]
+    assert report.intended == pytest.approx(2 * sum(sizes) / len(sizes) / math.sqrt(3))
+
+
 def test_transformers_own_noise_has_the_padded_length_and_reaches_padding() -> None:
     model = tiny_model("llama")
     activate_neftune(model, ALPHA)

@@ -89,6 +89,7 @@ def test_help_names_groups_keys_and_an_example(tmp_path):
     for text in (
         "python -m harness -m noise=symnoise,neftune alpha=1,5,10",
         "symnoise_matched",
+        "symnoise_relative",
         "max_grad_norm: 1.0",
     ):
         assert text in result.stdout

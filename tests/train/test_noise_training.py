@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,16 @@ def test_an_odd_combination_does_not_depend_on_packing_or_micro_batches(train):
     assert [row["noise/alpha"] for row in packed] == pytest.approx([15.0, 11.25, 3.75])  # (1 + cos(pi t)) / 2
     assert all(0 < row["noise/noised_tokens"] < 0.5 for row in packed)  # prompts are longer than answers here
     assert [row["train/rows"] for row in packed] == [16, 32, 48]
+
+
+def test_relative_noise_does_not_depend_on_packing_and_is_refused_where_no_embeddings_are(train, compose):
+    packed, _ = train("noise=symnoise_relative", "alpha=2")
+    rows, _ = train("noise=symnoise_relative", "alpha=2", "train.layout=padded")
+    assert steps(rows) == pytest.approx(steps(packed), rel=2e-4)  # as above
+    # Embeddings of norm 1 a token: a ratio of 2 / sqrt(3 L), with L of some 100 tokens.
+    assert all(2 / math.sqrt(3 * 300) < row["noise/ratio"] < 2 / math.sqrt(3 * 20) for row in packed)
+    with pytest.raises(ValueError, match=r"noise\.scale=relative has no effect with noise.method=vat"):
+        compose("noise=vat", "noise.scale=relative")
 
 
 def test_the_padded_length_is_that_of_padded_batches(train):

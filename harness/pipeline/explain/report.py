@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 
 from harness.config import Config
@@ -30,11 +31,13 @@ from harness.train.optimizer import lost_updates
 
 _CHARACTERS_PER_TOKEN = 4.0
 _PROMPT_TOKENS = 45  # the Alpaca prompt's own words
+# Weights that are read for the noise's ratio, and documents.
+_LARGEST_READ, _DOCUMENTS = 1e9, 64
 
 
 def explain(config: Config, run_id: str) -> str:
     """Recipe against the paper's, memory and time; reads settings and, where they are at hand, data files."""
-    return "\n".join([run_id, *_recipe(config), *_batch(config), *_needs(config)]) + "\n"
+    return "\n".join([run_id, *_recipe(config), *_strength(config), *_batch(config), *_needs(config)]) + "\n"
 
 
 def _recipe(config: Config) -> list[str]:
@@ -57,6 +60,21 @@ _HEADER = ("", "key", "this run", "paper", "source")
 
 def _shown(value: Any) -> str:
     return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _strength(config: Config) -> list[str]:
+    """How large the noise is beside the embeddings, where weights and data are at hand and small."""
+    if config.noise.distribution == "none":
+        return []
+    name = "norm of the noise / norm of the embeddings"
+    bare = meta_model(config.model) if _tokenizer_at_hand(config) and _data_at_hand(config) else None
+    if bare is None or bare.num_parameters() > _LARGEST_READ:
+        return [f"  {name}: python -m harness.noise ratio MODEL DATA reads it off the weights"]
+    from harness.train.ratio import noise_ratios
+
+    found = noise_ratios(config, _DOCUMENTS).at(config.alpha)
+    low, middle, high = np.quantile(found, (0.05, 0.5, 0.95))
+    return [f"  {name}: {middle:.3f}, {low:.3f} to {high:.3f} (median, 5% to 95% of {len(found)} documents)"]
 
 
 def _batch(config: Config) -> list[str]:
@@ -139,7 +157,7 @@ def _time(config: Config, model: Any) -> list[str]:
 def _data(config: Config) -> tuple[int | None, float, str]:
     """Training examples, tokens of one, and how they are known."""
     dataset = config.dataset
-    if dataset.name in ("builtin", "builtin_text") or dataset.path is not None:
+    if _data_at_hand(config):
         from harness.data import load_examples
 
         if _tokenizer_at_hand(config):
@@ -158,6 +176,10 @@ def _data(config: Config) -> tuple[int | None, float, str]:
     if rows is None:
         return None, 0.0, f"dataset={dataset.name} is not at hand and its size not known"
     return rows, dataset.max_length, "the data are not at hand: the published number of rows, each as long as allowed"
+
+
+def _data_at_hand(config: Config) -> bool:
+    return config.dataset.name in ("builtin", "builtin_text") or config.dataset.path is not None
 
 
 def _tokenizer_at_hand(config: Config) -> bool:
