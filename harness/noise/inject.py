@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
@@ -13,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.noise.definition import Noise
-from harness.noise.embedding import input_embedding, is_training
+from harness.noise.embedding import OtherTables, input_embedding, is_training
 from harness.noise.pairs import HALF, is_flat, paired
 from harness.noise.perturbation import apply_noise, apply_to_halves
 from harness.noise.randomness import DocumentKey, ForwardKey, noise_generators, rank_of_process
 from harness.noise.statistics import NoiseStatistics, Stopwatch, realised_noise
-from harness.noise.tokens import Tokens, named_arguments, tokens_of_call
+from harness.noise.tokens import CalledBatch, Tokens, named_arguments, tokens_of_call
 
 _ATTACHED: WeakSet[nn.Module] = WeakSet()
 
@@ -64,13 +63,16 @@ class EmbeddingNoise:
             paired_batches: a pair comes from `harness.noise.paired` and no other way; the call is never doubled.
 
         Raises:
-            ValueError: no input embedding.
+            ValueError: no input embedding, or layers that have embeddings of the tokens of their own.
         """
         self.noise, self.seed = noise, seed
         self.document_key, self.paired_batches = document_key, paired_batches
         self.measure = False
         self.last: NoiseStatistics | None = None
         self._model, self._embedding = model, input_embedding(model)
+        self._others = OtherTables(model, self._embedding)
+        if noise.distribution != "none":
+            self._others.check_names()
         self.stopwatch = Stopwatch()  # of drawing and adding the noise, without measuring it
         self._handles: list[Any] = []
         self._reset()
@@ -79,7 +81,7 @@ class EmbeddingNoise:
         """Nothing said, nothing seen."""
         self._key: ForwardKey | None = None
         self._told = False
-        self._pending: _Batch | None = None
+        self._pending: CalledBatch | None = None
         self._used = False
         self._forwards = 0
 
@@ -99,6 +101,8 @@ class EmbeddingNoise:
             self._model.register_forward_hook(after),
             self._embedding.register_forward_hook(noised),
         ]
+        if self.noise.distribution != "none":
+            self._others.watch(self._others.refuse)
         return self
 
     def __exit__(
@@ -107,6 +111,7 @@ class EmbeddingNoise:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._others.close()
         _ATTACHED.discard(self._embedding)
         if error is None and self._told and not self._forwards:
             raise ValueError("no training forward reached the input embedding: the whole training was without noise")
@@ -180,9 +185,12 @@ class EmbeddingNoise:
         tokens = tokens_of_call(call, key.document_ids, key.special_tokens_mask)
         if half_BL is not None:
             self._check_halves(call)
+            if key.half is not None:
+                raise ValueError(f"half={key.half} with a batch of both halves ({HALF}): one or the other")
         elif len(self._halves) == 2:
             call, half_BL, tokens = self._double(call, tokens)
-        self._pending = _Batch(call["input_ids"], tokens, half_BL)
+        self._pending = CalledBatch(call["input_ids"], tokens, half_BL)
+        self._others.reading(call["input_ids"])
         return ((call.pop("input_ids"),), call) if args else ((), call)
 
     def _check_halves(self, call: dict[str, Any]) -> None:
@@ -223,6 +231,8 @@ class EmbeddingNoise:
         del module, args, output
         if self._pending is not None:
             raise ValueError("a training forward did not call the input embedding: nothing was noised")
+        if self._forwards:
+            self._others.close()
 
     def _after_embedding(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
         """Replace the embeddings by noised ones."""
@@ -252,7 +262,7 @@ class EmbeddingNoise:
             self.last = realised_noise(before_HBLD, after_HBLD, tokens)
         return after_HBLD.flatten(0, 1)
 
-    def _add_to_halves(self, before_BLD: Tensor, key: ForwardKey, batch: _Batch) -> Tensor:
+    def _add_to_halves(self, before_BLD: Tensor, key: ForwardKey, batch: CalledBatch) -> Tensor:
         """Noise of a batch that is a pair already."""
         assert batch.half is not None
         if before_BLD.shape[:2] != batch.half.shape:
@@ -265,7 +275,7 @@ class EmbeddingNoise:
             self.last = replace(found, norm=batch.by_half(found.norm), ratio=batch.by_half(found.ratio))
         return after_BLD
 
-    def _document_keys(self, key: ForwardKey, batch: _Batch) -> Sequence[DocumentKey]:
+    def _document_keys(self, key: ForwardKey, batch: CalledBatch) -> Sequence[DocumentKey]:
         """Of each document of the layout; the two copies of one have one key."""
         count = len(batch.tokens.lengths)
         if key.documents is None and self.document_key is not None:
@@ -274,7 +284,7 @@ class EmbeddingNoise:
             return key.document_keys(count)
         return [*key.document_keys(count // 2)] * 2
 
-    def _take(self) -> tuple[ForwardKey, _Batch]:
+    def _take(self) -> tuple[ForwardKey, CalledBatch]:
         """Key and layout of the forward pass under way, which end with this call of the embedding."""
         key, batch = self._key, self._pending
         if key is None or batch is None:
@@ -287,38 +297,3 @@ class EmbeddingNoise:
         self._pending, self._used = None, True
         self._forwards += 1
         return key, batch
-
-
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """What a model call shows of its batch; the rows of the layout may be called twice over.
-
-    Attributes:
-        half: (B, L), of a batch that is a pair, see `harness.noise.pairs.HALF`.
-    """
-
-    input_ids: Tensor
-    tokens: Tokens
-    half: Tensor | None = None
-
-    def by_half(self, values: Tensor) -> Tensor:
-        """(1, 2n) values of documents as (2, n), where the copies follow one another; as they are where they do not."""
-        assert self.half is not None
-        halves, count = self.half.flatten().cpu(), len(self.tokens.lengths)
-        first = torch.stack([halves[where[0]] for where in self.tokens.positions(with_padding=False)])
-        ordered = count % 2 == 0 and torch.equal(first, (torch.arange(count) >= count // 2).to(first.dtype))
-        return values.view(2, -1) if ordered else values
-
-    def keys(self, document_key: Callable[[list[int]], DocumentKey]) -> list[DocumentKey]:
-        """Of each document by its token ids; of several alike in one half, the second has a number of its own."""
-        rows = len(self.tokens.real_BL)
-        ids = self.input_ids[:rows].flatten().cpu()
-        halves = None if self.half is None else self.half.flatten().cpu()
-        seen: Counter[tuple[int, DocumentKey]] = Counter()
-        keys: list[DocumentKey] = []
-        for where in self.tokens.positions(with_padding=False):
-            key = document_key(ids[where].tolist())
-            place = (0 if halves is None else int(halves[where[0]]), key)
-            again, seen[place] = seen[place], seen[place] + 1
-            keys.append(key if not again else (*(key if isinstance(key, tuple) else (key,)), again))
-        return keys

@@ -18,6 +18,7 @@ from torch import Tensor
 HALF = "noise_half"
 
 _CUMULATIVE = ("cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens")
+_LENGTHS = "packed_seq_lengths"  # unsloth's
 _IGNORE_INDEX = -100
 
 
@@ -57,7 +58,7 @@ def is_flat(batch: Mapping[str, Any]) -> bool:
     positions, mask = batch.get("position_ids"), batch.get("attention_mask")
     restarts = isinstance(positions, Tensor) and positions.ndim == 2 and int((positions == 0).sum()) > 1
     numbered = isinstance(mask, Tensor) and mask.ndim == 2 and int(mask.max()) > 1
-    return restarts or numbered or any(key in batch for key in (*_CUMULATIVE, "seq_idx"))
+    return restarts or numbered or any(key in batch for key in (*_CUMULATIVE, _LENGTHS, "seq_idx"))
 
 
 class PairCollator:
@@ -72,6 +73,8 @@ class PairCollator:
 
 def _as_rows(key: str, value: Any, input_ids: Tensor) -> Any:
     rows = len(input_ids)
+    if key == _LENGTHS:  # of all rows, one after the other
+        return torch.cat([value, value])
     if isinstance(value, Tensor) and value.ndim and key != "cache_position":
         if len(value) == rows:
             return torch.cat([value, value])
@@ -88,6 +91,8 @@ def _along_the_row(key: str, value: Any, input_ids: Tensor) -> Any:
         return _whole(key, value)
     if key in _CUMULATIVE:
         return torch.cat([value, value[1:] + length])
+    if key == _LENGTHS:
+        return torch.cat([value, value])
     if value.shape != input_ids.shape:
         return _whole(key, value)
     # Numbers of documents go on counting: from 0 in seq_idx, from 1 in a mask that has them, 0 being padding there.

@@ -5,10 +5,18 @@ B rows, L token positions.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from harness.noise.randomness import DocumentKey
+
+# What of a model call shows which tokens are real and where documents of a row begin.
+LAYOUT_KEYS = ("attention_mask", "position_ids", "cu_seq_lens_q", "cu_seqlens", "packed_seq_lengths")
 
 
 class Tokens:
@@ -95,6 +103,41 @@ def _number_documents(real_BL: Tensor, ids_BL: Tensor | None) -> tuple[Tensor, T
     return document_BL, counts[by_appearance]
 
 
+@dataclass(frozen=True, eq=False)
+class CalledBatch:
+    """What a model call shows of its batch; the rows of the layout may be called twice over.
+
+    Attributes:
+        half: (B, L), of a batch that is a pair, see `harness.noise.pairs.HALF`.
+    """
+
+    input_ids: Tensor
+    tokens: Tokens
+    half: Tensor | None = None
+
+    def by_half(self, values: Tensor) -> Tensor:
+        """(1, 2n) values of documents as (2, n), where the copies follow one another; as they are where they do not."""
+        assert self.half is not None
+        halves, count = self.half.flatten().cpu(), len(self.tokens.lengths)
+        first = torch.stack([halves[where[0]] for where in self.tokens.positions(with_padding=False)])
+        ordered = count % 2 == 0 and torch.equal(first, (torch.arange(count) >= count // 2).to(first.dtype))
+        return values.view(2, -1) if ordered else values
+
+    def keys(self, document_key: Callable[[list[int]], DocumentKey]) -> list[DocumentKey]:
+        """Of each document by its token ids; of several alike in one half, the second has a number of its own."""
+        rows = len(self.tokens.real_BL)
+        ids = self.input_ids[:rows].flatten().cpu()
+        halves = None if self.half is None else self.half.flatten().cpu()
+        seen: Counter[tuple[int, DocumentKey]] = Counter()
+        keys: list[DocumentKey] = []
+        for where in self.tokens.positions(with_padding=False):
+            key = document_key(ids[where].tolist())
+            place = (0 if halves is None else int(halves[where[0]]), key)
+            again, seen[place] = seen[place], seen[place] + 1
+            keys.append(key if not again else (*(key if isinstance(key, tuple) else (key,)), again))
+        return keys
+
+
 def named_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """A model call as keywords; only input_ids may have come by position.
 
@@ -116,8 +159,8 @@ def tokens_of_call(
     """The layout of a batch, from the arguments of the model call and what it does not carry.
 
     Without an attention_mask every token is real, as the model itself takes it. Documents of a row are told apart by,
-    first found: `document_ids`, a mask that numbers them from 1, cumulative lengths of sequences, position numbers that
-    return to 0 (padding numbered 0 as well needs the attention_mask to be told from one-token documents).
+    first found: `document_ids`, a mask that numbers them from 1, lengths of sequences (cumulative or not), position
+    numbers that return to 0 (padding numbered 0 as well needs the attention_mask to be told from one-token documents).
 
     Raises:
         ValueError: an attention_mask or position_ids from which the layout cannot be read.
@@ -147,6 +190,8 @@ def _documents_of_call(call: dict[str, Any], mask_BL: Tensor) -> Tensor | None:
     if mask_BL.dtype != torch.bool and int(mask_BL.max()) > 1:
         return mask_BL
     cumulative = next((call[key] for key in ("cu_seq_lens_q", "cu_seqlens") if call.get(key) is not None), None)
+    if cumulative is None and call.get("packed_seq_lengths") is not None:  # unsloth's
+        cumulative = nn.functional.pad(call["packed_seq_lengths"].flatten().cumsum(0), (1, 0))
     if cumulative is not None and len(input_ids_BL) == 1:
         starts = torch.zeros_like(input_ids_BL[0])
         starts[cumulative[1:-1].long()] = 1

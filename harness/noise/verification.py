@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from harness.noise.definition import Noise
 from harness.noise.distributions import draw
-from harness.noise.embedding import input_embedding
+from harness.noise.embedding import OtherTables, input_embedding
 from harness.noise.pairs import HALF
 from harness.noise.statistics import mean_norms, realised_noise
-from harness.noise.tokens import Tokens, tokens_of_call
+from harness.noise.tokens import LAYOUT_KEYS, Tokens, tokens_of_call
 
 # A length counts as the one used if the norms fit it to this share: half a percent of sampling noise is usual.
 _FITS = 0.05
@@ -48,6 +48,7 @@ class NoiseReport:
         asymmetry: of an antithetic pair, norm of (e+ + e-) over that of e+.
         transformers: of transformers' own `neftune_noise_alpha` on this batch, realised over intended norm: (smallest,
             mean, largest).
+        beside: tables in which the layers look the tokens up again, clean (Gemma 3n): noise cannot hide anything.
     """
 
     arrives: bool
@@ -64,11 +65,13 @@ class NoiseReport:
     pair: str
     asymmetry: float | None
     transformers: tuple[float, float, float] | None
+    beside: tuple[str, ...] = ()
 
     @property
     def right(self) -> bool:
-        """Once, at the document's own length, and nothing on padding."""
-        return self.arrives and self.times == 1 and self.length == "true" and not self.noised_padding
+        """Once, at the document's own length, nothing on padding, and no second way from a token to the layers."""
+        once = self.arrives and self.times == 1
+        return once and self.length == "true" and not self.noised_padding and not self.beside
 
     def json(self) -> str:
         """One object; keys as the attributes."""
@@ -86,6 +89,8 @@ class NoiseReport:
             f"real tokens noised: {100 * self.noised:.3g}%; padding noised: {self.noised_padding} positions",
             f"pair: {self.pair}" + ("" if self.asymmetry is None else f", |e+ + e-| / |e+| = {self.asymmetry:.1g}"),
         ]
+        if self.beside:
+            lines.append(f"the layers read the tokens CLEAN beside it, in {', '.join(self.beside)}")
         for name, shares in (("realised over intended norm", self.realised), ("transformers' own", self.transformers)):
             if shares is not None:
                 lines.append(f"{name}: {shares[1]:.3f} ({shares[0]:.3f} to {shares[2]:.3f})")
@@ -165,6 +170,7 @@ class Watch:
         self._clean_BLD: Tensor | None = None
         self._expected = 1
         self._handles: list[Any] = []
+        self._others, self._beside = OtherTables(model, self._embedding), list[str]()
 
     def __enter__(self) -> Watch:
         hooks = self._embedding._forward_hooks
@@ -178,12 +184,14 @@ class Watch:
         self._handles.append(self._model.register_forward_pre_hook(self._read, with_kwargs=True, prepend=True))
         # Before an optimiser's step changes them.
         self._handles.append(self._model.register_forward_hook(self._look_up_clean))
+        self._others.watch(self._beside.append)
         return self
 
     def __exit__(self, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._others.close()
 
     @property
     def seen(self) -> bool:
@@ -193,6 +201,7 @@ class Watch:
     def _read(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if module.training and torch.is_grad_enabled() and not self._stages:
             self._call = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
+            self._others.reading(self._call["input_ids"])
 
     def _stage(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
         if not module.training or not torch.is_grad_enabled() or len(self._stages) == self._expected:
@@ -211,7 +220,8 @@ class Watch:
         clean_BLD = self._clean_BLD
         stages = [clean_BLD, *self._stages]
         changed = sum(not torch.equal(one, next_) for one, next_ in pairwise(stages))
-        return _report(clean_BLD, self._stages[-1], changed, self._layout(), self._halves(), self._noise, self._alpha)
+        found = _report(clean_BLD, self._stages[-1], changed, self._layout(), self._halves(), self._noise, self._alpha)
+        return replace(found, beside=tuple(dict.fromkeys(self._beside)))
 
     @torch.no_grad()
     def _look_up_clean(self, *_: object) -> None:
@@ -229,7 +239,7 @@ class Watch:
     def _layout(self) -> Tokens:
         """Of the rows that reached the embedding: those of the call, or twice those."""
         assert self._ids is not None
-        layout = {key: self._call.get(key) for key in ("attention_mask", "position_ids", "cu_seq_lens_q", "cu_seqlens")}
+        layout = {key: self._call.get(key) for key in LAYOUT_KEYS}
         times = len(self._ids) // len(self._call["input_ids"])
         grown = {
             key: value.repeat(times, 1) if isinstance(value, Tensor) and value.ndim == 2 else value

@@ -8,7 +8,7 @@ from functools import cache
 from harness.config import Config, DatasetConfig, ModelConfig, NoiseConfig, TrainConfig
 from harness.context import Job
 from harness.data import check_dataset, load_eval_items
-from harness.models.checks import check_model
+from harness.models.checks import check_model, check_noisable
 from harness.noise.definition import is_own
 
 
@@ -16,12 +16,14 @@ def check(config: Config) -> None:
     """Model, method and data; the instructions too, which are part of the run's identity.
 
     Raises:
-        ValueError: as `check_model`, `check_training`, `load_dataset` and `load_eval_items`.
+        ValueError: as `check_model`, `check_noisable`, `check_training`, `load_dataset` and `load_eval_items`.
     """
     check_model(config.model, fetch=not config.harness.dry_run)
     if not (config.train.is_plain and config.train.layout != "packed"):
         check_training(config.model, config.train)
     _check_own(config.noise)
+    if config.noise.distribution != "none":
+        check_noisable(config.model)
     check_dataset(config)
     load_eval_items(config.eval_set)
 

@@ -15,12 +15,15 @@ from support.tiny_models import tiny_model
 from transformers import AutoTokenizer
 
 from harness.config import ModelConfig
+from harness.config.compose import compose
 from harness.config.paths import ASSETS, conf_dir
-from harness.models.checks import check_model, vocabulary_size
+from harness.models.checks import check_model, check_noisable, vocabulary_size
 from harness.models.load import checkpoint_layers, load_model
 from harness.models.meta import meta_model
 from harness.models.save import save_model
 from harness.models.tokenizer import load_tokenizer
+from harness.pipeline.plan import config_from
+from harness.train.checks import check as check_training_stage
 
 # Parameters (a tied head once) as the publishers' own weight files count them.
 PARAMETERS = {
@@ -140,6 +143,30 @@ def test_other_broken_folders(folder, tmp_path):
     text.write_text("not a model")
     with pytest.raises(ValueError, match="expected a model folder or a GGUF file"):
         check(text)
+
+
+def test_noise_for_layers_with_tokens_of_their_own_is_refused_from_the_sizes(folder, tmp_path):
+    """As Gemma 3n's files have it, and transformers writes it; Gemma 4 has models with a width of 0."""
+    message = r"model=mine: its layers have token embeddings of their own \(hidden_size_per_layer_input=8\)"
+    tiny_model("gemma3n_text").save_pretrained(tmp_path / "text")
+    nested = tmp_path / "nested"
+    nested.mkdir()
+    (nested / "config.json").write_text(json.dumps({"text_config": {"hidden_size_per_layer_input": 8}}))
+    for path in (tmp_path / "text", nested):
+        with pytest.raises(ValueError, match=message):
+            check_noisable(ModelConfig(name="mine", path=str(path)))
+    shape = {"model_type": "gemma3n_text", "hidden_size_per_layer_input": 8}
+    with pytest.raises(ValueError, match=message):
+        check_noisable(ModelConfig(name="mine", hub_id="a/b", shape=shape))
+    check_noisable(ModelConfig(name="mine", hub_id="a/b", shape={**shape, "hidden_size_per_layer_input": 0}))
+    check_noisable(ModelConfig(name="mine", path=str(folder)))
+    # The whole way: noise=none trains it, a noise is refused before anything starts.
+    config = json.loads((folder / "config.json").read_text()) | {"hidden_size_per_layer_input": 8}
+    (folder / "config.json").write_text(json.dumps(config))
+    model = ["model=local", "model.name=mine", f"model.path={folder}"]
+    check_training_stage(config_from(compose([*model, "noise=none"])))
+    with pytest.raises(ValueError, match=message):
+        check_training_stage(config_from(compose([*model, "noise=symnoise"])))
 
 
 def test_the_source_is_one_and_only_one():

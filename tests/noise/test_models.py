@@ -210,3 +210,42 @@ def test_bfloat16_weights() -> None:
     assert injector.last is not None
     # The sum of embedding and noise is rounded to 8 bits: up to 1% of the norm here.
     torch.testing.assert_close(injector.last.norm, torch.full((2, 2), 5.0), rtol=1e-2, atol=0)
+
+
+def test_layers_that_look_the_tokens_up_again_are_refused_by_name() -> None:
+    model = tiny_model("gemma3n_text")
+    with pytest.raises(ValueError, match=r"Gemma3nForCausalLM: its layers read .*\(model\.embed_tokens_per_layer\)"):
+        EmbeddingNoise(model, SYMNOISE, seed=0)
+    with EmbeddingNoise(model, Noise("none"), seed=0):
+        model(**batch_of_two())
+
+
+class Reader(nn.Module):
+    """A model with a second table of tokens, which its layer reads, or of positions."""
+
+    def __init__(self, second: str) -> None:
+        super().__init__()
+        self.tokens, self.beside = nn.Embedding(VOCABULARY, 8), nn.Embedding(VOCABULARY, 8)
+        self.second = second
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.tokens
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        places = torch.arange(input_ids.shape[1])[None].expand_as(input_ids)
+        again: Tensor = self.beside(input_ids if self.second == "tokens" else places)
+        return (self.tokens(input_ids) + again).sum()
+
+
+def test_a_second_lookup_by_another_name_is_refused_in_the_first_pass() -> None:
+    ids = batch_of_two()["input_ids"]
+    model = Reader("tokens")
+    with (
+        EmbeddingNoise(model, Noise(), seed=0),
+        pytest.raises(ValueError, match=r"model Reader: its layers read the token ids .* \(beside\)"),
+    ):
+        model(ids)
+    model = Reader("positions")
+    with EmbeddingNoise(model, Noise(), seed=0):
+        model(ids).backward()
+        assert not model.beside._forward_pre_hooks  # looked at once

@@ -13,6 +13,7 @@ from transformers import DataCollatorWithFlattening
 
 from harness.noise import EmbeddingNoise, Noise, content_key, paired
 from harness.noise.pairs import HALF, PairCollator
+from harness.noise.tokens import tokens_of_call
 
 SYMNOISE = Noise("rademacher", 5.0, pair="antithetic")
 DOCUMENTS = [[5, 6, 7, 8], [9, 10], [11, 12, 13]]
@@ -141,3 +142,17 @@ def test_evaluation_takes_the_mark_out_of_a_pair() -> None:
 def test_a_pair_collator_travels_to_workers() -> None:
     collator = pickle.loads(pickle.dumps(PairCollator(DataCollatorWithFlattening())))
     assert collator(features())["input_ids"].shape == (1, 18)
+
+
+def test_a_flat_row_of_unsloths() -> None:
+    """Its packing gives lengths, in place of cumulative ones; positions of the row may run through."""
+    batch = {"input_ids": torch.tensor([FLAT]), "labels": torch.tensor([FLAT])}
+    lengths = {"packed_seq_lengths": torch.tensor([4, 2, 3], dtype=torch.int32)}
+    twice = paired({**batch, **lengths})
+    assert twice["packed_seq_lengths"].tolist() == [4, 2, 3, 4, 2, 3]
+    assert twice["packed_seq_lengths"].dtype == torch.int32
+    assert twice[HALF].tolist() == [[0] * 9 + [1] * 9]
+    layout = tokens_of_call(twice)
+    assert layout.lengths.tolist() == [4, 2, 3, 4, 2, 3]
+    by_positions = tokens_of_call({**batch, "position_ids": torch.tensor([[0, 1, 2, 3, 0, 1, 0, 1, 2]])})
+    assert torch.equal(tokens_of_call({**batch, **lengths}).document_BL, by_positions.document_BL)

@@ -123,6 +123,20 @@ def test_symnoise_in_the_trainer_is_the_mean_over_both_halves(tmp_path: Path, sm
     assert gradient.norm() > 0.01
 
 
+@pytest.mark.parametrize("preset", ["neftune", "symnoise"])
+def test_alpha_zero_is_the_trainer_without_noise(preset: str, tmp_path: Path) -> None:
+    trained = []
+    for callbacks in ([], [NoiseCallback(Noise(**PRESETS[preset], alpha=0.0), seed=0)]):
+        model = tiny_model("llama")
+        trainer_of(model, tmp_path, callbacks, max_grad_norm=0.0, optim="sgd").train()
+        trained.append(weights(model))
+    if preset == "neftune":
+        assert torch.equal(*trained)
+    else:  # the mean over twice the rows, added up in float32
+        moved = (trained[0] - weights(tiny_model("llama"))).norm()
+        assert (trained[0] - trained[1]).norm() <= 1e-5 * moved
+
+
 def test_a_resumed_training_repeats_the_noise(tmp_path: Path) -> None:
     noise = Noise(**PRESETS["symnoise"])
     settings = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
@@ -186,6 +200,25 @@ def test_transformers_own_noise_beside_it_is_refused(tmp_path: Path) -> None:
     model = tiny_model("llama")
     with pytest.raises(ValueError, match="neftune_noise_alpha is set"):
         trainer_of(model, tmp_path, [NoiseCallback(Noise(), seed=0)], neftune_noise_alpha=5.0).train()
+
+
+def test_layers_with_tokens_of_their_own_are_refused_when_training_begins(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Gemma3nForCausalLM: its layers read the token ids"):
+        trainer_of(tiny_model("gemma3n_text"), tmp_path, [NoiseCallback(Noise(), seed=0)]).train()
+
+
+def test_one_half_after_the_other_is_refused(tmp_path: Path) -> None:
+    noise = Noise(**PRESETS["symnoise"])
+    with pytest.raises(ValueError, match=r"pair_mode='sequential': .* halve per_device_train_batch_size and double"):
+        NoiseCallback(noise, seed=0, pair_mode="sequential")
+
+    class Half(NoiseCallback):
+        def _key(self, *_args: Any, **_kwargs: Any) -> None:
+            assert self.injector is not None
+            self.injector.at(step=0, half=0)
+
+    with pytest.raises(ValueError, match="half=0 with a batch of both halves"), Half(noise, seed=0) as callback:
+        trainer_of(tiny_model("llama"), tmp_path, [callback]).train()
 
 
 def test_the_snippets_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

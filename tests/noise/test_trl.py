@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.tiny_models import VOCABULARY, tiny_model
-from tokenizers import Tokenizer, models
+from support.sft import CLOSE, SEED, by_hand, documents, key_of, nll, rows, trainer_of, weights
+from support.tiny_models import tiny_model
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, TrainerCallback
+from transformers import TrainerCallback
 
 from harness.data.batching import Document, micro_batches
-from harness.noise import PRESETS, EmbeddingNoise, Noise, noise_generators
+from harness.noise import PRESETS, EmbeddingNoise, Noise
 from harness.noise.callback import NoiseCallback
 from harness.train.noise import TrainingNoise
 
@@ -25,15 +23,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`gradient_checkpointing:FutureWarning"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing:FutureWarning"),
     pytest.mark.filterwarnings("ignore:`(label_smoothing_factor|compute_loss_func)` is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:`loss_type='chunked_nll'` is deprecated:FutureWarning"),
 ]
 trl = pytest.importorskip("trl")
-datasets = pytest.importorskip("datasets")
 
-LENGTHS, PROMPT, SEED = (12, 5, 9, 7), 3, 11
-# Of the gradient's norm. The weights are float64; Llama's norm and TRL's tiled head compute in float32: 2e-7 seen.
-CLOSE = 1e-6
 LAYOUTS: dict[str, dict[str, Any]] = {
     "plain": {},
+    "chunked": {"loss_type": "chunked_nll"},
     "padding_free": {"padding_free": True},
     "packing": {"packing": True, "max_length": 24},
     "accumulated": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2},
@@ -42,46 +38,6 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         **{"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2},
     },
 }
-
-
-def documents() -> list[list[int]]:
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randint(2, VOCABULARY, (length,), generator=generator).tolist() for length in LENGTHS]
-
-
-def rows(completion_only: bool) -> Any:
-    masks = [[int(place >= PROMPT) for place in range(length)] for length in LENGTHS]
-    columns = {"input_ids": documents()} | ({"completion_mask": masks} if completion_only else {})
-    return datasets.Dataset.from_dict(columns)
-
-
-def tokenizer() -> PreTrainedTokenizerFast:
-    """As many words as the model has embeddings; 0 is padding. The data are token ids already."""
-    words = {f"w{number}": number for number in range(VOCABULARY)}
-    backend = Tokenizer(models.WordLevel(words, unk_token="w2"))
-    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="w0", eos_token="w1", bos_token="w1")
-
-
-def key_of(token_ids: list[int]) -> int:
-    """A document's place in the data set, as in the harness's own loop."""
-    return documents().index(token_ids)
-
-
-def trainer_of(model: Any, folder: Path, callbacks: list[Any], data: Any, **settings: Any) -> Any:
-    options = {key: settings.pop(key) for key in ("compute_loss_func", "eval_dataset") if key in settings}
-    arguments = trl.SFTConfig(
-        **{
-            **{"output_dir": str(folder), "max_steps": 1, "optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0},
-            **{"lr_scheduler_type": "constant", "per_device_train_batch_size": 4, "report_to": "none", "bf16": False},
-            **{"save_strategy": "no", "use_cpu": True, "disable_tqdm": True, "logging_steps": 1, "seed": 0},
-            **{"activation_checkpointing": False, "dataloader_pin_memory": False, "max_length": None},
-            **settings,
-        }
-    )
-    arguments.completion_only_loss = "completion_mask" in data.column_names
-    return trl.SFTTrainer(
-        model, arguments, train_dataset=data, processing_class=tokenizer(), callbacks=callbacks, **options
-    )
 
 
 def trained(folder: Path, noise: Noise | None, completion_only: bool = False, **settings: Any) -> tuple[float, Tensor]:
@@ -95,43 +51,6 @@ def trained(folder: Path, noise: Noise | None, completion_only: bool = False, **
     assert not model._forward_pre_hooks
     assert not model.get_input_embeddings()._forward_hooks
     return loss, before - weights(model)
-
-
-def weights(model: nn.Module) -> Tensor:
-    return torch.cat([parameter.detach().flatten().clone() for parameter in model.parameters()])
-
-
-def nll(logits: Tensor, targets: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(logits.double(), targets, reduction="none")
-
-
-def by_hand(noise: Noise, completion_only: bool, per_token: Callable[[Tensor, Tensor], Tensor] = nll) -> Any:
-    """Two passes over each document, X + e and X - e or the second draw, and one mean over all their targets."""
-    model = tiny_model("llama", torch.float64)
-    total, count = torch.zeros((), dtype=torch.float64), 0
-    for index, ids in enumerate(documents()):
-        (generator,) = noise_generators(SEED, 0, [index])
-        embeddings = model.get_input_embeddings()(torch.tensor(ids))
-        first, second = (draw(noise, embeddings.shape, generator) for _ in range(2))
-        for added in (first, -first if noise.pair == "antithetic" else second):
-            logits = model(inputs_embeds=(embeddings + added)[None]).logits[0]
-            learnt = torch.arange(1, len(ids)) >= (PROMPT if completion_only else 0)
-            losses = per_token(logits[:-1][learnt], torch.tensor(ids)[1:][learnt])
-            total, count = total + losses.sum(), count + len(losses)
-    loss = total / count
-    gradients = torch.autograd.grad(loss, list(model.parameters()))
-    return loss.item(), torch.cat([gradient.flatten() for gradient in gradients])
-
-
-def draw(noise: Noise, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """alpha / sqrt(L d) u, u as the papers define it."""
-    scale = noise.alpha / math.sqrt(math.prod(shape))
-    if noise.distribution == "uniform":
-        return scale * torch.empty(shape, dtype=torch.float64).uniform_(-1, 1, generator=generator)
-    words = torch.empty(math.ceil(math.prod(shape) / 64), dtype=torch.int64)
-    octets = words.random_(-(2**63), None, generator=generator).view(torch.uint8)
-    bits = (octets[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-    return scale * (2.0 * bits.flatten()[: math.prod(shape)].view(shape).double() - 1)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -230,11 +149,15 @@ def test_the_noise_of_a_document_is_that_of_the_harness_itself(tmp_path: Path, p
     trainer_of(model, tmp_path, callbacks, rows(False), learning_rate=0.0, **LAYOUTS[layout]).train()
     own = TrainingNoise(noise, SEED, model.get_input_embeddings())
     examples = [Document(index, np.array(ids), np.array(ids)) for index, ids in enumerate(documents())]
-    (batch,) = micro_batches(examples, layout="packed")
-    added = own.of(batch, step=0).draw()[0].split(list(batch.segment_lengths[0]))
-    for index, expected in zip(batch.documents, added, strict=True):
+    (packed,) = micro_batches(examples, layout="packed")
+    added = own.of(packed, step=0).draw()[0].split(list(packed.segment_lengths[0]))
+    for index, expected in zip(packed.documents, added, strict=True):
         # X + e - X in float64
         torch.testing.assert_close(watch.noise_of(documents()[index]), expected, rtol=1e-9, atol=1e-12)
+    (padded,) = micro_batches(examples, layout="padded")
+    for index, row_TD in zip(padded.documents, own.of(padded, step=0).draw(), strict=True):
+        (place,) = [each for each, other in enumerate(packed.documents) if other == index]
+        assert torch.equal(row_TD[: len(documents()[index])], added[place])
 
 
 def test_evaluation_in_the_middle_is_neither_noised_nor_doubled(tmp_path: Path) -> None:

@@ -107,6 +107,16 @@ def test_a_patched_embedding_is_seen_too() -> None:
     assert (report.times, report.length) == (1, "padded")
 
 
+def test_layers_that_read_the_tokens_clean_are_said() -> None:
+    """Somebody's NEFTune on Gemma 3n: the noise arrives, and hides nothing."""
+    model = tiny_model("gemma3n_text")
+    activate_neftune(model, ALPHA)
+    report = verify(model, {"input_ids": batch()["input_ids"] % 95 + 2})
+    assert (report.arrives, report.right) == (True, False)
+    assert report.beside == ("model.embed_tokens_per_layer",)
+    assert "CLEAN beside it, in model.embed_tokens_per_layer" in report.text()
+
+
 def test_no_noise_is_said() -> None:
     model = tiny_model("llama").eval()
     report = verify(model, batch(), alpha=ALPHA)
