@@ -1,6 +1,7 @@
 """Run a study of the lab book and write what it showed: `python -m experiments.study experiments/<folder>`.
 
-The folder's study.yaml says all: `sweeps` (lists of overrides, as on the command line), `tables` (names, or
+The folder's study.yaml says all: `sweeps` (lists of overrides, as on the command line; $NAMES are taken from the
+environment), `tables` (names, or
 {name: custom, rows: ..., metrics: ...}) and `figures` (names). Runs of all studies share one output folder (`--runs`),
 so what two studies have in common runs once, and finished runs are skipped. Afterwards the folder holds the tables,
 figures, runs.csv, samples.md and machine.json, read from the run folders.
@@ -12,6 +13,8 @@ only if the plan was committed before the runs. Without a plan there is no verdi
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -96,7 +99,16 @@ def _refuse_tables_with_verdicts(tables: Sequence[Any], folder: Path) -> None:
 
 
 def _command(sweep: list[str], runs: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "harness", "-m", *sweep, f"output_dir={runs}", "tracking=disabled", *more]
+    words = [_filled(word) for word in sweep]
+    return [sys.executable, "-m", "harness", "-m", *words, f"output_dir={runs}", "tracking=disabled", *more]
+
+
+def _filled(word: str) -> str:
+    """With the environment's values for $NAMES: where a study's data lie is no part of it."""
+    filled = os.path.expandvars(word)
+    if left := re.search(r"\$(\w+)", filled):
+        raise ValueError(f"{word}: set {left[1]} in the environment")
+    return filled
 
 
 def planned(sweeps: list[list[str]]) -> list[str]:

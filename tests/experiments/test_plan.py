@@ -150,6 +150,14 @@ def test_a_table_that_decides_for_itself_is_refused(book: Path, tmp_path: Path) 
         module.study(book, tmp_path / "runs", 0)
 
 
+def test_data_are_named_in_the_environment(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("ROWS", "/data/rows.json")
+    assert "dataset.path=/data/rows.json" in module._command(["dataset.path=$ROWS"], tmp_path)
+    monkeypatch.delenv("ROWS")
+    with pytest.raises(ValueError, match=r"dataset\.path=\$ROWS: set ROWS in the environment"):
+        module._command(["dataset.path=$ROWS"], tmp_path)
+
+
 def test_more_seeds_decide_more(book: Path) -> None:
     plan = read_plan(book / FILE)
     # Scatter of 0.004 against a margin of 0.02: three seeds show neither surely, ten both.
