@@ -9,6 +9,7 @@ from typing import Any
 from harness.config import ModelConfig
 from harness.config.paths import resolve_path
 from harness.record import read_json
+from harness.system.looks import looked_once
 from harness.system.packages import is_installed, require_package
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -69,6 +70,7 @@ def check_noisable(config: ModelConfig) -> None:
         )
 
 
+@looked_once
 def _refuse_pickle(path: Path) -> None:
     files = [path] if path.is_file() else sorted(path.iterdir())
     pickled = [each.name for each in files if each.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt")]
@@ -79,6 +81,7 @@ def _refuse_pickle(path: Path) -> None:
         )
 
 
+@looked_once
 def _check_folder(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     if "config.json" not in names:

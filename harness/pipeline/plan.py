@@ -17,6 +17,7 @@ from harness.record.identity import fingerprints, run_name
 from harness.record.secrets import refuse_secrets
 from harness.record.tracking import upload_is_due
 from harness.record.variants import kept, tracking_id
+from harness.system.looks import one_look
 
 
 class RunFailed(ValueError):
@@ -76,6 +77,15 @@ def _said(job: Job, alike: Mapping[str, Sequence[Job]]) -> str:
 
 def config_from(composed: Any, overrides: Sequence[str] = ()) -> Config:
     """Checked settings out of what Hydra composed; with run_id=RUN those of that run (`harness.pipeline.rerun`)."""
+    settings = composed if isinstance(composed, dict) else _settings_in(composed)
+    if settings.get("run_id") is not None:
+        from harness.pipeline.rerun import stored_config
+
+        return stored_config(settings, overrides)
+    return parse({key: value for key, value in settings.items() if key != "run_id"})
+
+
+def _settings_in(composed: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     ours = composed  # of a sweep; copying it takes as long as everything else
@@ -83,12 +93,7 @@ def config_from(composed: Any, overrides: Sequence[str] = ()) -> Config:
         ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
-    settings = {str(key): value for key, value in plain.items()}
-    if settings.get("run_id") is not None:
-        from harness.pipeline.rerun import stored_config
-
-        return stored_config(settings, overrides)
-    return parse({key: value for key, value in settings.items() if key != "run_id"})
+    return {str(key): value for key, value in plain.items()}
 
 
 def job_of(config: Config, overrides: Sequence[str] = ()) -> Job:
@@ -136,6 +141,11 @@ def make_plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | No
     Raises:
         ValueError: the first problem found in any job, naming file, row, key and value.
     """
+    with one_look():
+        return _plan(configs, overrides)
+
+
+def _plan(configs: Iterable[Config], overrides: Sequence[Sequence[str]] | None) -> Plan:
     from harness.data import go_offline
 
     jobs: dict[tuple[str, ...], Job] = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.config.paths import canonical_json, resolve_path
 from harness.record.cache import cache_dir, keep
 from harness.record.files import file_hash, write_text
+from harness.system.looks import looked_once
 
 # Beside weights and tokenizer in a model's folder, and read by nobody who computes.
 _DOCUMENTS = (
@@ -21,6 +22,7 @@ _REMEMBERED = 64 << 20  # bytes; the hash of a larger file is kept for other pro
 _SLOW = 4 << 30  # bytes
 
 
+@looked_once
 def path_fingerprint(path: str) -> str:
     """SHA-256 over a file, or over names and contents of a folder's files but for documents and hidden ones (hex).
 

@@ -86,7 +86,7 @@ def test_jobs_composed_fast_equal_hydras_own(overrides):
         fast = Composer(loader, master).compose(overrides)
         reference = loader.load_sweep_config(master, overrides)
     del reference.hydra
-    assert OmegaConf.to_container(fast) == OmegaConf.to_container(reference)
+    assert OmegaConf.to_container(OmegaConf.create(fast)) == OmegaConf.to_container(reference)
 
 
 NAMES = [
