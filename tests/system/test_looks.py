@@ -21,8 +21,9 @@ def test_within_a_look_the_same_arguments_are_asked_once_and_errors_again() -> N
     with one_look():
         assert (size("bb"), size("bb"), size("ccc")) == (2, 2, 3)
         for _ in range(2):
-            with pytest.raises(ValueError):
+            with pytest.raises(ValueError, match="bb"):
                 size("bb", strict=True)
     assert asked == ["a", "a", "bb", "ccc", "bb", "bb"]
     size("bb")
-    assert asked[-1] == "bb" and len(asked) == 7
+    assert asked[-1] == "bb"
+    assert len(asked) == 7

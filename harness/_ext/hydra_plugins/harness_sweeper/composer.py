@@ -30,7 +30,7 @@ class Composer:
         self._closed = cache(self._closed_base)
 
     def compose(self, overrides: Sequence[str]) -> Any:
-        """The job's config: a plain dict where nothing refers to anything, else OmegaConf's, interpolations unresolved."""
+        """The job's config: a plain dict where nothing refers to anything, else OmegaConf's, unresolved."""
         plain = [line for line in overrides if self._is_plain(line)]
         chosen = tuple(line for line in overrides if line not in plain)
         values = [(each.key_or_group, each.value()) for each in map(self._parse, plain)]
