@@ -15,7 +15,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: the command line needs none of it to print its help."""
+    """Import names on first use: the command line needs none of them to print its help."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = "analysis.sources.runs" if name in ("Runs", "load_runs") else "analysis.notebook"

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without arrows shows "?" for one
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows "?"
     command = import_module(f"analysis.commands.{words[0]}") if words and words[0] in COMMANDS else None
     arguments = _parsed(words, command)
     try:
@@ -63,7 +63,7 @@ def _write(text: str, output: str | None) -> int:
     if output is None:
         try:
             print(text, end="", flush=True)
-        except BrokenPipeError:  # `| head` has seen enough; what Python flushes at its end must find no pipe either
+        except BrokenPipeError:  # `| head` has closed the pipe; Python must not flush into it on exit either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     try:

@@ -1,4 +1,4 @@
-"""Tables and figures for a notebook: made by name, shown as HTML where that is possible and as text elsewhere."""
+"""Tables and figures for a notebook: made by name, shown as HTML if possible and else as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analysis.tables.build import build
 from analysis.tables.computed.registry import COMPUTED
 from analysis.tables.layouts import custom_layout, layout_named
 
-MOST = 4  # of a study of many other settings: sets of runs that are shown unless asked for more
+MOST = 4  # most sets of runs shown by default, for a study with many other settings
 
 
 class Shown(list[Table]):
@@ -32,7 +32,7 @@ class Shown(list[Table]):
 
 
 def _largest(tables: Sequence[Table]) -> list[Table]:
-    """The tables with the most rows; a note below the last counts the others."""
+    """The tables with the most rows; a note below the last one counts the others."""
     shown = sorted(tables, key=lambda each: -len(each.rows))[:MOST]
     if rest := len(tables) - len(shown):
         note = f"{rest} more tables, one for each other set of runs, are not shown here; print() shows all"
@@ -58,8 +58,8 @@ def custom(
 ) -> Shown:
     """A table by names: settings for the rows, one to spread over columns, metrics or patterns (probe/*).
 
-    differences: those of the metrics that are compared with no noise, paired by seed. A metric that no run has is named
-    below the table, so that a notebook runs on any source.
+    differences: the metrics to compare with no noise, paired by seed. Metrics that no run has are named below the
+    table, so that a notebook works for any source.
 
     Raises:
         ValueError: a setting does not exist, or there is no finished run.
@@ -80,12 +80,12 @@ def custom(
 
 
 def claims(runs: Runs) -> Shown:
-    """What each paper claims, and what these runs say of it."""
+    """What each paper claims, and what these runs say about it."""
     return Shown(made_of_readable(runs, COMPUTED["claims"].make))
 
 
 def checklist(runs: Runs) -> Shown:
-    """The papers' numbers beside these runs'."""
+    """The papers' numbers next to those of these runs."""
     return Shown(made_of_readable(runs, COMPUTED["checklist"].make))
 
 
@@ -101,7 +101,7 @@ def length_gain(runs: Runs) -> Shown:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Figures that a notebook displays, each an SVG with its caption; captions alone where there is no HTML."""
+    """Figures that a notebook displays, each an SVG with its caption; without HTML, only the captions."""
 
     parts: list[tuple[str, str]]
 

@@ -14,12 +14,12 @@ def listed(text: str) -> tuple[str, ...]:
 
 
 def is_pattern(name: str) -> bool:
-    """Any of the signs of a glob pattern is in it."""
+    """Whether it contains any character of a glob pattern."""
     return any(sign in name for sign in "*?[")
 
 
 def similar(name: str, known: Iterable[str]) -> list[str]:
-    """Existing names that end with this one after a dot or slash, or are spelled almost so; likeliest first."""
+    """Existing names that end with this one after a dot or slash, or are spelled similarly; likeliest first."""
     known = list(dict.fromkeys(known))
     wanted = name.lower().replace("-", "_")
     ends = [each for each in known if each.lower().endswith((f".{wanted}", f"/{wanted}"))]

@@ -1,4 +1,4 @@
-"""The command `python -m harness`: Hydra composes, one line answers bad input, nothing heavy is imported here."""
+"""The command `python -m harness`: Hydra composes, bad input is answered in one line, nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point; exit status 0 done, 1 a run failed, 2 bad input (nothing was started), 130 interrupted."""
-    # Whether there is a GPU is asked before a run reserves its own: by NVML, which does not start CUDA.
+    # GPUs are looked for before a run reserves its own: through NVML, which does not initialise CUDA.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     sys.excepthook = _print_redacted
     if "--version" in sys.argv[1:]:
@@ -26,7 +26,7 @@ def main() -> None:
     if sys.argv[0].endswith("__main__.py"):
         sys.argv[0] = "python -m harness"  # in usage lines, and in a run's record
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    # With this set Hydra raises its errors instead of printing several lines and a hint.
+    # With this set, Hydra raises errors instead of printing several lines and a hint.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
     from hydra.core.config_store import ConfigStore
@@ -38,19 +38,19 @@ def main() -> None:
     from harness.system.versions import check_versions
 
     prepare_hydra()
-    # For every group that it looks at, Hydra copies its store of configs, its own schema included: two thirds of the
-    # time of --help. Only `store` writes to it, so the copies may be the store itself.
+    # Hydra deep-copies its config store, its own schema included, for every group it looks at: two thirds of the time
+    # of --help. Only `store` writes to it, so returning the store itself is safe.
     ConfigStore.__deepcopy__ = lambda store, _memo: store  # type: ignore[attr-defined]
     try:
         check_versions()
         sys.argv[1:] = as_meant(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
-    except (ValueError, OSError, HydraException, OmegaConfBaseException, YAMLError) as error:
+    except (ValueError, OSError, RecursionError, HydraException, OmegaConfBaseException, YAMLError) as error:
         if show_traceback:
             raise
         sys.exit(_report(error))
     except KeyboardInterrupt as stop:
-        print(f"{str(stop) or 'interrupted'}; the same command goes on", file=sys.stderr)
+        print(f"{str(stop) or 'interrupted'}; the same command continues", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
 
 
@@ -68,12 +68,12 @@ def _job(composed: DictConfig) -> Any:
 
     try:
         return _single(composed, overrides)
-    except (ValueError, OSError, OmegaConfBaseException) as error:
-        sys.exit(_report(error))  # Hydra would print a line of its own before an exception
+    except (ValueError, OSError, RecursionError, OmegaConfBaseException) as error:
+        sys.exit(_report(error))  # Hydra would print its own line before an exception
 
 
 def _single(composed: DictConfig, overrides: list[str]) -> Any:
-    """Plan, check and do one run; in a sweep the sweeper has planned already."""
+    """Plan, check and do one run; in a sweep, the sweeper has already planned."""
     from harness.pipeline.plan import config_from, make_plan
 
     config = config_from(composed, overrides)

@@ -55,7 +55,7 @@ class Run:
     show_progress: bool = True
     stop: Stop = field(default_factory=Stop)
     observers: Sequence[Observer] = ()
-    _recast: bool = False  # the model in memory is in another type than it was trained in
+    _recast: bool = False  # the model in memory has another dtype than it was trained in
 
     @property
     def config(self) -> Config:
@@ -73,8 +73,7 @@ class Run:
         """The fine-tuned model on this process's device: the one in memory, else from the folder's model/.
 
         Args:
-            dtype: of its weights, by torch's name; None: as it was trained. Adapters beside a base of 4 or 16 bits
-                stay as they are.
+            dtype: of its weights, by torch's name; None: as trained. Adapters beside a 4- or 16-bit base keep theirs.
 
         Raises:
             ValueError: there is none; the run was not trained, or with train.keep_model=false.
@@ -93,7 +92,7 @@ class Run:
             self.folder.verify("train")
             four_bits = train.lora if train.method == "qlora" else None
             model = self.config.model
-            if dtype is not None and train.method == "full":  # read as it is wanted: no wider copy comes between
+            if dtype is not None and train.method == "full":  # read directly in that dtype: no wider copy in between
                 model, self._recast = model.model_copy(update={"dtype": dtype}), dtype != model.dtype
             with self.waiting("loading the model"):
                 self.model = load_trained(model, self.config.seed, self.trained_weights(), four_bits)
@@ -115,14 +114,14 @@ class Run:
         return weights
 
     def release_model(self) -> None:
-        """Give the model's memory back, a GPU's to its driver; the next stage that needs it reads it anew."""
+        """Free the model's memory (on a GPU, back to the driver); the next stage that needs it reads it again."""
         from harness.models.place import free_memory
 
         self.model, self._recast = None, False
         free_memory()
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer saved beside the trained weights, else the model's: a run folder alone is enough."""
+        """The tokenizer saved with the trained weights, else the base model's: the run folder alone is enough."""
         from harness.models.tokenizer import load_saved_tokenizer, load_tokenizer
 
         weights = self.folder / "model"
@@ -133,12 +132,12 @@ class Run:
         return Progress(f"{self.short_label} {stage}", total, unit, initial, self.show_progress)
 
     def waiting(self, what: str) -> AbstractContextManager[None]:
-        """Say what the run is doing if the block takes longer than a few seconds and shows nothing itself."""
+        """Say what the run is doing if the block is silent for more than a few seconds."""
         return waiting(f"{self.short_label} {what}", self.show_progress)
 
     @property
     def short_label(self) -> str:
-        """Place in the sweep, noise, alpha and seed: what a line of 80 columns has room for."""
+        """Position in the sweep, noise, alpha and seed: what fits into a line of 80 columns."""
         config = self.config
         alpha = f"-a{config.alpha:g}" if config.alpha else ""
         name = f"{config.noise.name}{alpha}-s{config.seed}"
@@ -146,7 +145,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """Place in the sweep, if any, and name."""
+        """Position in the sweep, if any, and run_id."""
         position = self.config.harness.position
         return f"[{position}] {self.run_id}" if position else self.run_id
 
@@ -159,7 +158,7 @@ class StageResult:
         metrics: its final numbers; they go to summary.json and W&B.
         status: "finished" or "diverged".
         labels: names (of the judge, say).
-        files: what it left in the run's folder, files and folders: without them it is not done.
+        files: files and folders that it left in the run's folder; without them the stage is not done.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)

@@ -1,11 +1,10 @@
-"""`python -m analysis compare`: two runs side by side: settings, code and machine that differ, results, verdicts."""
+"""`python -m analysis compare`: two runs side by side: differing settings, code and machine; results, verdicts."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,9 +18,9 @@ from analysis.stats import Estimate
 from analysis.study.comparable import UNSET
 from analysis.study.measures import Measures
 from analysis.study.metrics import WIN_RATE, metric
-from harness.record import read_json
+from harness.record import read_mapping
 
-# Where a run was recorded and as what number of a sweep: different for any two runs.
+# Where a run was recorded, and its position in a sweep: different for any two runs.
 _RECORDING = ("harness.", "tracking.", "output_dir")
 # Metrics that come from verdicts.
 _JUDGED = "judge/"
@@ -31,7 +30,7 @@ _PROVENANCE = ("git", "python", "versions", "hardware")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("first", metavar="RUN", help="a run folder, or an id in SOURCE, or a part of one")
+    command.add_argument("first", metavar="RUN", help="a run folder, or (part of) an id in SOURCE")
     command.add_argument("second", metavar="RUN")
     command.add_argument("--source", default="runs", metavar="SOURCE", help=f"{SOURCE} (default: runs)")
     add_format(command)
@@ -43,12 +42,12 @@ def run(arguments: argparse.Namespace) -> str:
 
 
 def compare(first: str, second: str, source: str = "runs") -> list[Table]:
-    """Tables of what two runs have different and of what came out; where both have a folder, of their code, too.
+    """Tables of the settings in which two runs differ and of their results; if both have a folder, also of their code.
 
-    A run is named by its folder, by its id in `source`, or by any part of an id that only one run there has.
+    A run is named by its folder, by its id in `source`, or by any part of an id that is unique there.
 
     Raises:
-        ValueError: no run, or more than one, goes by a name.
+        ValueError: no run, or more than one, matches a name.
     """
     pair = [find_run(name, source) for name in (first, second)]
     if pair[0].origin == pair[1].origin:
@@ -70,11 +69,11 @@ def _settings_table(first: RunRecord, second: RunRecord) -> Table:
 
 
 def _provenance_table(first: RunRecord, second: RunRecord) -> list[Table]:
-    """Commit, uncommitted changes, versions and hardware that differ; none where a run has no such file."""
+    """Commit, uncommitted changes, versions and hardware that differ; no table if a run has no such file."""
     paths = [Path(run.origin) / "provenance.json" for run in (first, second)]
     if not all(path.is_file() for path in paths):
         return []
-    ours, theirs = (flatten({key: _read(path).get(key) for key in _PROVENANCE}) for path in paths)
+    ours, theirs = (flatten({key: read_mapping(path).get(key) for key in _PROVENANCE}) for path in paths)
     heads = [replace(head, is_text=True) for head in _heads(first, second)]
     table = Table("provenance", "Code and machine that differ", ["what"], heads)
     for key in sorted({*ours, *theirs}):
@@ -85,17 +84,10 @@ def _provenance_table(first: RunRecord, second: RunRecord) -> list[Table]:
     return [table] if table.rows else []
 
 
-def _read(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a mapping, found {type(found).__name__}")
-    return found
-
-
 def _results_table(first: RunRecord, second: RunRecord) -> Table:
     """Every final number of either run; the difference is second - first, relative to first.
 
-    Verdicts of different judges have none.
+    There is none for verdicts of different judges.
     """
     columns = [*_heads(first, second), Column("difference"), Column("relative", "%", 1, signed=True)]
     table = Table("results", "Results", ["metric"], columns)
@@ -128,7 +120,7 @@ def _changes(name: str, ours: float | None, theirs: float | None) -> list[Value]
 
 
 def _verdict_notes(first: RunRecord, second: RunRecord) -> list[str]:
-    """Paired over the instructions that both runs answered, under the same judge."""
+    """Notes on verdicts, paired over the instructions that both runs answered, under the same judge."""
     judges = [judge_of(run) for run in (first, second)]
     if judges[0] != judges[1]:
         names = " and ".join(sorted(str(judge.get("judge.name")) for judge in judges))

@@ -10,7 +10,7 @@ from analysis.commands.options import SOURCE, add_output, extra
 def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("project", metavar="ENTITY/PROJECT")
     command.add_argument(
-        "--source", metavar="SOURCE", help=f"runs that decide the panels: {SOURCE} (default: the project's)"
+        "--source", metavar="SOURCE", help=f"runs that determine the panels: {SOURCE} (default: the project's)"
     )
     command.add_argument("--spec", action="store_true", help="print the specification (JSON) and save nothing")
     add_output(command)

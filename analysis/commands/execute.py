@@ -22,7 +22,7 @@ _FETCHED = re.compile(r"""<script[^>]*\bsrc=["']https?://[^>]*>\s*</script>""")
 
 
 def names() -> list[str]:
-    """The notebooks there are."""
+    """The names of all notebooks."""
     return sorted(path.stem for path in NOTEBOOKS.glob("*.py"))
 
 
@@ -30,7 +30,7 @@ def execute(source: str, folder: Path, chosen: Sequence[str] = ()) -> Iterator[P
     """Run notebooks (all, if none is chosen) with their SOURCE set, and write each as .ipynb and .html.
 
     Raises:
-        ValueError: there is no notebook of a name, or one stopped with an error, which is named.
+        ValueError: there is no such notebook, or one failed, with its error.
     """
     unknown = sorted(set(chosen) - set(names()))
     if unknown:
@@ -45,16 +45,16 @@ def execute(source: str, folder: Path, chosen: Sequence[str] = ()) -> Iterator[P
 
 
 def _page(name: str, notebook: Any) -> str:
-    """The notebook as HTML that asks nothing of any network: it has no formulas and no widgets to load scripts for."""
+    """The notebook as HTML without scripts from the network, which only formulas and widgets would need."""
     page, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, {"metadata": {"name": name}})
     return _FETCHED.sub("", page)
 
 
 def _run(name: str, notebook: Any, source: str) -> None:
-    """Execute in place. The kernel imports this very package, wherever it lies, and listens on no port."""
+    """Execute in place. The kernel imports this package, wherever it is, and listens on no port."""
     where = str(Path(source).resolve()) if Path(source).exists() else source
     path = os.pathsep.join([str(NOTEBOOKS.parents[1]), os.environ.get("PYTHONPATH", "")])
-    # A socket's path must stay under some hundred characters: not in the home folder, whatever its name.
+    # A socket's path is limited to about a hundred characters, so it is not below the home folder.
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
         kernel = {"transport": "ipc", "connection_file": str(Path(sockets) / "k.json")}
         client = NotebookClient(

@@ -11,11 +11,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add_sources(command)
     command.add_argument("-o", dest="folder", default="figures", metavar="FOLDER", help="default: figures")
     command.add_argument("--only", metavar="NAMES", help="comma-separated names; list prints them")
-    command.add_argument("--width", type=float, default=6.75, metavar="INCHES", help="3.3: one of two columns of print")
+    command.add_argument(
+        "--width", type=float, default=6.75, metavar="INCHES", help="3.3: one column of a two-column page"
+    )
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """A line for each figure that was written, and for each reason why others were not."""
+    """One line per figure written, and per reason why others were not."""
     with extra("figures", "report"):
         from analysis.figures import FIGURES, write_figures
     from analysis.sources.runs import load_runs, made_of_readable

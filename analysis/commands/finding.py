@@ -1,4 +1,4 @@
-"""`python -m analysis finding`: what the runs show of each noise, a sentence each."""
+"""`python -m analysis finding`: what the runs show about each noise, in a sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """A line for each noise."""
+    """One line per noise."""
     from analysis.sources.runs import load_runs, made_of_readable
     from analysis.study.finding import findings, without_baseline
 

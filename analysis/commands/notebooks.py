@@ -15,7 +15,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """A line for each page that was written."""
+    """One line per page written."""
     with extra("notebooks", "notebooks"):
         from analysis.commands.execute import execute
     from analysis.suggest import listed

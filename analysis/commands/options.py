@@ -1,4 +1,4 @@
-"""What several commands share: the options for sources and output, and the message about a missing extra."""
+"""Options for sources and output shared by several commands, and the message about a missing extra."""
 
 from __future__ import annotations
 

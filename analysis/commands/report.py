@@ -12,11 +12,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", dest="page", default="report.html", metavar="FILE", help="default: report.html")
     command.add_argument("--max-mb", type=float, default=25.0, metavar="N", help="largest page; default: 25")
     command.add_argument("--title", default="", metavar="TEXT", help="heading of the page (default: the source)")
-    command.add_argument("--note", default="", metavar="TEXT", help="what was asked and found, at the top of the page")
+    command.add_argument("--note", default="", metavar="TEXT", help="question and result, shown at the top of the page")
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """A line with the page's size and what it leaves out."""
+    """A line with the page's size and what was left out."""
     with extra("report", "report"):
         from analysis.report import write_report
 

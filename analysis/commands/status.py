@@ -21,20 +21,20 @@ from analysis.sources.runs import load_runs
 from analysis.sources.select import Source, named
 from harness.record import METRICS, RunFolder
 
-# More finished runs than that would push the others off the screen.
+# More finished runs would push the others off the screen.
 _MOST_FINISHED = 20
 _REASON = 160  # characters; log.txt has the rest
 _AT_END = ("finished", "duplicate")
-# Between two runs of a sweep none is running: watching ends when that was seen so many times in a row.
+# Between two runs of a sweep none is running: stop watching after seeing that this many times in a row.
 _LOOKS = 2
 _ORDER = ("running", "incomplete", "failed", "diverged", "duplicate", "unreadable", "foreign", "finished")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     add_sources(command)
-    command.add_argument("--all", action="store_true", help="list finished runs, too, however many they are")
+    command.add_argument("--all", action="store_true", help="also list finished runs, however many")
     command.add_argument(
-        "--watch", nargs="?", type=float, const=10.0, metavar="SECONDS", help="again every 10 s, while runs are running"
+        "--watch", nargs="?", type=float, const=10.0, metavar="SECONDS", help="repeat every 10 s while runs are running"
     )
     add_format(command)
 
@@ -53,9 +53,9 @@ def run(arguments: argparse.Namespace) -> str:
 
 
 def status(source: Source = "runs", now: float | None = None, every: bool = True, **options: Any) -> Table:
-    """A row per run, the unfinished first; the title counts them. Options: see `load_runs`.
+    """One row per run, unfinished ones first; the title counts them. Options: see `load_runs`.
 
-    every: list finished runs even if they are many.
+    every: list finished runs even if there are many.
 
     Raises:
         ValueError: there is no run in `source`.
@@ -78,7 +78,7 @@ def status(source: Source = "runs", now: float | None = None, every: bool = True
 
 
 def is_running(table: Table) -> bool:
-    """Whether any run of a status table still runs."""
+    """Whether any run in a status table is still running."""
     return any(values[0] == "running" for _, values in table.rows)
 
 
@@ -87,9 +87,9 @@ def _started_at(run: RunRecord) -> float:
 
 
 def _queue_note(group: str, newest: RunRecord, folders: Sequence[RunRecord]) -> str:
-    """How many runs of a sweep wait behind the newest one, and for how long; a run carries its place in the queue.
+    """How many runs of a sweep are still waiting, and for how long, from each run's position in the queue.
 
-    Times are those of the sweep's finished runs, as many at once as are running now.
+    Based on the times of the sweep's finished runs, with as many at once as are running now.
     """
     place, _, total = str((newest.config.get("harness") or {}).get("position") or "").partition("/")
     waiting = int(total) - int(place) if total else 0
@@ -125,7 +125,7 @@ def _cells(run: RunRecord, now: float) -> list[Value]:
 
 
 def _progress(run: RunRecord, folder: RunFolder) -> str:
-    """Stages done of those asked for, the one it is at, and its training step."""
+    """Number of stages done, the current one, and its training step."""
     wanted: Sequence[str] = run.config.get("stages") or []
     done = [stage for stage in wanted if stage in folder.stages()]
     text = f"{len(done)} of {len(wanted)} stages"
@@ -137,7 +137,7 @@ def _progress(run: RunRecord, folder: RunFolder) -> str:
 
 
 def _steps(run: RunRecord, row: dict[str, float]) -> str:
-    """The last logged step, with the share of the training where the config tells its length."""
+    """The last logged step, with the percentage of training if the config gives its length."""
     train, dataset = run.config.get("train") or {}, run.config.get("dataset") or {}
     step, steps = int(row["step"]), train.get("max_steps")
     if steps:

@@ -1,9 +1,9 @@
 """A saved W&B workspace with this project's panels, runs grouped by noise and alpha.
 
-The specification is built from the runs of a source, without a network: a panel is there only if a run has its metric,
-and runs are grouped by noise, alpha and every further setting in which they differ, so that a group's mean is a mean
-over seeds. Runs that are not finished, and copies of a run, are filtered out as everywhere else. W&B cannot pair runs
-by seed and instruction: those differences stand in a panel of text, as they were when the workspace was made.
+The specification is built from the runs of a source, without a network: a panel is included only if a run has its
+metric, and runs are grouped by noise, alpha and every other setting in which they differ, so that a group's mean is a
+mean over seeds. Unfinished runs and copies of a run are filtered out as everywhere else. W&B cannot pair runs by seed
+and instruction: those differences are in a text panel, as of when the workspace was made.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ NAME = "Embedding noise"
 _CATEGORY = "judge/win_rate/"
 _CURVES = ("train/grad_norm", "train/lr", "noise/alpha")
 _RESULTS = (WIN_RATE, CONTROLLED, LENGTH, "judge/accuracy", "heldout/loss", "train/seconds")
-# A run has hundreds of probes: the panels are of those that these tables show.
+# A run has hundreds of probes: only those in these tables get panels.
 _PROBES = ("probes", "overfitting")
 _MOST_RUNS = 100
-# A section with more panels is closed at first: W&B draws what is open.
+# A section with more panels starts collapsed, because W&B draws all open ones.
 _MOST_OPEN = 12
 
 
@@ -86,7 +86,7 @@ def save(dashboard: ws.Workspace) -> str:
 
 
 def grouping(runs: Runs) -> list[str]:
-    """noise, alpha, and the fewest further settings that leave nothing but seeds inside a group."""
+    """noise, alpha, and the fewest other settings such that runs in a group differ only in seed."""
     settings = settings_of(runs)
     settings = settings[settings["status"] == "finished"]
     names = [f"{section}.name" for section in SECTIONS]
@@ -136,7 +136,7 @@ def _scatter(setting: str, name: str) -> wr.ScatterPlot:
 
 
 def _differences(project: str, runs: Runs) -> str:
-    """What W&B does not compute, as text: differences to no noise, paired by seed and instruction."""
+    """Text panel for what W&B does not compute: differences to no noise, paired by seed and instruction."""
     table = render(build(runs, LAYOUTS["differences"]), "markdown")
     return (
         f"{table}\n\nPaired by seed and instruction, from {len(runs.runs)} finished runs, when this was made. "

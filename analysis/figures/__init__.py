@@ -1,4 +1,4 @@
-"""The figures of a study, for print and for the report: readable in grey and by colour-blind readers."""
+"""The figures of a study, for print and for the report; legible in grey and to colour-blind readers."""
 
 from analysis.figures.drawing import Drawing
 from analysis.figures.files import write_figures

@@ -20,15 +20,15 @@ from analysis.study.rows import Cell
 
 _MOST_CATEGORIES, _LEAST_CATEGORIES = 10, 3
 _BAR, _GAP, _TALLEST = 0.12, 0.14, 8.0  # inches: a bar, the gap between categories, all of it
-_CHARACTERS_PER_INCH = 4  # of a figure: what a category's name may take
+_CHARACTERS_PER_INCH = 4  # share of a figure's width for a category's name
 _SMALL = 6  # points
 _TINT = 0.55  # pale enough for the hatch to show in grey
-_LEAST_SPAN = 10.0  # percent, so that noise around zero does not fill the axis
+_LEAST_SPAN = 10.0  # percent: smallest axis, so that noise around zero does not fill it
 _NAN = float("nan")
 
 
 def category_bars(study: Study) -> Drawing | None:
-    """Bars of each noise for the categories with the most instructions."""
+    """Bars per noise for the categories with the most instructions."""
     cells = [cell for cell in study.chosen if not study.measures.wins(cell.run_ids).empty]
     category = _categories(study, cells)
     sizes = category.value_counts().sort_index().sort_values(ascending=False, kind="stable")
@@ -62,7 +62,7 @@ def _bars(axes: Axes, at: NDArray[Any], found: list[Estimate], thick: float, loo
     bars = axes.barh(at, means, thick, edgecolor=INK, linewidth=0.5, **paint)
     axes.errorbar(means, at, xerr=spread, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.5)
     for place, value in zip(at, means, strict=True):
-        if value == 0:  # a bar of no length would look like one that is missing
+        if value == 0:  # a bar of length zero would look like a missing one
             axes.annotate("0", (0, place), (2, 0), textcoords="offset points", va="center", fontsize=_SMALL)
     return bars
 

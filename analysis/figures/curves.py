@@ -1,4 +1,4 @@
-"""Metrics against alpha: a line with a band per noise, the baseline as a level line."""
+"""Metrics against alpha: a line with a band per noise, the baseline as a horizontal line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from analysis.study.rows import Cell, sort_labels
 ALPHA = "noise strength α"
 SIZE = "α: an entry of the noise is of size α/√(L·d), L tokens, d dimensions."
 _METRICS = (WIN_RATE, CONTROLLED, LENGTH, "heldout/loss")
-# The Hessian first, then second differences of the loss; a probe's bounds and its other weightings are no panels.
+# The Hessian first, then second differences of the loss; bounds and other weightings of a probe get no panels.
 _CURVATURE = ("probe/trace", "probe/top_eigenvalue", "probe/curvature/rademacher/*", "probe/*curvature*")
 _PARTS_OF_A_FIGURE = ("/low", "/high", "/per_token")
 _MOST_PANELS = 6
@@ -99,7 +99,7 @@ def _line(axes: Axes, points: Sequence[tuple[Cell, Estimate]], look: Look, place
     mean, low, high = (np.array([getattr(value, key) for _, value in points]) for key in ("mean", "low", "high"))
     options: Any = {"color": look.colour, "linestyle": look.line, "marker": look.marker, "transform": place}
     (line,) = axes.plot(alphas, mean, **options)
-    axes.update_datalim(np.column_stack([alphas, mean]))  # a line moved sideways does not count by itself
+    axes.update_datalim(np.column_stack([alphas, mean]))  # a line shifted sideways does not affect the limits
     axes.fill_between(alphas, low, high, color=look.colour, alpha=BAND, linewidth=0)
     strokes: Any = [ONE_RUN if is_of_one_run(value) else "-" for _, value in points]
     axes.vlines(alphas, low, high, color=look.colour, linewidth=0.9, linestyles=strokes, transform=place)
@@ -123,14 +123,14 @@ def alpha_axis(axes: Axes, alphas: Sequence[float]) -> None:
 
 
 def _inches(axes: Axes) -> float:
-    """About how wide the panel is."""
+    """Approximate width of the panel."""
     place = axes.get_subplotspec()
     columns = place.get_gridspec().ncols if place else 1
     return figure_of(axes).get_figwidth() / columns - _BESIDE_PANEL
 
 
 def _far_apart(places: Sequence[float], share: float) -> set[int]:
-    """Indices of the places, in rising order, whose labels do not run into the one before; share: of the axis."""
+    """Indices of the positions, ascending, whose labels do not overlap the previous one; share: of the axis."""
     named: list[int] = []
     for index, place in enumerate(places):
         if not named or place - places[named[-1]] >= share * (places[-1] - places[0]):

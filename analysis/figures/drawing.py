@@ -1,4 +1,4 @@
-"""What a figure is: a matplotlib figure with its caption, written as SVG, PDF or PNG."""
+"""A figure: a matplotlib figure with its caption, written as SVG, PDF or PNG."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DOTS_PER_INCH = 300
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure. caption: plain text that says what is shown, of how many runs, and what the bands are."""
+    """One figure. caption: plain text saying what is shown, from how many runs, and what the bands are."""
 
     name: str
     title: str
@@ -27,7 +27,7 @@ class Drawing:
     caption: str
 
     def save(self, path: Path) -> None:
-        """Write the format that the suffix names; the same figure gives the same bytes."""
+        """Write in the format given by the suffix; the same figure gives the same bytes."""
         about: dict[str, str | None] = {"Title": self.title}
         if path.suffix == ".svg":
             about |= {"Date": None, "Description": self.caption}

@@ -1,4 +1,4 @@
-"""Figures as files: each as SVG, PDF and PNG, the captions beside them."""
+"""Figures as files: each as SVG, PDF and PNG, with the captions in one file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUFFIXES = (".svg", ".pdf", ".png")
 
 
 def write_figures(runs: Runs, folder: str | Path, names: Sequence[str] = tuple(FIGURES), width: float = WIDTH) -> str:
-    """Draw into a folder; returns one line per figure that is written, and one per reason why others are not.
+    """Draw into a folder; return one line per figure written, and one per reason why others are not.
 
     Raises:
         ValueError: see `draw`; or the folder is a file.
@@ -47,7 +47,7 @@ def write_figures(runs: Runs, folder: str | Path, names: Sequence[str] = tuple(F
 
 
 def _save(drawing: Drawing, folder: Path) -> set[str]:
-    """Write a figure in every format; returns the letters that the font does not have."""
+    """Write a figure in every format; return the characters that the font lacks."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for suffix in SUFFIXES:

@@ -21,10 +21,10 @@ from analysis.study.metrics import WIN_RATE, metric
 from analysis.study.rows import Cell
 
 _METRICS = (WIN_RATE, "heldout/loss")
-# Where the largest difference is this many times the median one, the axis is logarithmic.
+# If the largest difference is this many times the median one, the axis is logarithmic.
 _WIDE, _USUAL = 30, 0.5
 _ROOM = 1.5  # beyond the outermost, as a factor
-_CHARACTERS_PER_INCH = 7  # of a figure: what a row's name may take
+_CHARACTERS_PER_INCH = 7  # share of a figure's width for a row's name
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class _Difference:
 
 
 def forest(study: Study) -> Drawing | None:
-    """A panel per metric, a row per noise and alpha, filled where the difference survives Holm's correction."""
+    """A panel per metric, a row per noise and alpha, filled if the difference survives Holm's correction."""
     compared = _compared(study)
     if not compared:
         return None
@@ -66,7 +66,7 @@ def forest(study: Study) -> Drawing | None:
 
 
 def _one_run(compared: dict[str, list[_Difference]]) -> str:
-    """What a dotted whisker is, where there is one."""
+    """What dotted whiskers mean, if there are any."""
     dotted = any(is_of_one_run(each.estimate) for found in compared.values() for each in found)
     return ", dotted where they are over the instructions of one run and say nothing of other seeds" if dotted else ""
 
@@ -90,7 +90,7 @@ def _panel(axes: Axes, rows: list[Cell], name: str, found: list[_Difference], st
 
 
 def _scale(axes: Axes, values: Sequence[Estimate]) -> None:
-    """Numbered about four times; logarithmic on both sides of zero where a few rows would hide the rest."""
+    """Set about four ticks; logarithmic on both sides of zero if a few rows would hide the rest."""
     sizes = np.array([abs(value.mean) for value in values])
     small = float(np.quantile(sizes[sizes > 0], _USUAL)) if (sizes > 0).any() else 0.0
     if small and sizes.max() > _WIDE * small:
@@ -107,7 +107,7 @@ def _scale(axes: Axes, values: Sequence[Estimate]) -> None:
 
 
 def _compared(study: Study) -> dict[str, list[_Difference]]:
-    """Differences by metric; Holm's correction counts those of all metrics."""
+    """Differences by metric; Holm's correction is over all metrics."""
     flat = [(name, cell, value) for name in _METRICS for cell, value in _differences(study, name)]
     tested = stats.with_shared_scatter([value for _, _, value in flat])
     p_values = stats.holm(np.array([stats.p_value(value) for value in tested]))

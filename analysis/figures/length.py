@@ -21,7 +21,7 @@ from analysis.study.rows import Cell
 
 _BINS = 30
 _MOST_OUTLINES = 4
-_PANEL_WIDTH, _TITLE = 1.5, 24  # of one noise's panel: inches it needs, characters above it
+_PANEL_WIDTH, _TITLE = 1.5, 24  # per noise's panel: width in inches, characters in its title
 _BESIDE: Any = {"fontsize": 7, "zorder": 6}
 # In points: half a marker, the gap to its alpha, a digit of it; the corners that an alpha is tried at.
 _POINT, _BESIDE_POINT, _DIGIT, _DIGIT_HEIGHT = 2.5, 3.0, 4.5, 6.0
@@ -72,9 +72,9 @@ def _trace(axes: Axes, study: Study, cells: list[Cell]) -> list[tuple[float, flo
 
 
 def _name_alphas(axes: Axes, points: Sequence[tuple[float, float, float | None]]) -> None:
-    """Each alpha beside its point, at a corner where it covers neither a point nor another alpha; else nowhere."""
+    """Label each point with its alpha at a corner that covers neither a point nor another label, if there is one."""
     figure = figure_of(axes)
-    figure.draw_without_rendering()  # fixes where a value is on the page
+    figure.draw_without_rendering()  # fixes the position of values on the page
     places = [axes.transData.transform((x, y)) * 72 / figure.dpi for x, y, _ in points]
     taken = [(x - _POINT, y - _POINT, x + _POINT, y + _POINT) for x, y in places]
     for (x, y, alpha), (left, bottom) in zip(points, places, strict=True):
@@ -97,7 +97,7 @@ def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def length_histograms(study: Study) -> Drawing | None:
-    """Distribution of answer lengths, one outline per noise over the references' in grey."""
+    """Distribution of answer lengths, one outline per noise over that of the references in grey."""
     lengths = {cell: _lengths(study, cell) for cell in study.chosen}
     lengths = {cell: found for cell, found in lengths.items() if len(found)}
     if not lengths:
@@ -125,7 +125,7 @@ def length_histograms(study: Study) -> Drawing | None:
 
 
 def _panels(cells: list[Cell]) -> list[list[Cell]]:
-    """All in one panel; where they would hide each other, one noise to a panel, no noise in each."""
+    """All in one panel; if they would hide each other, one panel per noise, each with no noise."""
     if len(cells) <= _MOST_OUTLINES:
         return [cells]
     base = [cell for cell in cells if cell.noise == BASELINE]
@@ -162,13 +162,13 @@ def _lengths(study: Study, cell: Cell) -> NDArray[np.float64]:
 
 
 def _reference_lengths(study: Study) -> NDArray[np.float64]:
-    """Those of one run: all runs of a study have the same references."""
+    """Lengths of the references, from one run: all runs of a study share them."""
     first = study.chosen[0].run_ids[:1]
     frame = study.measures.runs.preferences
     return frame.loc[frame["run_id"].isin(first), "reference_length"].to_numpy(float)
 
 
 def _top(lengths: NDArray[np.float64]) -> float:
-    """The right end of the axis: the longest answer, or where a thin tail of the longest begins."""
+    """The right end of the axis: the longest answer, or the start of a thin tail."""
     longest, most = float(lengths.max()), float(np.percentile(lengths, 99))
     return max(1.0, longest if longest < _TAIL * most else _TAIL * most)

@@ -1,4 +1,4 @@
-"""Training loss step by step, with the noise on, beside the loss without noise at the end."""
+"""Training loss by step, with noise, next to the loss without noise at the end."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from analysis.figures.style import BAND, Look, canvas, columns_of, legend, same_
 from analysis.study.rows import Cell
 
 _LOSS = "train/loss"
-# Losses without noise: on held-out examples, and on training examples where a probe measures it.
+# Losses without noise: on held-out examples and, if probed, on training examples.
 _NOISE_FREE = ("heldout/loss", "probe/train/loss")
 _MOST_ALPHAS = 3
-# A line of more points than this is thinned: print shows no more.
+# Lines with more points are thinned: print cannot show more.
 _MOST_STEPS = 300
 
 
 def losses(study: Study) -> Drawing | None:
-    """A panel of training loss for up to three alphas, and one for each loss without noise against alpha."""
+    """A panel of training loss for up to three alphas, and one per noise-free loss against alpha."""
     history = study.measures.runs.history
     curves = {cell.name: _by_step(history, cell) for cell in study.cells if cell.run_ids}
     curves = {name: frame for name, frame in curves.items() if not frame.empty}
@@ -70,7 +70,7 @@ def _line(axes: Axes, frame: pd.DataFrame, look: Look) -> Any:
 
 
 def _by_step(history: pd.DataFrame, cell: Cell) -> pd.DataFrame:
-    """Steps down, runs across: the steps that every run of the cell logged."""
+    """Steps as rows, runs as columns: the steps that every run of the cell logged."""
     if _LOSS not in history:
         return pd.DataFrame()
     rows = history[history["run_id"].isin(cell.run_ids)]

@@ -1,4 +1,4 @@
-"""Published numbers for a figure: those of the study's data set on AlpacaEval, drawn hollow beside ours."""
+"""Published numbers for a figure: those of the study's data set on AlpacaEval, drawn hollow next to ours."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from analysis.study.comparable import BASELINE, plain_name
 from analysis.study.metrics import LENGTH, WIN_RATE, metric
 from analysis.study.published import of_tables
 
-# The one published table with win rate and length by alpha.
+# The only published table with win rate and length by alpha.
 _TABLE = "neftune_table6"
 _EVAL_SET = "alpaca_eval"
 LABEL = "published (hollow)"
-# Of an axis that shows both, ours keep at least this share.
+# Our numbers keep at least this share of an axis that shows both.
 _LEAST_SHARE = 0.25
 _HOLLOW: Any = {"markerfacecolor": PAPER, "linestyle": (0, (1, 2)), "linewidth": 0.8, "markersize": 4.5, "zorder": 1.5}
 
@@ -35,7 +35,7 @@ class PaperCell:
 
 @dataclass
 class Papers:
-    """What a figure shows of the papers, and what it cannot; `said` goes into the caption."""
+    """What a figure shows from the papers, and what it cannot; `said` goes into the caption."""
 
     cells: list[PaperCell]
     source: str
@@ -43,7 +43,7 @@ class Papers:
     drawn: bool = False
 
     def points(self, noise: str, *names: str) -> list[tuple[float | None, list[float]]]:
-        """(alpha, values) of a noise where the paper has all of the metrics, in the order of alpha."""
+        """(alpha, values) of a noise for which the paper has all of the metrics, ordered by alpha."""
         return [
             (cell.alpha, [cell.numbers[name] for name in names])
             for cell in self.cells
@@ -51,7 +51,7 @@ class Papers:
         ]
 
     def fits(self, axes: Axes, name: str, values: Iterable[float], along: str = "y") -> bool:
-        """Both have room on an axis; if not, the caption names where the paper's numbers are."""
+        """Whether both fit on an axis; if not, the caption says where the paper's numbers are."""
         low, high = getattr(axes, f"get_{along}lim")()
         theirs = list(values)
         if not theirs:
@@ -78,7 +78,7 @@ class Papers:
 
 
 def papers_of(study: Study) -> Papers:
-    """The published cells of the noises that the study has; none on other data or other instructions."""
+    """The published cells of the study's noises; none for other data or instructions."""
     dataset, eval_set = (plain_name(study.part.shared.get(key, "")) for key in ("dataset", "eval_set"))
     frame = of_tables((_TABLE,))
     frame = frame[(frame["dataset"] == dataset) & (eval_set == _EVAL_SET)]
@@ -93,7 +93,7 @@ def papers_of(study: Study) -> Papers:
 
 
 def beside_curves(axes: Axes, study: Study, papers: Papers, name: str) -> None:
-    """A metric's published points against alpha, the baseline as a level line."""
+    """A metric's published points against alpha, the baseline as a horizontal line."""
     every = [values[0] for noise in study.noises for _, values in papers.points(noise, name)]
     if not papers.fits(axes, name, every):
         return
@@ -107,7 +107,7 @@ def beside_curves(axes: Axes, study: Study, papers: Papers, name: str) -> None:
 
 
 def beside_lengths(axes: Axes, study: Study, papers: Papers) -> None:
-    """Published win rates against published lengths, in the order of alpha."""
+    """Published win rates against published lengths, ordered by alpha."""
     found = {noise: papers.points(noise, LENGTH, WIN_RATE) for noise in study.noises}
     every = [values for points in found.values() for _, values in points]
     fits = [

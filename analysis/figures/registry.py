@@ -21,7 +21,7 @@ from harness.record.escape import escape_controls
 
 @dataclass(frozen=True)
 class Kind:
-    """How a figure is drawn, and what it needs, for the message where it cannot be."""
+    """How a figure is drawn, and what it needs, for the message if it cannot be drawn."""
 
     draw: Callable[[Study], Drawing | None]
     needs: str
@@ -29,7 +29,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class NotDrawn:
-    """A figure that a study has no numbers for. kind: its name in FIGURES. where: what the study's runs share."""
+    """A figure for which a study has no numbers. kind: its name in FIGURES. where: what the study's runs share."""
 
     name: str
     kind: str
@@ -51,13 +51,12 @@ FIGURES = {
 def draw(
     runs: Runs, names: Sequence[str] = tuple(FIGURES), most: int | None = None, width: float = WIDTH
 ) -> Iterator[Drawing | NotDrawn]:
-    """Figures in the order of their names, one for each set of runs that may stand together, the largest set first.
+    """Figures in the order of their names, one for each set of comparable runs, the largest set first.
 
-    most: draw no more of one kind than this. width: of a figure in inches; panels stand below each other where it is
-    too narrow for them.
+    most: draw at most this many of one kind. width: of a figure in inches; panels are stacked if it is too narrow.
 
     Raises:
-        ValueError: there is no figure of a name, no finished run, or a width is too small for a figure.
+        ValueError: there is no such figure, no finished run, or a width is too small for a figure.
     """
     if not NARROWEST <= width <= WIDEST:
         raise ValueError(f"width={width:g}: expected {NARROWEST:g} to {WIDEST:g} inches")

@@ -1,4 +1,4 @@
-"""The runs behind one figure: all that differ in noise, alpha and seed alone."""
+"""The runs behind one figure: those that differ only in noise, alpha and seed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from analysis.study.published import of_tables
 from analysis.study.rows import Cell, RowKeys, rows_of
 
 _KEYS = RowKeys()
-_LONG = 18  # characters beside which a unit is too much for one line
+_LONG = 18  # longest header with its unit on the same line
 
 
 @dataclass(frozen=True)
 class Study:
-    """Cells that may stand in one figure; part says what they share.
+    """Cells of one figure; part says what they share.
 
-    looks: of every noise of the source, so that all its figures show it alike. width: of a figure, in inches.
+    looks: look of every noise of the source, so that all its figures agree. width: of a figure, in inches.
     """
 
     measures: Measures
@@ -49,7 +49,7 @@ class Study:
         return sum(len(cell.run_ids) for cell in self.cells)
 
     def series(self, noise: str) -> list[Cell]:
-        """The noise's cells with a finished run and an alpha, by alpha."""
+        """The noise's cells with a finished run and an alpha, ordered by alpha."""
         return [c for c in self.cells if c.noise == noise and c.alpha is not None and c.run_ids]
 
     @property
@@ -57,17 +57,17 @@ class Study:
         return sorted({cell.alpha for cell in self.cells if cell.alpha is not None and cell.run_ids})
 
     def estimate(self, name: str, cell: Cell) -> Estimate | None:
-        """Mean with interval; None where there is no number."""
+        """Mean with interval; None if there is no number."""
         value = self.measures.estimate(name, cell.run_ids) if cell.run_ids else None
         return value if isinstance(value, Estimate) and not np.isnan(value.mean) else None
 
     def measured(self, names: Sequence[str]) -> list[str]:
-        """Those of the metrics that at least one cell has."""
+        """The metrics that at least one cell has."""
         return [name for name in names if any(self.estimate(name, cell) for cell in self.cells)]
 
     @cached_property
     def chosen(self) -> list[Cell]:
-        """One cell per noise: the alpha that wins most on the choosing half of the instructions, else the middle."""
+        """One cell per noise: the alpha that wins most on the choosing half of instructions, or the middle one."""
         found = []
         for noise in self.noises:
             cells = [cell for cell in self.cells if cell.noise == noise and cell.run_ids]
@@ -86,18 +86,18 @@ class Study:
 
     @property
     def conditions(self) -> str:
-        """What all runs share, as a sentence; empty if there is nothing to tell apart."""
+        """What all runs share, as a sentence; empty if all runs of the source share it."""
         return f"{self.part.title}. " if self.part.title else ""
 
     @property
     def lost(self) -> str:
-        """The runs that are in no number, as a sentence."""
+        """The runs that are not in any number, as a sentence."""
         names = [f"{cell.name}: {cell.lost}" for cell in self.cells if cell.lost]
         return f" Diverged or failed, in no number: {'; '.join(names)}." if names else ""
 
 
 def studies(runs: Runs, width: float = WIDTH) -> Iterator[Study]:
-    """One study for each combination of settings besides noise, alpha and seed."""
+    """One study for each combination of settings other than noise, alpha and seed."""
     measures, settings = Measures(runs), settings_of(runs)
     styles = looks(settings["noise"])
     for part in split(settings, _KEYS.rows):
@@ -110,7 +110,7 @@ def _cells(part: Comparable, measures: Measures) -> Iterator[Cell]:
 
 
 def counted(study: Study, cells: Sequence[Cell], is_judged: bool = True) -> str:
-    """How many runs, and instructions of a win rate, stand behind a point: "n = 3 runs per point, ..."."""
+    """How many runs, and instructions of a win rate, are behind a point: "n = 3 runs per point, ..."."""
     sizes = sorted({len(cell.run_ids) for cell in cells if cell.run_ids})
     if not sizes:
         return "n = 0 runs"
@@ -124,7 +124,7 @@ def counted(study: Study, cells: Sequence[Cell], is_judged: bool = True) -> str:
 
 
 def intervals(cells: Sequence[Cell], names: Sequence[str]) -> str:
-    """What the bands and whiskers of these metrics are, in words that are true for these cells."""
+    """What the bands and whiskers of these metrics mean for these cells."""
     singles, by_item = [len(cell.run_ids) < 2 for cell in cells], any(name in ITEMS for name in names)
     if all(singles):
         only = ", other metrics have none" if any(name not in ITEMS for name in names) else ""

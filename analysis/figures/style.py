@@ -1,7 +1,7 @@
-"""One look for all figures: every noise has its colour, line, marker and hatch, so that no one of them is needed.
+"""One look for all figures: every noise has its colour, line, marker and hatch, each sufficient to tell it apart.
 
-Colours: Okabe and Ito's palette for colour-blind readers (without yellow, which white paper swallows). INK, GRID and
-PAPER are looked for by the report, which gives them the colours of the page.
+Colours: Okabe and Ito's palette for colour-blind readers (without yellow, which is invisible on white). The report
+replaces INK, GRID and PAPER by the colours of the page.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from analysis.study.comparable import BASELINE, plain_name
 INK, GRID, PAPER = "#1a1b1c", "#d9dadb", "#ffffff"
 WIDTH = 6.75  # inches, the text width of a two-column page; one of its columns has 3.3
 NARROWEST, WIDEST = 3.0, 20.0
-ONE_RUN: Any = (0, (1, 1.5))  # the stroke of a whisker over the instructions of a single run
-BAND = 0.1  # opacity: three bands over each other stay apart
+ONE_RUN: Any = (0, (1, 1.5))  # stroke of whiskers over the instructions of a single run
+BAND = 0.1  # opacity: three overlapping bands stay distinguishable
 _CHARACTERS_PER_INCH, _HANDLE_CHARACTERS = 15, 9  # of a legend's text, and its line with the gaps
 _LEGEND_ROW = 0.17  # inches
 _PANEL_WIDTH = 1.9  # inches that a panel needs
@@ -33,7 +33,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 1)), (0, (8, 3)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p")
 _HATCHES = ("", "////", "\\\\\\\\", "xxxx", "....", "----", "++++")
-# Noises that keep their look whatever else is in the figure; others take the places behind them.
+# Noises with a fixed look, whatever else is in the figure; others get the following ones.
 _KNOWN = ("neftune", "symnoise", "gaussian", "bernoulli", "neftune_x2", "bernoulli_x2", "symnoise_matched")
 
 RC: Any = {  # Any: the stubs name each key
@@ -77,10 +77,10 @@ class Look:
 
 
 def looks(noises: Iterable[str]) -> dict[str, Look]:
-    """A look for each noise: no two alike in line and marker, no two of up to six alike in colour; none in ink.
+    """A look for each noise: distinct in line and marker, up to six also distinct in colour; none is black.
 
-    "neftune (length=true)" looks like neftune, unless another neftune does that is given more often. Give a
-    noise as often as it has runs: the commonest are the first to get colours of their own.
+    "neftune (length=true)" looks like neftune, unless another neftune occurs more often. Pass a noise once per run: the
+    most frequent ones are the first to get their own colour.
     """
     uses = Counter(noises)
     names = sorted(uses, key=lambda name: (name != BASELINE, plain_name(name) not in _KNOWN, -uses[name], name))
@@ -94,7 +94,7 @@ def looks(noises: Iterable[str]) -> dict[str, Look]:
 
 
 def _free(taken: list[int]) -> int:
-    """The first place behind those of the known noises whose colour is the least used so far."""
+    """The first free look after those of the known noises whose colour is used least so far."""
     uses = Counter(place % len(_COLOURS) for place in taken)
     places = range(len(_KNOWN), len(_KNOWN) + len(_COLOURS) * len(_MARKERS))
     return min((place for place in places if place not in taken), key=lambda place: uses[place % len(_COLOURS)])
@@ -107,7 +107,7 @@ def _look(place: int) -> Look:
 
 
 def columns_of(panels: int, width: float, most: int = 3, least: float = _PANEL_WIDTH) -> int:
-    """How many of the panels stand side by side: as many as have `least` inches, four as two and two."""
+    """Number of panels side by side: as many as get `least` inches each; four become two rows of two."""
     wanted = 2 if panels == 4 else panels
     return max(1, min(wanted, most, int(width // least)))
 
@@ -121,7 +121,7 @@ def canvas(width: float, rows: int = 1, columns: int = 1, height: float = 2.5) -
 
 
 def legend(figure: Figure, handles: dict[str, Any]) -> None:
-    """One legend for all panels, above them, in as many rows as its names need; the figure grows by them."""
+    """One legend above all panels, in as many rows as needed; the figure grows accordingly."""
     room = int(_CHARACTERS_PER_INCH * figure.get_figwidth())
     names = [lines_of(name, room - _HANDLE_CHARACTERS) for name in handles]
     widest = max((len(line) for name in names for line in name.splitlines()), default=1)
@@ -145,16 +145,16 @@ def handle(look: Look) -> Line2D:
 
 
 def same_height(panels: Sequence[Axes]) -> None:
-    """One scale for all of them."""
+    """Give all axes the same scale."""
     bounds = [axes.get_ylim() for axes in panels]
     for axes in panels:
         axes.set_ylim(min(low for low, _ in bounds), max(high for _, high in bounds))
 
 
 def beside(axes: Axes, place: int, count: int) -> Any:
-    """Data coordinates moved sideways by a few points, so that whiskers at the same alpha stand side by side.
+    """Data coordinates shifted sideways by a few points, so that whiskers at the same alpha do not overlap.
 
-    The more there are, the closer they stand: a point far from its alpha would be read as another alpha's.
+    The more there are, the smaller the shift: a point far from its alpha would be read as another alpha's.
     """
     apart = min(_APART, _SPREAD / max(1, count - 1))
     shift = (place - (count - 1) / 2) * apart / 72

@@ -1,4 +1,4 @@
-"""A table's cells as text, in blocks of columns that a page or a terminal has room for."""
+"""A table's cells as text, in blocks of columns that fit a page or a terminal."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MISSING = "—"
 UNDEFINED = "n/d"
 RECALLED = "†"
 ONE_RUN = "‡"
-# Characters of a word in a header that need not be broken.
+# Longest word in a header that is not broken.
 _LONG_WORD = 10
 
 
 @dataclass(frozen=True)
 class Block:
-    """Columns that stand side by side, the labels first.
+    """Columns printed side by side, the labels first.
 
     heads, body: rows of cells; all headers have the same number of lines. left: which columns are aligned left.
     """
@@ -32,16 +32,16 @@ class Block:
 
     @property
     def widths(self) -> list[int]:
-        """Characters of each column."""
+        """Width of each column in characters."""
         return [max(map(len, column)) for column in zip(*self.heads, *self.body, strict=True)]
 
 
 def blocks(table: Table, widest: float, gap: float) -> Iterator[Block]:
-    """The table in as many blocks below each other as it needs, each with the labels.
+    """The table in as many stacked blocks as needed, each with the labels.
 
     Args:
         table: its groups are named in the headers; see `analysis.render.table.stacked`.
-        widest: characters that a block has room for.
+        widest: width of a block in characters.
         gap: characters between two columns.
     """
     rows = body(table)
@@ -60,7 +60,7 @@ def blocks(table: Table, widest: float, gap: float) -> Iterator[Block]:
 
 
 def _pages(table: Table, widths: Sequence[int], widest: float, gap: float) -> Iterator[list[int]]:
-    """The places of the columns of each block: the labels, and as many others as fit."""
+    """The column indices of each block: the labels, and as many others as fit."""
     labels = list(range(len(table.labels)))
     page: list[int] = []
     for places in _units(table):
@@ -72,7 +72,7 @@ def _pages(table: Table, widths: Sequence[int], widest: float, gap: float) -> It
 
 
 def _units(table: Table) -> Iterator[list[int]]:
-    """The places of columns, those together that may not be parted."""
+    """Column indices, grouped if they must stay together."""
     for bound, members in groupby(enumerate(table.columns, len(table.labels)), key=lambda each: each[1].bound):
         places = [place for place, _ in members]
         yield from [places] if bound else ([place] for place in places)
@@ -116,7 +116,7 @@ def cell_text(column: Column, value: Value) -> str:
 
 
 def is_of_one_run(value: Value) -> bool:
-    """An interval over the instructions of a single run: it does not say how far another seed would lie."""
+    """Whether the interval is over the instructions of a single run, which says nothing about other seeds."""
     return isinstance(value, Estimate) and value.runs == 1 and not math.isnan(value.low)
 
 

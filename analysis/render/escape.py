@@ -1,4 +1,4 @@
-"""Text of models, configs and other people's files made safe to show, in one place for all tables and figures."""
+"""Makes text from models, configs and other people's files safe to show, for all tables and figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ELLIPSIS = "…"
 
 
 def escape_table(table: Table) -> Table:
-    """The table with every text on one line and without control characters: what any format is made from."""
+    """The table with every text on one line and without control characters, as input to every format."""
     return replace(
         table,
         title=_line(table.title),
@@ -41,6 +41,6 @@ def _value(value: Value) -> Value:
 
 
 def lines_of(name: str, width: int, most: int = 2) -> str:
-    """A name for a figure: escaped, in lines of `width` characters, what has no room in `most` of them cut."""
+    """A name for a figure: escaped, in at most `most` lines of `width` characters, the rest cut."""
     plain = " ".join(escape_controls(name).split())
     return textwrap.fill(plain, width, max_lines=most, placeholder=_ELLIPSIS, break_on_hyphens=False)

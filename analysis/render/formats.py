@@ -16,11 +16,11 @@ from analysis.render.latex import latex
 from analysis.render.table import Column, Table, Value, number_of, stacked
 from analysis.stats import Estimate
 
-# Characters of a line in a terminal, and between two columns.
+# Characters per line of a terminal, and between two columns.
 _WIDEST, _GAP = 160, 2
-# Columns that a page of HTML has room for: a wider table has its groups below each other.
+# Columns that fit an HTML page: a wider table has its groups stacked.
 _MOST_COLUMNS = 14
-# What begins an HTML tag, or the address of a link or image.
+# Start of an HTML tag, or of the address of a link or image.
 _MARKUP = re.compile(r"<(?=[A-Za-z/!?])|(?<=\])\(")
 
 
@@ -63,7 +63,7 @@ def pipe_table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequen
 
 
 def _literal(text: str) -> str:
-    """Text that Markdown shows as it is: no HTML of its own, no link, no image."""
+    """Text that Markdown shows literally: no HTML, link or image."""
     return _MARKUP.sub(r"\\\g<0>", text)
 
 
@@ -87,7 +87,7 @@ def _records(table: Table) -> Iterator[dict[str, str]]:
 
 
 def web(table: Table) -> str:
-    """An HTML table, every text escaped; a wide one has its groups below each other."""
+    """An HTML table, every text escaped; a wide one has its groups stacked."""
     table = stacked(table) if len(table.columns) > _MOST_COLUMNS else table
     heads = [*table.labels, *(_full_header(column) for column in table.columns)]
     lines = ["<table>", f"<caption>{html.escape(table.title)}</caption>", "<thead><tr>"]
@@ -133,7 +133,7 @@ def _aligned(block: Block) -> str:
 
 
 def _plain(value: Value) -> dict[str, str]:
-    """A cell of CSV: full precision, empty where there is no number."""
+    """A cell of CSV: full precision, empty if there is no number."""
     if isinstance(value, Estimate):
         numbers = {"": value.mean, " low": value.low, " high": value.high}
         counts = {" runs": str(value.runs), " instructions": str(value.instructions or "")}

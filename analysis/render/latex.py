@@ -9,12 +9,12 @@ from dataclasses import replace
 from analysis.render.blocks import Block, blocks, notes
 from analysis.render.table import Table, stacked
 
-# Characters that a column of 5.5 inches (NeurIPS, ICLR) holds, and what the gap between two columns takes of them.
+# Characters in a column of 5.5 inches (NeurIPS, ICLR), and what the gap between two columns takes of them.
 _SIZES = (
     (86.0, 1.4, r"\footnotesize\setlength{\tabcolsep}{3pt}"),
     (98.0, 1.1, r"\scriptsize\setlength{\tabcolsep}{2pt}"),
 )
-# Lines that a page has room for, notes below them, and the rows of a part of a longer table.
+# Lines that fit a page, notes below them, and rows per part of a longer table.
 _MOST_LINES, _MOST_ROWS = 50, 40
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -39,7 +39,7 @@ _SYMBOLS = {
     "²": "$^2$",
 }
 
-_MINUS = re.compile(r"(?<![\w-])-(?=\d)")  # of a number, not a hyphen
+_MINUS = re.compile(r"(?<![\w-])-(?=\d)")  # a minus sign, not a hyphen
 
 
 def latex(table: Table) -> str:
@@ -57,7 +57,7 @@ def latex(table: Table) -> str:
 
 
 def _pages(table: Table) -> Iterator[list[Block]]:
-    """The parts of the table that fit below each other on a page."""
+    """The parts of the table that fit one above the other on a page."""
     page: list[Block] = []
     for block in blocks(stacked(table), *_SIZES[0][:2]):
         for start in range(0, max(1, len(block.body)), _MOST_ROWS):
@@ -83,7 +83,7 @@ def _float(title: str, parts: Sequence[Block], said: Sequence[str]) -> str:
 
 
 def _fitted(block: Block) -> str:
-    """In the largest type that a line has room for; shrunk to the line if there is none."""
+    """The table in the largest type size that fits a line, or scaled to the line if none does."""
     for room, gap, size in _SIZES:
         if sum(block.widths) + gap * len(block.widths) <= room:
             return f"{size}\n{_tabular(block)}"
@@ -106,14 +106,14 @@ def _tabular(block: Block) -> str:
 
 
 def _stack(lines: list[str], is_left: bool) -> str:
-    """A header of one or several lines."""
+    """A header of one or more lines."""
     kept = [escaped(line) for line in lines if line]
     stack = r" \\ ".join(kept)
     return stack if len(kept) == 1 else rf"\shortstack[{'l' if is_left else 'r'}]{{{stack}}}"
 
 
 def escaped(value: str) -> str:
-    """Text with LaTeX's own characters and the tables' symbols as LaTeX prints them."""
+    """Text with LaTeX's special characters and the tables' symbols escaped for LaTeX."""
     signed = _MINUS.sub("−", value)
     plain = "".join(_LATEX.get(char, char) for char in signed)
     return "".join(_SYMBOLS.get(char, char) for char in plain)

@@ -1,4 +1,4 @@
-"""A table, ready for any format: what a cell, a column and a table are."""
+"""The data model of a table, ready for any format: cells, columns, tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.study.metrics import Better
 class Column:
     """Header, unit and number format of one column (decimals None: four significant digits).
 
-    group: the header above it, if any. bound: columns side by side of the same name here are never parted by a page.
+    group: the header above it, if any. bound: adjacent columns with the same name here are never separated.
     smallest, largest: numbers beyond are printed as "<smallest", ">largest". is_text: aligned left.
     """
 
@@ -30,7 +30,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Header, unit, and an arrow for the better direction."""
+        """Header with unit and an arrow for the better direction."""
         arrow = {"higher": "↑", "lower": "↓", "neither": ""}[self.better]
         return (f"{self.header} ({self.unit})" if self.unit else self.header) + arrow
 
@@ -56,14 +56,14 @@ class Published:
         return float(self.text)
 
 
-# Text is printed as it is. None: nothing was run for this cell. NaN: there are runs, but the number is not
-# defined or was not measured for them.
+# Text is printed unchanged. None: nothing was run for this cell. NaN: there are runs, but the number is not defined
+# or was not measured for them.
 Value = Estimate | Published | float | str | None
 
 
 @dataclass
 class Table:
-    """`labels` heads the leading columns, which say what a row is; a row is its labels and a value per column.
+    """`labels` are the headers of the leading columns, which name a row; a row is its labels and a value per column.
 
     spread: the setting behind the columns' groups, if they have any.
     """
@@ -78,7 +78,7 @@ class Table:
 
 
 def stacked(table: Table) -> Table:
-    """Groups of columns below each other instead of side by side, named in a first label; empty rows left out."""
+    """Stack groups of columns instead of putting them side by side, named in a first label, without empty rows."""
     groups = list(dict.fromkeys(column.group for column in table.columns))
     if groups == [""]:
         return table
@@ -103,6 +103,6 @@ def number_of(value: Value) -> float | None:
 
 
 def is_undefined(value: Value) -> bool:
-    """There are runs, but no such number."""
+    """Whether there are runs but no such number."""
     number = number_of(value)
     return number is not None and math.isnan(number)

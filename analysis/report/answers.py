@@ -1,7 +1,7 @@
 """Answers and verdicts of the runs, packed for the page: each run on its own, opened only when a reader asks for it.
 
 A run's answers are compressed JSON in base64. Instructions, categories and references, which runs share, are packed
-once. What does not fit into the page's size is left out run by run, and the page says which.
+once. Runs whose answers do not fit the size of the page are left out, and the page says which.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Answers:
 
 
 class Items:
-    """Instructions that any run answered, numbered in the order they are met; the first run's reference is shared."""
+    """Instructions that any run answered, numbered in order of appearance; the first run's reference is shared."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self._numbers: dict[tuple[str, int], int] = {}
 
     def number(self, instruction: str, occurrence: int, dataset: Any, reference: str | None) -> int:
-        """The number of an instruction's n-th occurrence."""
+        """The number of the n-th occurrence of an instruction."""
         key = (instruction, occurrence)
         if key not in self._numbers:
             self._numbers[key] = len(self.rows)
@@ -48,9 +48,9 @@ class Items:
 
 
 def pack_answers(records: Sequence[RunRecord], budget: int) -> Answers:
-    """As many runs as fit into `budget` bytes, a first run of every setting before any second.
+    """As many runs as fit into `budget` bytes, one run of every setting before a second of any.
 
-    The shared items grow with each run that is read; they are counted, too.
+    The shared items grow with each run; they count, too.
     """
     items, answers, spent = Items(), Answers(""), 0
     for index in _fair_order(records):
@@ -79,7 +79,7 @@ def packed(value: Any) -> str:
 
 
 def _read_whole(run: RunRecord, items: Items) -> dict[str, Any] | None:
-    """None, too, for a run without a result whose files are damaged: the page says why it has none."""
+    """The answers of a run; also None for a run without a result whose files are damaged: the page says why."""
     try:
         return _read(run, items)
     except (ValueError, OSError):
@@ -119,7 +119,7 @@ def _read(run: RunRecord, items: Items) -> dict[str, Any] | None:
 
 
 def _reply(row: dict[str, Any]) -> str:
-    """What a judge that is a language model wrote, under either of AlpacaEval's names for it; else nothing."""
+    """The reply of a judge that is a language model, under either of AlpacaEval's names for it; else ""."""
     reply = row.get("raw_completion") or row.get("preference_raw_completion") or ""
     return reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
 

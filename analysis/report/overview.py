@@ -1,4 +1,4 @@
-"""What was run: counts, shared settings, where code and machine stood, what to be careful about."""
+"""What was run: counts, shared settings, code and machine, and caveats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.sources.runs import IDENTITY, Runs
 from analysis.sources.select import content_settings, judge_of
 from analysis.study.comparable import settings_of
 from analysis.study.rows import sort_label
-from harness.record import read_json
+from harness.record import read_mapping
 from harness.record.provenance import as_typed
 
 _MOST_COMMANDS = 10
@@ -35,7 +35,7 @@ def _counted(values: Iterable[str]) -> str:
 
 
 def _times(runs: Runs) -> list[tuple[str, str]]:
-    """How long all runs trained."""
+    """Total training time of all runs."""
     seconds = sum(run.final.get("train/seconds") or 0.0 for run in runs.records)
     return [("training", f"{seconds / 3600:.2g} hours in all")] if seconds else []
 
@@ -72,7 +72,7 @@ def cautions(runs: Runs) -> list[str]:
 
 
 def _single_runs(runs: Runs) -> int:
-    """Settings, but for the seed, that only one finished run has."""
+    """Settings (without the seed) that only one finished run has."""
     settings = [{key: v for key, v in content_settings(run.config).items() if key != "seed"} for run in runs.records]
     counted = Counter(json.dumps(each, sort_keys=True, default=str) for each in settings)
     return sum(1 for count in counted.values() if count == 1)
@@ -96,7 +96,7 @@ def provenance(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
 
 
 def _span(times: Iterable[str]) -> list[str]:
-    """The first and the last of some times."""
+    """The first and last of some times."""
     known = sorted(time for time in times if time)
     return [" to ".join(dict.fromkeys((known[0], known[-1])))] if known else []
 
@@ -108,7 +108,7 @@ def _commit(read: dict[str, Any]) -> str:
 
 
 def _command(arguments: Any) -> str:
-    """What to type to run the same again."""
+    """The command that runs the same again."""
     return shlex.join(as_typed([str(word) for word in arguments])) if isinstance(arguments, list) and arguments else ""
 
 
@@ -127,9 +127,9 @@ def _tallied(values: Iterable[str]) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Provenance is beside the point of the page: a file that cannot be read is as good as none."""
+    """Read provenance, which the page can do without: an unreadable file counts as missing."""
     try:
-        return _mapping(read_json(path))
+        return read_mapping(path)
     except (OSError, ValueError):
         return {}
 

@@ -26,10 +26,10 @@ from harness.record import write_text
 from harness.record.escape import escape_controls
 
 _ASSETS = Path(__file__).parent / "assets"
-# In this order: each uses what the ones before it define.
+# In this order: each uses definitions from those before it.
 _SCRIPTS = ("text.js", "data.js", "runs.js", "answers.js", "state.js", "exports.js", "main.js")
 MAX_MB = 25.0
-# Kept free for the element around each run's answers, and for the sentence that says whose are missing.
+# Reserved for the element around each run's answers, and for the sentence about missing ones.
 _ELEMENT_BYTES, _FRAME_BYTES = 80, 1000
 _MB = 1_000_000
 
@@ -37,9 +37,9 @@ _MB = 1_000_000
 def write_report(
     source: Source, output: str | Path, max_mb: float = MAX_MB, title: str = "", note: str = "", **options: Any
 ) -> str:
-    """Write the page; returns a line that says how large it is and what it leaves out. Options: see `load_runs`.
+    """Write the page; return a line with its size and what was left out. Options: see `load_runs`.
 
-    title, note: what was asked, in the words of whoever sends the page, above everything.
+    title, note: heading and remarks of the author, at the top of the page.
 
     Raises:
         ValueError: there is no finished run in the source, or the page is larger than `max_mb` without any answer.
@@ -70,7 +70,7 @@ def report_page(
 
 def _filled(runs: Runs, records: Sequence[RunRecord], source: str) -> dict[str, Any]:
     """Everything in the template but the answers."""
-    tables = list(table_sections(runs))  # first: complains where no run is finished
+    tables = list(table_sections(runs))  # first: raises if no run is finished
     figures, not_drawn = figure_parts(runs)
     listed = run_list(runs, records)
     style, script = _style(), _script()
@@ -110,7 +110,7 @@ def _left_out(answers: Answers, max_mb: float) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Content security policy: this script, this style, and nothing from anywhere."""
+    """Content security policy: this script, this style, and nothing else."""
     return "; ".join(
         [
             "default-src 'none'",

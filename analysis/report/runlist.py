@@ -15,17 +15,17 @@ from analysis.study.metrics import TOGETHER, metric
 from analysis.study.rows import sort_labels
 from harness.record.escape import escape_controls
 
-# Shown without asking, where a run has them; every other number is one click away.
+# Shown by default if a run has them; all other numbers are one click away.
 _METRICS = (*TOGETHER, "judge/accuracy", "heldout/loss", "train/loss", "train/seconds")
 
 
 def ordered(runs: Runs) -> list[RunRecord]:
-    """Finished runs first, each kind by noise, alpha and seed."""
+    """Finished runs first, each status ordered by noise, alpha and seed."""
     return [*sorted(runs.records, key=_order), *sorted(runs.left_out, key=lambda run: (run.status, _order(run)))]
 
 
 def run_list(runs: Runs, records: Sequence[RunRecord]) -> dict[str, Any]:
-    """What the page knows of each run, in the order of `records`.
+    """The page's data on each run, in the order of `records`.
 
     settings: keys that are not the same in all runs, `values` aligned with them. columns: names of the settings that
     tell finished runs apart, and their value for each run. url: of a run read from W&B.
@@ -70,7 +70,7 @@ def _labels(runs: Runs, records: Sequence[RunRecord]) -> tuple[list[str], list[l
 
 
 def _label(run: RunRecord, known: dict[Any, Any], key: str) -> str:
-    """A run without a result of its own (running, say) is described by its config alone."""
+    """The settings of a run without a result (such as a running one), from its config alone."""
     if key in known:
         return str(known[key])
     flat = content_settings(run.config)

@@ -1,4 +1,4 @@
-"""Tables and figures as pieces of the page."""
+"""Tables and figures as parts of the page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TABLES = (
     *("verdicts", "ablation", "differences", "claims", "flatness", "length_gain", "compute_matched", "noise_types"),
     *("overhead", "probes"),
 )
-# More tables of one kind than this (a sweep over many other settings) are counted, not shown; the largest stay.
+# Most tables shown of one kind; further ones (in a sweep over many other settings) are only counted.
 _MOST_PARTS = 6
 _MOST_FIGURES = 4
 _FORMATS = ("csv", "markdown", "latex")
@@ -31,9 +31,9 @@ _FORMATS = ("csv", "markdown", "latex")
 
 @dataclass(frozen=True)
 class TablePart:
-    """One table as HTML; labels: how many of its columns say what a row is; texts: the same in other formats.
+    """One table as HTML; labels: number of leading columns that name a row; texts: the same in other formats.
 
-    number: its place among all tables of the page.
+    number: its number among all tables of the page.
     """
 
     html: Markup
@@ -54,7 +54,7 @@ class TableSection:
 
 @dataclass(frozen=True)
 class FigurePart:
-    """One figure; caption: without the title that it begins with."""
+    """One figure; caption: without its leading title."""
 
     name: str
     title: str
@@ -69,7 +69,7 @@ def table_sections(runs: Runs) -> Iterator[TableSection]:
         known = COMPUTED[name] if name in COMPUTED else LAYOUTS[name]
         if known.needs.is_met(runs):
             tables = _tables(runs, name)
-            # The sort is stable: of tables with as many rows the order of their names stays.
+            # The sort is stable: tables with equally many rows keep the order of their names.
             largest = sorted(tables, key=lambda table: -len(table.rows))
             parts = [_part(table, number) for table, number in zip(largest[:_MOST_PARTS], numbers, strict=False)]
             if parts:
@@ -83,7 +83,7 @@ def _tables(runs: Runs, name: str) -> list[Table]:
 
 
 def figure_parts(runs: Runs) -> tuple[list[FigurePart], list[str]]:
-    """Every figure there are numbers for, and a line for each reason why others are not here."""
+    """Every figure for which there are numbers, and one line per reason why others are missing."""
     parts: list[FigurePart] = []
     missing: Counter[tuple[str, str]] = Counter()
     for found in draw(runs, most=_MOST_FIGURES):

@@ -1,4 +1,4 @@
-"""A figure's SVG as part of the page: colours follow the page, ids are its own, only shapes and words stay."""
+"""A figure's SVG as part of the page: page colours, unique ids, only shapes and text kept."""
 
 from __future__ import annotations
 

@@ -9,6 +9,6 @@ from markupsafe import Markup
 
 
 def embedded_json(value: Any) -> Markup:
-    """JSON that can stand in a script element: no character of it can end the element or open a comment."""
+    """JSON that is safe in a script element: it cannot end the element or open a comment."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -1,4 +1,4 @@
-"""Bring what runs have elsewhere to this machine: several at a time, saying how far it is."""
+"""Fetches remote parts of runs to this machine, several at a time, showing progress."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from threading import Thread
 from analysis.sources.record import Details, RecordPart
 
 _AT_ONCE = 8
-# Nothing arriving for so long means that nothing will: W&B's client itself waits for ever.
+# If nothing arrives for this long, nothing will: W&B's client itself waits for ever.
 _PATIENCE_S = 120.0
-# A wait that is shorter needs no explanation.
+# A shorter wait needs no explanation.
 _SILENT_S = 2.0
 
 
 def fetch(details: Sequence[Details], part: RecordPart) -> None:
-    """Have a part of every run here, so that reading it waits for nothing.
+    """Fetch a part of every run, so that reading it does not wait.
 
     Raises:
-        ValueError: one of them cannot be had.
+        ValueError: one of them cannot be fetched.
     """
     absent = [each for each in details if not each.is_here(part)]
     todo: SimpleQueue[Details] = SimpleQueue()
@@ -30,7 +30,7 @@ def fetch(details: Sequence[Details], part: RecordPart) -> None:
     for each in absent:
         todo.put(each)
     for _ in range(min(_AT_ONCE, len(absent))):
-        # Daemons, unlike an executor's threads: one that a server keeps waiting must not keep the program from ending.
+        # Daemon threads, unlike an executor's: one that waits for a server must not keep the program alive.
         Thread(target=_work, args=(todo, done, part), daemon=True).start()
     try:
         _wait(done, part, len(absent))
@@ -52,7 +52,7 @@ def _work(todo: SimpleQueue[Details], done: SimpleQueue[Future[None]], part: Rec
         except (ValueError, OSError) as error:
             future.set_exception(error)
         finally:
-            future.cancel()  # does nothing to one that has its result
+            future.cancel()  # has no effect on one with a result
             done.put(future)
 
 

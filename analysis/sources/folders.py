@@ -1,4 +1,4 @@
-"""Runs from their folders: the truth that every other source copies."""
+"""Runs from their folders, the authoritative source that all others copy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from analysis.sources.history import read_history
 from analysis.sources.record import (
@@ -23,16 +22,10 @@ from analysis.sources.record import (
     is_of_harness,
     with_contents,
 )
-from harness.record import RunFolder, read_json, whole_text
+from harness.record import RunFolder, read_json, read_mapping, read_settings, whole_text
 from harness.record.files import read_text
 from harness.record.variants import variants
 
-# The C parser reads 500 configs in about a second; the pure one needs ten.
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-# A config has some thousand characters. The C parser crashes the interpreter on a text nested tens of thousands deep.
-_MOST_CHARACTERS, _MOST_NESTED = 2_000_000, 2_000
 _ENDINGS = ("finished", "diverged")
 # struct flock of Linux, 64 bits: type, whence, start, length, process.
 _RECORD_LOCK = "hhqqi4x"
@@ -57,8 +50,8 @@ class FolderDetails(Details):
 def read_folders(root: Path) -> list[RunRecord]:
     """Every run at or below `root`; one whose settings are not the harness's is foreign, a damaged one unreadable.
 
-    What a run keeps of other judges or probe settings is a run RUN.TAG of its own.
-    Folders with nothing of a run but a config.yaml are another program's, and none.
+    Results that a run keeps for other judges or probe settings are a separate run RUN.TAG. A folder with nothing but a
+    config.yaml belongs to another program and is ignored.
     """
     runs = [(folder, folder.name) for folder in run_folders(root)]
     others = [(each.path, f"{name}.{each.path.name}") for folder, name in runs for each in variants(RunFolder(folder))]
@@ -66,9 +59,9 @@ def read_folders(root: Path) -> list[RunRecord]:
 
 
 def _read_folder(folder: Path, name: str) -> RunRecord | None:
-    """None if it is no run's. Whatever is wrong with one folder, the others are read."""
+    """The run in a folder, None if there is none. Whatever is wrong with one folder, the others are read."""
     try:
-        config = _read_config(folder / "config.yaml")
+        config = read_settings(folder / "config.yaml")
         return _record(folder, name, config) if is_of_harness(config) or _is_run(folder) else None
     except (ValueError, OSError) as error:
         return RunRecord(name, "unreadable", {}, {}, str(folder), Details(), str(error)) if _is_run(folder) else None
@@ -90,7 +83,7 @@ def _is_wandb(folder: Path) -> bool:
 def _record(folder: Path, name: str, config: dict[str, Any]) -> RunRecord:
     if not is_of_harness(config):
         return RunRecord(name, "foreign", {}, {}, str(folder), Details(), FOREIGN)
-    is_locked = _is_locked(folder)  # first: a run that ends while it is looked at has ended, and was not interrupted
+    is_locked = _is_locked(folder)  # first: a run that ends while we look has ended and was not interrupted
     done, failed = folder / "done", folder / "failed"
     final: dict[str, float] = {}
     reason, finished_at = "", 0.0
@@ -103,7 +96,7 @@ def _record(folder: Path, name: str, config: dict[str, Any]) -> RunRecord:
         status, reason = "running", RUNNING
     elif failed.is_file():
         status, finished_at = "failed", failed.stat().st_mtime
-        error = _mapping(failed)
+        error = read_mapping(failed)
         reason = f"{error.get('type', 'Error')}: {error.get('message', '')}".strip()
     else:
         status, reason = (
@@ -119,51 +112,29 @@ def _record(folder: Path, name: str, config: dict[str, Any]) -> RunRecord:
 
 
 def _contents(folder: Path) -> Any:
-    """Hashes of the files that the settings name, as the run found them; None of runs that noted none."""
+    """Hashes of the files that the settings name, as recorded by the run; None if it recorded none."""
     path = folder / "provenance.json"
-    return _mapping(path).get("files") if path.exists() else None
+    return read_mapping(path).get("files") if path.exists() else None
 
 
 def _flaw_of_stages(folder: Path) -> str:
     if not (folder / "stages.json").exists():
         return ""
-    for name, stage in _mapping(folder / "stages.json").items():
+    for name, stage in read_mapping(folder / "stages.json").items():
         if not isinstance(stage, dict) or not isinstance(stage.get("seconds"), int | float):
             return f"stages.json: key {name}: expected a mapping with seconds"
     return ""
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    text = read_text(path)
-    if len(text) > _MOST_CHARACTERS or max(text.count(sign) for sign in "[{?") + text.count("- -") > _MOST_NESTED:
-        raise ValueError(f"{path}: too large or too deeply nested for the settings of a run")
-    try:
-        config = yaml.load(text, _YAML)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    except (RecursionError, TypeError) as error:  # TypeError: a mapping as a key of another
-        raise ValueError(f"{path}: not readable: {error}") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: expected a mapping of settings, found {type(config).__name__}")
-    return config
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a mapping, found {type(found).__name__}")
-    return found
-
-
 def _read_final(path: Path) -> dict[str, float]:
-    final = _mapping(path).get("final")
+    final = read_mapping(path).get("final")
     if not isinstance(final, dict):
         raise ValueError(f"{path}: key final: expected a mapping of metrics to numbers, found {str(final)[:60]!r}")
     return final
 
 
 def _read_rows(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows that each have a text under these keys; the complaint names file, row and key."""
+    """Rows that each have text under these keys; errors name file, row and key."""
     if not path.exists():
         return []
     rows = read_json(path)
@@ -180,7 +151,7 @@ def _read_rows(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _is_locked(folder: Path) -> bool:
-    """Whether a process holds the run, on this machine or another that shares the folder; looking takes no lock."""
+    """Whether a process holds the run, on this machine or another that shares the folder, without locking it."""
     table, lock = Path("/proc/locks"), folder / ".lock"
     if not table.is_file() or not lock.is_file():
         return False
@@ -190,25 +161,25 @@ def _is_locked(folder: Path) -> bool:
 
 
 def _is_locked_elsewhere(lock: Path) -> bool:
-    """Whether another machine holds the file: NFS makes a record lock of our kind of lock, which can be asked for."""
+    """Whether another machine holds the file: NFS turns our kind of lock into a record lock, which can be queried."""
     question = struct.pack(_RECORD_LOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
     try:
         with open(lock, "rb") as file:
             answer = fcntl.fcntl(file, fcntl.F_GETLK, question)
-    except OSError:  # no lock service, or not ours to read
+    except OSError:  # no lock service, or no permission
         return False
     return bool(struct.unpack(_RECORD_LOCK, answer)[0] != fcntl.F_UNLCK)
 
 
-# runs/study/sweep/run: deeper than that lie checkpoints and caches.
+# runs/study/sweep/run: deeper folders are checkpoints and caches.
 _DEPTH = 4
 
 
 def folders(root: Path, is_found: Callable[[Path], bool], skip: str = "") -> list[Path]:
-    """The folders at or below `root` that `is_found` accepts, ordered by path; nothing inside of one is looked at.
+    """The folders at or below `root` that `is_found` accepts, ordered by path, without descending into them.
 
-    Hidden folders, those named `skip` and those that cannot be read are passed over; links are followed, and what two
-    paths lead to is there once.
+    Hidden folders, those named `skip` and unreadable ones are skipped; links are followed, and a folder that is reached
+    by two paths is listed once.
     """
     return list(_walk(root, is_found, skip, set(), _DEPTH))
 
@@ -227,7 +198,7 @@ def _walk(folder: Path, is_found: Callable[[Path], bool], skip: str, seen: set[P
 
 
 def _children(folder: Path) -> list[Path]:
-    """Folders before links to them, so that a link's target goes by its own name."""
+    """Folders before links, so that a link's target is listed under its own name."""
     try:
         found = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir()]
     except (PermissionError, NotADirectoryError):

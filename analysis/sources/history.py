@@ -1,4 +1,4 @@
-"""The logged steps of a run folder, streamed: a million rows take the memory of their numbers, not of their text."""
+"""The logged steps of a run folder, streamed: a million rows take the memory of their numbers, not of the text."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import pandas as pd
 from harness.record.files import open_regular
 
 _NAN = float("nan")
-# The end of the file that holds the last row; a longer row has no step to show.
+# Bytes at the end of the file that contain the last row; of a longer row no step is shown.
 _TAIL_BYTES = 1 << 20
 
 
 def read_history(path: Path) -> pd.DataFrame:
     """step and one float column per metric, NaN where a step did not log it; no rows without the file.
 
-    What a crash left at the very end, which is no row, is left out.
+    An incomplete row that a crash left at the very end is ignored.
 
     Raises:
         ValueError: a row is not what the harness writes; the message names file, line and key.
@@ -45,7 +45,7 @@ def read_history(path: Path) -> pd.DataFrame:
 
 
 def last_row(path: Path) -> dict[str, Any]:
-    """The last whole row; empty where there is none that can be read."""
+    """The last complete row; empty if there is no readable one."""
     try:
         with open_regular(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
@@ -57,7 +57,7 @@ def last_row(path: Path) -> dict[str, Any]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with their line numbers; lines that are none are a crash's if no row follows them."""
+    """Rows with their line numbers; invalid lines are due to a crash if no row follows them."""
     if not path.exists():
         return
     flaw = ""

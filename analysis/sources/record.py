@@ -1,4 +1,4 @@
-"""What every source of runs gives: one record per run, whose details are read only when they are needed.
+"""One record per run, from any source, with details that are read only when needed.
 
 Three modules make records: folders.py (run folders), wandb_offline.py (W&B logs on disk), wandb_api.py (the W&B API).
 """
@@ -12,12 +12,12 @@ from typing import Any, Literal
 import pandas as pd
 
 # finished and diverged runs reached their end; failed ones stopped with an error; running and incomplete ones have
-# no end yet, and only the former have a process that can still reach it; foreign ones are not the harness's.
-# A file of an unreadable one is not what the harness writes.
+# not ended, and only running ones have a process that still can; foreign ones are not the harness's; unreadable ones
+# have a file that the harness did not write.
 STATUSES = ("finished", "diverged", "failed", "running", "incomplete", "foreign", "unreadable")
 DIVERGED, RUNNING, FOREIGN = "training met NaN or infinity", "not finished yet", "its settings are not this harness's"
 
-# Ending of the key that holds what lay at a path, and the characters that tell it from others.
+# Suffix of the key for the content of a path, and the length of its hash.
 CONTENT, _SHORT_HASH = "_content", 12
 
 RecordPart = Literal["history", "outputs", "annotations"]
@@ -48,7 +48,7 @@ class Details:
         return True
 
     def fetch(self, part: RecordPart) -> None:
-        """Bring a part that is not here."""
+        """Fetch a part that is not here."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class RunRecord:
     """One run: its resolved settings and final numbers.
 
     config: as the harness wrote it, nested. final: metric -> number. origin: folder or address, for messages.
-    reason: why there is no result. finished_at: Unix seconds, 0 if there is no end. step: the last logged one, where
-    the source says so without its history.
+    reason: why there is no result. finished_at: Unix seconds, 0 if it has not ended. step: the last logged one, if the
+    source gives it without the history.
     """
 
     run_id: str
@@ -78,11 +78,11 @@ class RunRecord:
 
 
 def with_contents(config: dict[str, Any], files: Any) -> dict[str, Any]:
-    """The settings with what lay at their paths when the run started: dataset.path, then dataset.path_content, too.
+    """The settings plus the content of their paths when the run started: dataset.path_content next to dataset.path.
 
     Args:
         config: as the harness wrote it.
-        files: hash of each file by its key, {"dataset.path": ...}, as provenance.json has them; else nothing is added.
+        files: hash of each file by its key, {"dataset.path": ...}, as in provenance.json; anything else is ignored.
     """
     found = copy.deepcopy(config)
     for key, content in files.items() if isinstance(files, dict) else ():
@@ -96,12 +96,12 @@ def with_contents(config: dict[str, Any], files: Any) -> dict[str, Any]:
 
 
 def is_of_harness(config: Any) -> bool:
-    """Whether settings are those of one of our runs: any other program may write a config, too."""
+    """Whether settings are those of one of our runs: other programs write configs, too."""
     return isinstance(config, dict) and all(isinstance(config.get(key), dict) for key in ("model", "noise", "train"))
 
 
 def flaw_of(config: dict[str, Any], final: Any) -> str:
-    """What in the settings or final numbers of a run of ours is not as the harness writes it; empty if nothing is."""
+    """What is wrong with the settings or final numbers of one of our runs; empty if nothing is."""
     for key in (*_SECTIONS, "tracking", "harness"):
         if not isinstance(config.get(key), dict | None):
             return f"config: key {key}: expected a mapping, found {type(config[key]).__name__}"

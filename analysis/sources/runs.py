@@ -1,4 +1,4 @@
-"""Runs from any source as tidy frames; what cannot be averaged is listed apart, with the reason."""
+"""Runs from any source as tidy frames; runs that cannot be averaged are listed separately, with the reason."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from harness.metrics.preferences import win_fractions
 
 Made = TypeVar("Made")
 
-# A run's place in a study: columns that every runs frame has, before its metrics.
+# Columns that identify a run in a study; every runs frame has them before its metrics.
 IDENTITY = ["model", "dataset", "eval_set", "noise", "alpha", "seed", "judge", "experiment", "group"]
 
 
 class UnreadableRun(ValueError):
-    """A part of a run is not what the harness writes."""
+    """A part of a run is not as the harness writes it."""
 
 
 class Runs:
@@ -32,12 +32,12 @@ class Runs:
     history: run_id, step, one float column per logged metric (NaN where a step did not log it); no rows without any.
     generations: run_id, item, dataset (category), instruction, output, length (characters).
     preferences: run_id, item, annotator, dataset, instruction, preference (as annotated), model_wins (0 to 1, NaN
-    where the verdict was not understood), correct (1 or 0 by a checker, else NaN), length and reference_length
+    if the verdict was not understood), correct (1 or 0 by a checker, else NaN), length and reference_length
     (characters).
     excluded: run_id, status, reason, origin, IDENTITY columns.
 
     Every source gives the same frames. alpha, metrics, preference and model_wins are float64; seed, step, item and
-    lengths are int64; configs is of objects, whole numbers as int. There are no times but durations among the metrics.
+    lengths are int64; configs has objects, whole numbers as int. The only times are durations among the metrics.
     """
 
     def __init__(self, records: Sequence[RunRecord], left_out: Sequence[RunRecord] = ()) -> None:
@@ -95,7 +95,7 @@ class Runs:
 
     @cached_property
     def clusters(self) -> pd.Series:
-        """The task family or source of each instruction, by (instruction, occurrence); "" where rows name none."""
+        """The task family or source of each instruction, by (instruction, occurrence); "" if rows name none."""
         return self._keyed["dataset"].groupby(level=["instruction", "occurrence"]).first().fillna("").map(str)
 
     @cached_property
@@ -119,7 +119,7 @@ class Runs:
         return [row for run in self.records for row in _whole(run, lambda run: list(rows_of(run)))]
 
     def readable(self) -> Runs:
-        """The runs whose every part can be read; the others are left out as unreadable, each with the reason."""
+        """The runs with all parts readable; the others are left out as unreadable, each with the reason."""
         kept, damaged = list[RunRecord](), list[RunRecord]()
         for run in self.records:
             try:
@@ -156,7 +156,7 @@ class Runs:
 
 
 def _history_of(run: RunRecord) -> pd.DataFrame:
-    """Without rows that hold no number: W&B's exports have one for each step at which only a table was logged."""
+    """Without rows that have no number: W&B's exports have one for each step that logged only a table."""
     frame = run.details.history_frame()
     metrics = [name for name in frame if name != "step"]
     frame = frame.dropna(how="all", subset=metrics)
@@ -164,10 +164,10 @@ def _history_of(run: RunRecord) -> pd.DataFrame:
 
 
 def _whole(run: RunRecord, read: Callable[[RunRecord], Made]) -> Made:
-    """What `read` makes of a part of a run.
+    """The result of `read` on a part of a run.
 
     Raises:
-        UnreadableRun: the part is not what the harness writes.
+        UnreadableRun: the part is not as the harness writes it.
     """
     try:
         return read(run)
@@ -177,7 +177,7 @@ def _whole(run: RunRecord, read: Callable[[RunRecord], Made]) -> Made:
 
 
 def made_of_readable(runs: Runs, make: Callable[[Runs], Made]) -> Made:
-    """What `make` makes of these runs; should a part of one prove unreadable, of those that can be read."""
+    """The result of `make` on these runs or, if a part of one is unreadable, on those that can be read."""
     try:
         return make(runs)
     except UnreadableRun:
@@ -190,10 +190,10 @@ def load_runs(source: Source, include: Sequence[str] = ("finished",), **options:
     `include` names the statuses to keep (see STATUSES); the rest, and all but the newest of runs with the same
     settings and seed, is in `.excluded`. Options, for every source: `group` (the name of a sweep); `where`, settings
     and the values to keep, like {"noise": ["none", "neftune"], "train.lr": 5e-5}. For W&B alone: `filters`, in the
-    language of its API, sorted out by the server.
+    language of its API, applied by the server.
 
     Raises:
-        ValueError: there is nothing of the kind, or a file does not hold what it should.
+        ValueError: there is no such source, or a file has unexpected content.
     """
     unknown = set(include) - set(STATUSES)
     if unknown:

@@ -1,4 +1,4 @@
-"""Which runs of which sources: read from all of them, those that were asked for, one of each content."""
+"""Selects runs: from all sources, those that were asked for, one of each content."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from analysis.suggest import similar
 
 Source = str | Path | Sequence[str | Path]
 
-# Sections that say where and how a run was recorded; two runs that differ only here are the same run.
+# Sections that say where and how a run was recorded; runs that differ only here are the same run.
 _NO_RESULT_SECTIONS = ("tracking", "harness", "output_dir", "experiment", "stages")
-# Parts of the names of what differs between any two runs: times and memory.
+# Parts of names of metrics that differ between any two runs: times and memory.
 _COSTS = ("second", "time_percent", "memory")
 
 
@@ -49,7 +49,7 @@ def _checked(run: RunRecord) -> RunRecord:
 
 
 def _with_contents(found: list[RunRecord]) -> list[RunRecord]:
-    """A W&B log of an earlier version names files by path alone: what lay there is what the run's folder says."""
+    """Add file contents from the run's folder to a W&B log of an earlier version, which has only paths."""
     noted = {run.run_id: contents for run in found if (contents := contents_of(run.config))}
     return [
         replace(run, config=with_contents(run.config, noted[run.run_id]))
@@ -65,7 +65,7 @@ def named(source: Source) -> str:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as {"train.lr": 5e-5}; whole numbers become int, because W&B does not keep 5.0 apart from 5."""
+    """Nested settings as {"train.lr": 5e-5}; whole numbers become int, because W&B does not distinguish 5.0 from 5."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict):
@@ -77,12 +77,12 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def contents_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """What lay at the paths of a run's settings, by their keys: {"dataset.path": hash}."""
+    """Content hashes of the paths in a run's settings, by key: {"dataset.path": hash}."""
     return {key.removesuffix(CONTENT): value for key, value in flatten(config).items() if key.endswith(CONTENT)}
 
 
 def content_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide a run's results, flat."""
+    """The settings that determine a run's results, flat."""
     flat = flatten({key: value for key, value in config.items() if key not in _NO_RESULT_SECTIONS})
     return {key: value for key, value in flat.items() if key not in no_result_keys()}
 
@@ -90,13 +90,13 @@ def content_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 @cache
 def no_result_keys() -> frozenset[str]:
     """Dotted keys that change how a result is obtained, not the result; a judge's name is a label that tables show."""
-    from harness.record.identity import NO_RESULT  # the schema behind it takes a while to import
+    from harness.record.identity import NO_RESULT  # its schema takes a while to import
 
     return frozenset(f"{section}.{key}" for section, keys in NO_RESULT.items() for key in keys) - {"judge.name"}
 
 
 def without_duplicates(found: Sequence[RunRecord], include: Sequence[str]) -> tuple[list[RunRecord], list[RunRecord]]:
-    """Kept runs in the order of their ids, and the others; of runs with the same content the newest stays."""
+    """Runs to keep, ordered by id, and the others; of runs with the same content the newest is kept."""
     newest: dict[str, RunRecord] = {}
     left_out = [run for run in found if run.status not in include]
     for run in (run for run in found if run.status in include):
@@ -124,7 +124,7 @@ def _read(source: str | Path, group: str | None, filters: Mapping[str, Any] | No
 
 
 def _is_there(path: Path) -> bool:
-    """Empty folders are not: W&B's client leaves entity/project/run in the folder for temporary files."""
+    """Whether there is something in the folder: W&B's client leaves empty entity/project/run folders."""
     return path.is_file() or (path.is_dir() and any(each.is_symlink() or not each.is_dir() for each in path.rglob("*")))
 
 
@@ -160,7 +160,7 @@ def _setting(run: RunRecord, key: str) -> Any:
 
 
 def _plain(value: Any) -> str:
-    """One spelling for what YAML, W&B and a command line write differently: 5, 5.0 and "5"; true and True."""
+    """One spelling for values that YAML, W&B and a command line write differently: 5, 5.0 and "5"; true and True."""
     try:
         return str(float(value))
     except (TypeError, ValueError):
@@ -172,7 +172,7 @@ def _some(names: Sequence[str], most: int = 8) -> str:
 
 
 def _as_duplicate(run: RunRecord, kept: RunRecord) -> RunRecord:
-    """Says whether the results agree, but for what a machine takes."""
+    """Say whether the results agree, apart from times and memory."""
     results, kept_results = (
         {name: value for name, value in each.final.items() if not any(part in name for part in _COSTS)}
         for each in (run, kept)
@@ -183,7 +183,7 @@ def _as_duplicate(run: RunRecord, kept: RunRecord) -> RunRecord:
 
 
 def _superseded(run: RunRecord, others: Sequence[RunRecord]) -> RunRecord:
-    """An attempt at a run that another source has further: it is no second run that failed or diverged."""
+    """Mark an attempt at a run of which another source has more: it is not a second failed or diverged run."""
     if run.status not in ("failed", "diverged"):
         return run
     better = [each for each in others if each.run_id == run.run_id and _reached(each) > _reached(run)]
@@ -198,7 +198,7 @@ def _reached(run: RunRecord) -> tuple[bool, float, str]:
 
 
 def find_run(name: str, source: str) -> RunRecord:
-    """The one run that goes by a name.
+    """The one run that matches a name.
 
     Raises:
         ValueError: none does, or several do.
@@ -225,5 +225,5 @@ def find_run(name: str, source: str) -> RunRecord:
 
 
 def judge_of(run: RunRecord) -> dict[str, Any]:
-    """The settings of a run's judge that decide its verdicts."""
+    """The settings of a run's judge that determine its verdicts."""
     return {key: value for key, value in content_settings(run.config).items() if key.startswith("judge.")}

@@ -1,7 +1,7 @@
 """Runs from the W&B API; the server is the one that `wandb login` or WANDB_BASE_URL names.
 
-The list of runs is read each time, 50 a request, with settings and final numbers. Histories and tables cost two to four
-requests a run: they are kept in the user's cache, histories until the run changes, tables under their checksum.
+The list of runs is read each time, 50 per request, with settings and final numbers. Histories and tables cost two to
+four requests per run, so they are cached: histories until the run changes, tables by their checksum.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from analysis.sources.wandb_rows import ending_of, history_rows, record_of, tabl
 from harness.record import read_json, write_text
 from harness.record.cache import cache_dir
 
-# W&B calls a run "crashed" when it stopped sending without an end.
+# W&B calls a run "crashed" if it stopped sending without finishing.
 _UNFINISHED = ("crashed", "killed", "preempted")
 _RUNNING = ("running", "pending", "preempting")
 _TABLES: dict[RecordPart, str] = {"outputs": "generations", "annotations": "annotations"}
-# Waiting for an answer to one request; the client repeats those that the server was too busy for until then.
+# Longest wait for one request; until then the client retries while the server is busy.
 _PATIENCE_S = 30
 
 
 class ApiDetails(Details):
-    """A run's history and tables, in files below `cache` once they were fetched."""
+    """A run's history and tables, in files below `cache` once fetched."""
 
     def __init__(self, run: Any, cache: Path) -> None:
         self.run, self.cache = run, cache
@@ -50,10 +50,10 @@ class ApiDetails(Details):
         return not self._has(part) or self._file(part).is_file()
 
     def fetch(self, part: RecordPart) -> None:
-        """Keep a part in the cache, in the place of what was there before the run changed.
+        """Cache a part, replacing what was there before the run changed.
 
         Raises:
-            ValueError: W&B does not give it.
+            ValueError: W&B does not return it.
         """
         rows = self._history() if part == "history" else self._table(_TABLES[part])
         for old in self.cache.glob(f"{part}-*.json"):
@@ -71,7 +71,7 @@ class ApiDetails(Details):
         return part == "history" or bool(self._reference(_TABLES[part]))
 
     def _file(self, part: RecordPart) -> Path:
-        """Named by what tells one version from the next."""
+        """The cache file, named by what distinguishes versions."""
         version = (
             [self.run.heartbeat_at, self.run.history_line_count]
             if part == "history"
@@ -119,7 +119,7 @@ def read_project(project: str, filters: Mapping[str, Any] | None = None, group: 
 
 @contextmanager
 def _asking(what: str) -> Iterator[None]:
-    """Say in one line what it was that W&B did not answer; a run deleted meanwhile is None inside its client."""
+    """Turn W&B's failures into one line; a run deleted meanwhile is None inside its client."""
     from wandb.errors import Error
     from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
@@ -127,7 +127,7 @@ def _asking(what: str) -> Iterator[None]:
         yield
     except (Error, WandbApiFailedError, ValueError, LookupError, TypeError, OSError) as error:
         said = str(error)
-        if "did not respond in time" in said:  # wandb means its own helper process, which waits for the server
+        if "did not respond in time" in said:  # raised by wandb for its helper process, which waits for the server
             said = f"no answer within {_PATIENCE_S} s"
         raise ValueError(f"{what}: {said}") from error
 

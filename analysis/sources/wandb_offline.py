@@ -28,7 +28,7 @@ _WHOLE, _LAST = 1, 4
 
 @dataclass
 class Log:
-    """What one .wandb file holds of a run, but for its history."""
+    """The content of one .wandb file, apart from its history."""
 
     path: Path
     run_id: str = ""
@@ -40,7 +40,7 @@ class Log:
 
 
 class LogDetails(Details):
-    """A log's history, read again when it is asked for, and the tables in the files beside it."""
+    """A log's history, read again on request, and the tables in the files next to it."""
 
     def __init__(self, log: Log) -> None:
         self.log = log
@@ -64,7 +64,7 @@ class LogDetails(Details):
 
 
 def read_logs(root: Path) -> list[RunRecord]:
-    """One record per log at or below `root`; an earlier attempt at a run is incomplete, whatever it says.
+    """One record per log at or below `root`; an earlier attempt at a run counts as incomplete.
 
     A log that is damaged before its end is unreadable.
     """
@@ -87,12 +87,14 @@ def find_logs(root: Path) -> list[Path]:
 
 
 def read_log(path: Path) -> Log:
-    """Config, summary and end of one log; a log torn at its end gives what was written before.
+    """Config, summary and end of one log; a truncated log gives what was written before.
 
     Raises:
         ValueError: not a W&B log, or damaged in the middle.
     """
-    log = Log(path, run_id=path.stem.removeprefix("run-"))  # as in the log, which a run killed early has not written
+    log = Log(
+        path, run_id=path.stem.removeprefix("run-")
+    )  # from the file name, because a run killed early has not written it
     for record in _records(path):
         kind = record.WhichOneof("record_type")
         if kind == "history":
@@ -120,7 +122,7 @@ def _records(path: Path) -> Iterator[Any]:
 
 
 def _history_row(history: Any) -> dict[str, Any]:
-    """Parsed at once: a call for each number would take twice as long."""
+    """Parse all values at once: one call per number would take twice as long."""
     items = [item for item in history.item if len(item.nested_key) < 2]
     values = json.loads(f"[{','.join(item.value_json for item in items)}]")
     return {item.key or item.nested_key[0]: value for item, value in zip(items, values, strict=True)}
@@ -162,7 +164,7 @@ def _ending(log: Log) -> tuple[str, str]:
 def _raw_records(path: Path) -> Iterator[bytes]:
     with open_regular(path) as file:
         data = file.read()
-    if not b":W&B".startswith(data[:4]):  # a run that was killed at once leaves nothing
+    if not b":W&B".startswith(data[:4]):  # a run that was killed at once leaves an empty log
         raise ValueError(f"{path}: not a W&B log")
     at, parts = _FILE_HEADER, b""
     while at + _CHUNK_HEADER.size <= len(data):
@@ -177,7 +179,7 @@ def _raw_records(path: Path) -> Iterator[bytes]:
         chunk = data[start:end]
         if zlib.crc32(chunk, zlib.crc32(bytes([kind]))) != checksum:
             if not any(data[at:]):
-                return  # zeros that a crash of the machine left
+                return  # zeros left by a crash of the machine
             raise ValueError(f"{path}: damaged at byte {at}: the checksum does not match")
         parts, at = parts + chunk, end
         if kind in (_WHOLE, _LAST):

@@ -1,4 +1,4 @@
-"""What the harness hands to W&B, read back: shared by the offline logs and the API.
+"""Reads back what the harness sends to W&B; shared by offline logs and the API.
 
 harness/record/tracking/ writes: the config under "run"; the final numbers as summary keys "final/..."; the end as
 summary key "status", with "reason" if it failed; the history with W&B's own step; the tables
@@ -27,7 +27,7 @@ def record_of(
     finished_at: float,
     details: Details,
 ) -> RunRecord:
-    """A run as the harness left it; `ending` is status and reason, see `ending_of`."""
+    """A run as the harness recorded it; `ending` is status and reason, see `ending_of`."""
     settings = config.get(CONFIG_KEY)
     if not is_of_harness(settings):
         return RunRecord(run_id, "foreign", {}, {}, origin, Details(), FOREIGN, finished_at)
@@ -38,7 +38,7 @@ def record_of(
 
 
 def ending_of(summary: Mapping[str, Any], succeeded: bool, how: str) -> tuple[str, str]:
-    """Status and reason of a run that is over for W&B: what the harness noted last, or `how` it stopped without."""
+    """Status and reason of a run that has ended for W&B: as the harness recorded, else `how` it stopped."""
     status = summary.get("status")
     if status == "diverged":
         return "diverged", DIVERGED
@@ -50,7 +50,7 @@ def ending_of(summary: Mapping[str, Any], succeeded: bool, how: str) -> tuple[st
 
 
 def history_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows as in metrics.jsonl: W&B's own keys, tables and empty rows left out, NaN and infinity as None."""
+    """Rows as in metrics.jsonl: without W&B's own keys, tables and empty rows; NaN and infinity as None."""
     kept = []
     for row in rows:
         named = {name: value for name, value in row.items() if not name.startswith("_") and is_number(value)}
@@ -67,7 +67,7 @@ def table_rows(table: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def is_number(value: Any) -> bool:
-    """A number, or one of the spellings that W&B gives to what JSON does not have."""
+    """Whether it is a number, or one of W&B's spellings of NaN and infinity."""
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool)) or value in _UNWRITABLE
 
 

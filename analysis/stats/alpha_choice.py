@@ -15,7 +15,7 @@ from analysis.stats.estimates import Estimate, mean_over_seeds_and_instructions
 
 @dataclass(frozen=True)
 class AlphaChoice:
-    """An alpha chosen on one half of the instructions with its mean on the other, beside the papers' way.
+    """An alpha chosen on one half of the instructions with its mean on the other, and the papers' way.
 
     on_test, on_test_mean: the alpha with the best mean over all instructions, and that mean: biased upwards, because
     the same instructions choose and report.
@@ -28,7 +28,7 @@ class AlphaChoice:
 
 
 def choose_alpha(values_SI: Mapping[float, Array], choosing_I: NDArray[np.bool_]) -> AlphaChoice:
-    """Choose the alpha with the highest mean on the instructions marked True; the smaller alpha of equals.
+    """Choose the alpha with the highest mean on the instructions marked True; of equals, the smaller alpha.
 
     Raises:
         ValueError: there is no alpha, or a half is empty.

@@ -15,13 +15,13 @@ Labels = NDArray[Any]
 
 
 def by_cluster(values_SI: Array, clusters_I: Labels) -> tuple[Array, float]:
-    """One value for each seed and cluster (S, G), to be treated as independent items, and their degrees of freedom.
+    """One value per seed and cluster (S, G), to be treated as independent items, and their degrees of freedom.
 
     A cluster counts with the weight of its instructions: its value is mean + G / I * (sum of its deviations from the
     mean), which for clusters of one size is the cluster's mean. Deviations are enlarged by (1 - 1/G) / (1 - n_g / I),
-    the delete-one-cluster jackknife (CV3 in MacKinnon, Nielsen and Webb 2023, J. Appl. Econometrics 38:671): a large
-    cluster pulls the mean to itself. Degrees of freedom are those of the effective number of clusters,
-    1 / sum (n_g / I)^2 (Carter, Schnepel and Steigerwald 2017), less one.
+    the delete-one-cluster jackknife (CV3 in MacKinnon, Nielsen and Webb 2023, J. Appl. Econometrics 38:671), because a
+    large cluster pulls the mean towards itself. The degrees of freedom are the effective number of clusters,
+    1 / sum (n_g / I)^2 (Carter, Schnepel and Steigerwald 2017), minus one.
     """
     _, of_I = np.unique(clusters_I, return_inverse=True)
     sizes_G = np.bincount(of_I)

@@ -1,4 +1,4 @@
-"""Run-level statistics as pure functions of arrays: what a mean over a few seeds and many instructions can say.
+"""Run-level statistics as pure functions of arrays: means over a few seeds and many instructions.
 
 Legend of shape suffixes: S seeds (the runs of one cell), I instructions, B bootstrap draws.
 """
@@ -14,13 +14,13 @@ from analysis.stats import student_t
 from analysis.stats.clusters import Array, Labels, by_cluster
 
 _NAN = float("nan")
-# Probability of a false alarm: of a single test, and of all of a table together after Holm's correction.
+# Probability of a false alarm: for a single test, and for a whole table after Holm's correction.
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with standard error and interval; NaN where the data cannot say.
+    """A mean with standard error and interval; NaN if the data do not determine them.
 
     Values without any spread have an error of 0 and no interval: nothing is known about how far they would scatter.
     runs: seeds behind it. instructions: those behind the interval, 0 if it rests on runs alone. freedom: degrees of
@@ -42,12 +42,12 @@ class Estimate:
 
     @property
     def units(self) -> int:
-        """What is taken for independent beside the seeds: clusters of instructions, or instructions."""
+        """Number of independent units besides the seeds: clusters of instructions, or instructions."""
         return self.clusters or self.instructions
 
     @property
     def freedom_of_items(self) -> float:
-        """Degrees of freedom of the items' mean square: clusters of unequal size have fewer than their number says."""
+        """Degrees of freedom of the items' mean square: fewer for clusters of unequal size than their number."""
         return self.units - 1.0 if np.isnan(self.item_freedom) else self.item_freedom
 
 
@@ -72,9 +72,9 @@ def mean_over_seeds_and_instructions(
 
     Args:
         values_SI: one value for each seed and instruction.
-        confidence: of the interval.
-        clusters_I: the cluster of each instruction (its task family or source). With two clusters or more these take
-            the place of the instructions: see `analysis.stats.clusters.by_cluster`.
+        confidence: confidence level of the interval.
+        clusters_I: the cluster of each instruction (its task family or source). Two or more clusters replace the
+            instructions as units: see `analysis.stats.clusters.by_cluster`.
 
     Returns:
         The mean over all values. Coverage by simulation: benchmarks/results, docs/analysis.md.
@@ -146,9 +146,9 @@ def hierarchical_bootstrap(
 ) -> Estimate:
     """Mean with a percentile interval from resampling seeds and, independently, instructions or their clusters.
 
-    An instruction is resampled for all seeds at once: the same questions were put to every run. Too narrow for few
-    seeds or clusters (benchmarks/results). It stands beside the t interval where a table asks for it
-    (`TableLayout.bootstrap`), never instead.
+    An instruction is resampled for all seeds at once, because every run got the same questions. Too narrow with few
+    seeds or clusters (benchmarks/results). Tables show it next to the t interval on request (`TableLayout.bootstrap`),
+    never instead.
     """
     if not np.ptp(values_SI):
         return Estimate(float(values_SI.mean()), 0.0, _NAN, _NAN, *values_SI.shape)
@@ -164,9 +164,9 @@ def relative_change(
 ) -> Estimate:
     """Change of the mean in percent of the baseline's mean: 64.69 to 69.04 is +6.7%, though +4.35 points.
 
-    Row s and column i of both arrays belong to the same seed and instruction. The t interval is that of the logarithm
-    of the ratio, linearised: each pair counts with ours / mean(ours) - theirs / mean(theirs), and seeds and
-    instructions are both samples. Unlike a percentile bootstrap it keeps its coverage with few seeds. NaN without
+    Row s and column i of both arrays belong to the same seed and instruction. The t interval is that of the linearised
+    logarithm of the ratio: each pair contributes ours / mean(ours) - theirs / mean(theirs), and seeds and instructions
+    are both samples. Unlike a percentile bootstrap it keeps its coverage with few seeds. NaN without
     wins on both sides.
     """
     ours, theirs = float(ours_SI.mean()), float(theirs_SI.mean())
@@ -224,7 +224,7 @@ def _bootstrap_means(values_SI: Array, draws: int, seed: int) -> Array:
 
 @lru_cache(maxsize=4)
 def _shares(s: int, i: int, draws: int, seed: int) -> tuple[Array, Array]:
-    """How much each seed (B, S) and instruction (B, I) counts in each draw: the same for all comparisons of a table."""
+    """Weights of seeds (B, S) and instructions (B, I) in each draw, the same for all comparisons of a table."""
     generator = np.random.default_rng(seed)
     seeds_BS = generator.multinomial(s, np.full(s, 1 / s), size=draws) / s
     return seeds_BS, generator.multinomial(i, np.full(i, 1 / i), size=draws) / i

@@ -1,4 +1,4 @@
-"""What a study can find: the smallest effect that it would detect, the seeds that it would need."""
+"""What a study can find: the smallest effect it would detect, and the number of seeds it would need."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MOST_SEEDS = 200
 
 
 def minimum_detectable_effect(estimate: Estimate, power: float = _POWER, level: float = LEVEL) -> float:
-    """The true difference that such a study finds with probability `power`, in the mean's unit.
+    """The true difference that such a study detects with probability `power`, in the unit of the mean.
 
     Found: a two-sided t test at `level`. The power is that of the noncentral t, averaged over what this study's
-    standard error, itself estimated from few seeds, may be worth: see `detectable_factor`. A null result says nothing
+    standard error, itself estimated from few seeds, may be: see `detectable_factor`. A null result says nothing
     about smaller differences. NaN without a standard error.
     """
     if np.isnan(estimate.error) or estimate.error == 0:
@@ -30,7 +30,7 @@ def minimum_detectable_effect(estimate: Estimate, power: float = _POWER, level: 
 
 @lru_cache(maxsize=4096)
 def detectable_factor(freedom: float, power: float = _POWER, level: float = LEVEL) -> float:
-    """Standard errors, as estimated, that a true difference must have to be found with probability `power`.
+    """The true difference, in estimated standard errors, that is detected with probability `power`.
 
     A study with true standard error 1 estimates it as s_1 and names factor * s_1; a repetition estimates s_2 and finds
     this difference where |Z + factor * s_1| > t * s_2. Z is normal, s^2 chi-squared over `freedom`; integrated over
@@ -58,10 +58,10 @@ def detectable_factor(freedom: float, power: float = _POWER, level: float = LEVE
 
 
 def seeds_needed(estimate: Estimate, margin: float, power: float = _POWER, level: float = LEVEL) -> int | None:
-    """Seeds from which on such a study would show, with probability `power`, that an absent effect is within `margin`.
+    """Seeds needed to show, with probability `power`, that an absent effect is within `margin`.
 
-    From the scatter of this study, by two one-sided tests at `level`; as the planning of any study a rough figure.
-    None where no number of seeds (up to 200) would do: then it takes more instructions. NaN scatter gives None, too.
+    From the scatter of this study, by two one-sided tests at `level`; like any such planning, a rough estimate. None if
+    no number of seeds (up to 200) suffices, so that more instructions are needed, or if the scatter is NaN.
     """
     if np.isnan(estimate.error) or estimate.error == 0 or estimate.runs < 2:
         return None
@@ -78,7 +78,7 @@ def seeds_needed(estimate: Estimate, margin: float, power: float = _POWER, level
 
 
 def _components(estimate: Estimate) -> tuple[float, float]:
-    """Variance of the mean times the seeds, and the part of it that more seeds do not lessen."""
+    """Variance of the mean times the number of seeds, and the part that more seeds do not reduce."""
     seeds, items, rest = estimate.squares
     if np.isnan(seeds):
         return estimate.error**2 * estimate.runs, 0.0

@@ -17,7 +17,7 @@ _NAN = float("nan")
 def p_value(estimate: Estimate) -> float:
     """Two-sided p-value of the hypothesis that the mean is zero; NaN without a standard error, or without any spread.
 
-    Far in the tail, where Holm's correction looks, few seeds that agree by chance count for more: see
+    In the far tail, which matters for Holm's correction, few seeds that agree by chance are misleading: see
     `with_shared_scatter`. False alarms by simulation: benchmarks/results, docs/analysis.md.
     """
     if np.isnan(estimate.error):
@@ -30,7 +30,7 @@ def p_value(estimate: Estimate) -> float:
 def holm(p_values: Array) -> Array:
     """Holm's step-down adjustment; NaN (no test was made) stays NaN and does not count.
 
-    Source: Holm 1979. The chance of any false alarm in the table stays below the level of the single test.
+    Source: Holm 1979. The probability of any false alarm in the table stays below the level of a single test.
     """
     adjusted = np.full(len(p_values), _NAN)
     tested = np.flatnonzero(~np.isnan(p_values))
@@ -41,7 +41,7 @@ def holm(p_values: Array) -> Array:
 
 
 def equivalence_p_value(estimate: Estimate, margin: float) -> float:
-    """p-value of two one-sided tests: small where the mean is shown to lie within -margin and margin.
+    """p-value of two one-sided tests: small if the mean is shown to lie between -margin and margin.
 
     The larger of the two one-sided p-values (Schuirmann 1987). NaN without a standard error, or without any spread.
     """
@@ -51,18 +51,18 @@ def equivalence_p_value(estimate: Estimate, margin: float) -> float:
 
 
 def with_shared_scatter(estimates: Sequence[Estimate], controls: Sequence[Hashable] = ()) -> list[Estimate]:
-    """Differences for a test: each counts at least the scatter of seeds that all with its control have on average.
+    """Differences for testing, each with at least the average scatter of seeds of all with the same control.
 
-    Two or three seeds that agree by chance look as if seeds did not matter, and among many comparisons some do. The
-    component of variance between seeds is averaged over the comparisons (with several seeds), and takes the place of a
-    smaller one and of that which a single seed cannot show. Half of each difference is the baseline that all share, so
-    that n comparisons count as (n + 1) / 2 in its degrees of freedom; simulated in docs/analysis.md. Differences
+    Two or three seeds that agree by chance look as if seeds did not matter, and among many comparisons some will. The
+    variance component between seeds is averaged over the comparisons (with several seeds), and replaces smaller ones
+    and those of a single seed. Half of each difference is the shared baseline, so n comparisons count as (n + 1) / 2 in
+    its degrees of freedom; simulated in docs/analysis.md. Differences
     without instructions are left as they are: their t test is exact. Intervals are not changed.
 
     Args:
         estimates: differences.
-        controls: what each is a difference to. Differences to other controls share nothing: their seeds may scatter
-            more. Without it all have one control.
+        controls: the control of each difference. Differences to other controls share nothing: their seeds may scatter
+            more. None: all have the same control.
     """
     keys = list(controls) or [None] * len(estimates)
     members = {key: [place for place, each in enumerate(keys) if each == key] for key in dict.fromkeys(keys)}

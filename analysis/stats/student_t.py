@@ -1,4 +1,4 @@
-"""Student's t with real degrees of freedom. scipy is imported at the first use: most commands need none of it."""
+"""Student's t with real degrees of freedom. scipy is imported on first use: most commands do not need it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def quantile(probability: float, freedom: float) -> float:
 
 
 def below(statistic: float, freedom: float) -> float:
-    """Probability of a t that is smaller."""
+    """Probability of a smaller t."""
     from scipy.special import stdtr
 
     return float(stdtr(freedom, statistic))
 
 
 def p_value(statistic: float, freedom: float) -> float:
-    """Probability of a t at least as far from zero, both sides together."""
+    """Two-sided probability of a t at least as far from zero."""
     return 2 * below(-abs(statistic), freedom)

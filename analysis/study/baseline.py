@@ -1,4 +1,4 @@
-"""Pairs of runs: which row a row is compared with, and which runs of both have the same seed."""
+"""Pairs of runs: which row is the baseline of a row, and which runs of both share a seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Pairs(NamedTuple):
 
 
 def by_seed(treatment: Cell, control: Cell) -> Pairs | None:
-    """The runs of both cells with a common seed; None if there is none."""
+    """The runs of both cells with common seeds; None if there are none."""
     seeds = [seed for seed in treatment.by_seed if seed in control.by_seed]
     if not seeds:
         return None
@@ -62,20 +62,20 @@ def _by_seed_and_item(runs: pd.DataFrame, metric: str, settings: Mapping[str, ob
 
 
 def is_compared(row: TableRow, baseline: str) -> bool:
-    """The row is one of a noise other than the baseline."""
+    """Whether the row is of a noise other than the baseline."""
     return _name(row) not in (baseline, None)
 
 
 def baseline_pairs(rows: Sequence[TableRow], row: TableRow, group: str, baseline: str) -> Pairs | None:
-    """The runs of this row's cell and of its baseline's; None where there is nothing to compare."""
+    """The runs of this row's cell and of its baseline's; None if there is nothing to compare."""
     base = baseline_row(rows, row, group, baseline) if is_compared(row, baseline) else None
     return by_seed(row.cell(group), base.cell(group)) if base else None
 
 
 def baseline_row(rows: Sequence[TableRow], row: TableRow, group: str, baseline: str) -> TableRow | None:
-    """The baseline's row that differs in nothing but noise, and alpha if the baseline has none.
+    """The baseline's row that differs only in noise (and in alpha, if the baseline has none).
 
-    Of several with that noise the one with the settings that this row's noise names, else the one that names none.
+    Of several with that noise, the one with the settings that this row's noise names, else the one that names none.
     """
     free = ("noise", "alpha") if baseline == BASELINE else ("noise",)
     noises_own = {*free, BUDGET, *(key for key in row.labels if key.startswith("noise."))}
@@ -92,5 +92,5 @@ def _name(row: TableRow) -> str | None:
 
 
 def _details(row: TableRow) -> str:
-    """What a label says beyond its name: "length=padded" of "neftune (length=padded)"."""
+    """The details in a label: "length=padded" of "neftune (length=padded)"."""
     return row.labels["noise"].partition(" (")[2]

@@ -1,10 +1,11 @@
-"""Which runs may stand in one table: settings as labels, and the split into parts that differ in nothing unsaid."""
+"""Which runs may share a table: settings as labels, and the split into comparable parts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from analysis.sources.runs import Runs
@@ -12,22 +13,24 @@ from analysis.sources.select import content_settings
 from analysis.suggest import hint
 from harness.record.identity import LAYOUT_OF_LENGTH
 
-# Groups of settings with a name; in a table each stands as one label.
+# Groups of settings with a name; in a table each is one label.
 SECTIONS = ("model", "dataset", "eval_set", "noise", "judge")
-# How much compute a noise that forwards an example twice may spend: it says something of noises alone.
+# Groups whose settings matter only after training.
+_OF_NO_TRAINING = ("judge", "probe")
+# How much compute a noise that forwards examples twice may spend; it only matters for such noises.
 BUDGET = "train.budget"
 BASELINE = "none"
 UNSET = "unset"
 _LAYOUT = "train.layout"
-# Characters of a title that need no shortening, of a value in a shortened one, and the settings that it names.
+# Longest title, longest value in a shortened one, and number of settings that it names.
 _LONG_TITLE, _LONG_VALUE, _MOST_SETTINGS = 250, 40, 8
 
 
 @dataclass(frozen=True)
 class Comparable:
-    """Runs that may stand in one table: they differ in the shown settings and the seed alone.
+    """Runs that may share a table: they differ only in the shown settings and the seed.
 
-    settings: as `settings_of` gives them. shared: what the runs have in common, by name. number: its place among all.
+    settings: from `settings_of`. shared: settings that the runs have in common, by name. number: its number.
     """
 
     settings: pd.DataFrame
@@ -36,7 +39,7 @@ class Comparable:
 
     @property
     def finished(self) -> bool:
-        """At least one run has a result."""
+        """Whether at least one run has a result."""
         return bool((self.settings["status"] == "finished").any())
 
     @property
@@ -46,7 +49,7 @@ class Comparable:
 
     @property
     def title(self) -> str:
-        """The shared settings; of very many the first, how many more, and a number that tells this part from others."""
+        """The shared settings; if there are very many, the first ones and the number of this part."""
         if len(self.in_full) <= _LONG_TITLE:
             return self.in_full
         first = [f"{key}={_cut(value or 'none', _LONG_VALUE)}" for key, value in self.shared.items()][:_MOST_SETTINGS]
@@ -54,7 +57,7 @@ class Comparable:
 
 
 def _cut(value: str, most: int) -> str:
-    """At most so many characters, the last of them … where some are left out."""
+    """The text cut to this many characters, ending in … if cut."""
     return value if len(value) <= most else f"{value[: most - 1]}…"
 
 
@@ -83,9 +86,9 @@ def settings_of(runs: Runs) -> pd.DataFrame:
 
 
 def _without_implied_layout(settings: pd.DataFrame) -> pd.DataFrame:
-    """A layout that noise.length brings along is a part of that noise, and no reason for a table of its own.
+    """Ignore a layout that noise.length implies: it is part of that noise, not a reason for a separate table.
 
-    Runs of such a noise then stand beside those that left train.layout at auto, like their baseline.
+    So runs of such a noise share a table with those that left train.layout at auto, like their baseline.
     """
     if _LAYOUT not in settings or "noise.length" not in settings:
         return settings
@@ -98,9 +101,9 @@ def _without_implied_layout(settings: pd.DataFrame) -> pd.DataFrame:
 
 
 def section_labels(settings: pd.DataFrame, section: str) -> pd.Series:
-    """The section's name; where runs share it and differ in a key, the differing keys are added.
+    """The section's name; if runs share it and differ in a key, the differing keys are added.
 
-    A noise with another budget than equal steps always says so.
+    A noise with a budget other than equal steps always says so.
     """
     name = f"{section}.name"
     inside = settings.filter(regex=rf"^{section}[.]")
@@ -117,7 +120,7 @@ def section_labels(settings: pd.DataFrame, section: str) -> pd.Series:
 
 
 def plain_name(label: str) -> str:
-    """A section's label without what tells it from others of that name: "neftune" of "neftune (length=padded)"."""
+    """A section's label without its details: "neftune" of "neftune (length=padded)"."""
     return label.partition(" (")[0]
 
 
@@ -125,7 +128,7 @@ def split(settings: pd.DataFrame, shown: Sequence[str]) -> list[Comparable]:
     """Parts of the runs, one for each combination of settings that `shown` leaves out.
 
     Raises:
-        ValueError: a shown setting is not a setting of these runs.
+        ValueError: a shown setting does not exist in these runs.
     """
     unknown = [key for key in shown if key not in settings]
     if unknown:
@@ -139,7 +142,21 @@ def split(settings: pd.DataFrame, shown: Sequence[str]) -> list[Comparable]:
     if not keys:
         return [Comparable(settings, {})]
     groups = settings.groupby(keys, sort=True)
+    found = [(part, dict(zip(keys, map(str, values), strict=True))) for values, part in groups]
     return [
-        Comparable(part, dict(zip(keys, map(str, values), strict=True)), number)
-        for number, (values, part) in enumerate(groups, 1)
+        Comparable(_with_diverged(part, shared, settings), shared, number)
+        for number, (part, shared) in enumerate(found, 1)
     ]
+
+
+def _with_diverged(part: pd.DataFrame, shared: dict[str, str], settings: pd.DataFrame) -> pd.DataFrame:
+    """The part with diverged trainings recorded under another judge: nobody was asked, so they count under each."""
+    judge = {key: value for key, value in shared.items() if key in _OF_NO_TRAINING}
+    if not judge or not (part["status"] == "finished").any():
+        return part
+    others = settings[(settings["status"] == "diverged") & ~settings.index.isin(part.index)]
+    alike = [(others[key].astype(str) == value) for key, value in shared.items() if key not in judge]
+    others = others[np.logical_and.reduce(alike)] if alike else others
+    here = {*zip(part["noise"], part["alpha"], part["seed"], strict=True)}
+    new = [key not in here for key in zip(others["noise"], others["alpha"], others["seed"], strict=True)]
+    return pd.concat([part, others[new].assign(**judge)]) if any(new) else part

@@ -1,4 +1,4 @@
-"""Metrics of a run that its summary does not hold: measured here from its outputs, verdicts or history."""
+"""Metrics of a run that are not in its summary: computed from its outputs, verdicts or history."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pandas as pd
 
 from analysis.study.metrics import LENGTH
 
-# An answer is about as long as the reference up to this factor in characters.
+# An answer within this factor of the reference's characters counts as similar in length.
 _FACTOR = 1.25
-# The papers' names for shares that lm-eval gives as fractions; in percent.
+# The papers' names for scores that lm-eval gives as fractions; in percent.
 PERCENT_OF = {
     "lm_eval/arc": "probe/benchmark/arc_challenge/acc_norm",
     "lm_eval/hellaswag": "probe/benchmark/hellaswag/acc_norm",
@@ -27,7 +27,7 @@ def mean_length(outputs: pd.DataFrame) -> float:
 
 
 def max_grad_norm(history: pd.DataFrame) -> float:
-    """The largest logged gradient norm of one run, before clipping; NaN if none was logged.
+    """The largest logged gradient norm of one run before clipping; NaN if none was logged.
 
     Runs that recorded stability/grad_norm_max have it from every step, logged or not.
     """
@@ -52,7 +52,7 @@ def _is(length: str, preferences: pd.DataFrame) -> pd.Series:
     return {"shorter": shorter, "similar": ~shorter & ~longer, "longer": longer}[length]
 
 
-# metric -> the frame of `Runs` that it is measured from, and a function of one run's rows of it
+# metric -> the frame of `Runs` from which it is computed, and a function of one run's rows of it
 DERIVED: dict[str, tuple[str, Callable[[pd.DataFrame], float]]] = {
     LENGTH: ("generations", mean_length),
     "stability/grad_norm_max": ("history", max_grad_norm),

@@ -1,7 +1,6 @@
-"""What a study shows of each noise, in a sentence: the difference to no noise with its interval, or what would be seen.
+"""What a study shows about each noise, in a sentence: the difference to no noise with its interval, or the power.
 
-The alphas of a noise are not chosen among: a seed's answers count with their mean over all alphas that were run, so one
-noise is one comparison.
+No alpha is selected: each seed counts with its mean over all alphas that were run, so one noise is one comparison.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Finding:
     """One noise against no noise, paired by seed and instruction.
 
     difference: in points. p: after Holm's correction over the noises of the study. least: the true difference that
-    would have been found with 80% power, in points.
+    would have been detected with 80% power, in points.
     """
 
     noise: str
@@ -41,7 +40,7 @@ class Finding:
 
     @property
     def is_shown(self) -> bool:
-        """Enough seeds, and a p-value below the level."""
+        """Whether there are enough seeds and the p-value is below the level."""
         return self.difference.runs >= FEWEST_SEEDS and self.p < stats.LEVEL
 
     def __str__(self) -> str:
@@ -72,7 +71,7 @@ class Finding:
 def findings(runs: Runs) -> list[Finding]:
     """A finding for each noise of each comparable part of the runs, in the order of the tables.
 
-    The measure is accuracy where a checker marked the answers (a right one draws with the reference, so it is twice the
+    The measure is accuracy if a checker marked the answers (a right one draws with the reference, so it is twice the
     win rate), else the win rate.
     """
     settings = settings_of(runs)
@@ -113,9 +112,9 @@ def _of_part(part: Comparable, runs: Runs, measures: Measures, several: bool) ->
 
 
 def _difference(ours: pd.DataFrame, baseline: dict[str, str], measures: Measures) -> tuple[Array, Labels] | None:
-    """(S, I) in points, and each instruction's cluster; on seeds that have every alpha.
+    """(S, I) in points, and each instruction's cluster; over seeds that have every alpha.
 
-    A seed's difference: the mean of its runs over alpha less the run without noise.
+    A seed's difference is the mean of its runs over alpha minus the run without noise.
     """
     by_seed = {str(seed): [str(run_id) for run_id in members.index] for seed, members in ours.groupby("seed")}
     most = max(len(run_ids) for run_ids in by_seed.values())
@@ -129,7 +128,7 @@ def _difference(ours: pd.DataFrame, baseline: dict[str, str], measures: Measures
 
 
 def _measure(runs: Runs, run_ids: Sequence[str]) -> tuple[str, float]:
-    """What the wins are, and points of it for a point of the win rate."""
+    """Name of the measure, and its points per point of win rate."""
     frame = runs.preferences
     annotators = set(frame[frame["run_id"].isin(run_ids)]["annotator"].map(str))
     if annotators and all(name.endswith(_CHECKER) for name in annotators):

@@ -18,7 +18,7 @@ from analysis.study.metrics import ACCURACY, CONTROLLED, LENGTH, WIN_RATE
 from analysis.suggest import hint
 
 _NAN = float("nan")
-# In the name of a judge that measures closeness to a reference answer and nothing else.
+# Part of the name of a judge that only measures closeness to a reference answer.
 PROXY = "proxy"
 # Metrics with a number for each instruction: the column of `Runs.preferences`, and the factor to the metric's unit.
 ITEMS = {WIN_RATE: ("model_wins", 100.0), ACCURACY: ("correct", 100.0), LENGTH: ("length", 1.0)}
@@ -34,7 +34,7 @@ class Measures:
         self._members: dict[str, list[str]] = {}
 
     def together(self, run_ids: Sequence[str]) -> str:
-        """The id of a run that stands for the mean of these: one seed's runs on several data sets."""
+        """The id of a virtual run for the mean of these: one seed's runs on several data sets."""
         name = " + ".join(run_ids)
         self._members[name] = list(run_ids)
         return name
@@ -52,10 +52,10 @@ class Measures:
         return [str(name) for name in numbers if "/" in str(name)]
 
     def check(self, names: Sequence[str]) -> None:
-        """Metrics that were asked for exist.
+        """Check that requested metrics exist.
 
         Raises:
-            ValueError: no run has one, or none that a pattern fits.
+            ValueError: no run has one, or none matches a pattern.
         """
         recorded = self.known([str(run_id) for run_id in self.recorded.index])
         papers = [name for name, source in PERCENT_OF.items() if source in recorded]
@@ -66,7 +66,7 @@ class Measures:
                 raise ValueError(f"metric {name}: no finished run has it{meant}")
 
     def has(self, name: str) -> bool:
-        """Some run has the metric, or one that a pattern fits."""
+        """Whether some run has the metric, or one that matches the pattern."""
         try:
             self.check([name])
         except ValueError:
@@ -74,7 +74,7 @@ class Measures:
         return True
 
     def of_runs(self, name: str, run_ids: Sequence[str]) -> Array:
-        """One number per run (S,), NaN where a run has none or one that is not finite."""
+        """One number per run (S,), NaN if a run has none or it is not finite."""
         if name in PERCENT_OF:
             return 100 * self.of_runs(PERCENT_OF[name], run_ids)
         if any(run_id in self._members for run_id in run_ids):
@@ -88,14 +88,14 @@ class Measures:
         return np.where(np.isfinite(found_S), found_S, _NAN)
 
     def wins(self, run_ids: Sequence[str], half: bool = False) -> pd.DataFrame:
-        """Wins in percent, instructions down, these runs across; instructions without a verdict in one are out.
+        """Wins in percent, instructions as rows, these runs as columns; only instructions with verdicts in all of them.
 
-        half: only the instructions that no alpha is chosen on.
+        half: only the instructions on which no alpha is chosen.
         """
         return self.items(WIN_RATE, run_ids, half)
 
     def items(self, name: str, run_ids: Sequence[str], half: bool = False) -> pd.DataFrame:
-        """As `wins`, of any metric that has a number for each instruction (ITEMS); without rows where it has none."""
+        """As `wins`, for any metric with a number per instruction (ITEMS); without rows if it has none."""
         if name not in ITEMS:
             return pd.DataFrame(columns=list(run_ids))
         every = self._items_of(name)
@@ -117,7 +117,7 @@ class Measures:
         return self.runs.clusters.reindex(items.index).to_numpy(str)
 
     def is_proxy(self, run_ids: Sequence[str]) -> bool:
-        """The verdicts of these runs come from a proxy: closeness to one text stands for quality."""
+        """Whether the verdicts of these runs come from a proxy that takes closeness to one text for quality."""
         frame = self.runs.preferences
         annotators = frame.loc[frame["run_id"].isin(self._expanded(run_ids)), "annotator"].dropna().unique()
         return any(PROXY in str(name) for name in annotators)
@@ -130,9 +130,9 @@ class Measures:
     def estimate(self, name: str, run_ids: Sequence[str], half: bool = False) -> Estimate | float:
         """Mean over the runs; NaN if one of them lacks the metric.
 
-        The interval of a metric with a number for each instruction counts seeds and instructions, in their clusters,
-        any other seeds alone. The mean is that of the recorded numbers, whatever verdicts are missing. half: of the
-        instructions that no alpha is chosen on.
+        The interval of a metric with a number per instruction is over seeds and clusters of instructions, that of
+        others over seeds alone. The mean is that of the recorded numbers, even if verdicts are missing. half: only the
+        instructions on which no alpha is chosen.
         """
         items = self.items(name, run_ids, half)
         if half and name in ITEMS and not items.empty:
@@ -150,7 +150,7 @@ class Measures:
         return stats.mean_over_seeds_and_instructions(items.to_numpy().T, clusters_I=self.clusters(items))
 
     def difference(self, name: str, ours: Sequence[str], theirs: Sequence[str], half: bool = False) -> Estimate | float:
-        """Mean of ours - theirs, paired: entry i of both is the same seed; for ITEMS by instruction, too."""
+        """Mean of ours - theirs, paired: entry i of both has the same seed; for ITEMS also by instruction."""
         items = self.items(name, [*ours, *theirs], half)
         if not items.empty:
             values = items.to_numpy().T
@@ -179,7 +179,7 @@ class Measures:
         return stats.hierarchical_bootstrap(values[: len(ours)] - values[len(ours) :], clusters_I=self.clusters(wins))
 
     def choose_alpha(self, runs_of_alpha: dict[float, list[str]]) -> stats.AlphaChoice | None:
-        """Alpha by one half of the instructions, win rate by the other; None without verdicts on both halves."""
+        """Alpha chosen on one half of the instructions, win rate on the other; None without verdicts on both."""
         everything = [run_id for run_ids in runs_of_alpha.values() for run_id in run_ids]
         wins = self.wins(everything)
         choosing_I = _choosing(wins)
@@ -190,7 +190,7 @@ class Measures:
         )
 
     def _lengths_of_half(self, run_ids: Sequence[str]) -> Array:
-        """Mean characters per run (S,) of the answers to the instructions that no alpha is chosen on."""
+        """Mean characters per run (S,) of the answers to the instructions on which no alpha is chosen."""
         if any(run_id in self._members for run_id in run_ids):
             return np.array([self._lengths_of_half(self._expanded([run_id])).mean() for run_id in run_ids])
         frames = [self._rows_of("preferences")[run_id] for run_id in run_ids]
@@ -205,7 +205,7 @@ class Measures:
         return _NAN if rows is None else measure(rows)
 
     def _rows_of(self, frame: str) -> dict[str, pd.DataFrame]:
-        """A frame of the runs, taken apart by run once."""
+        """A frame of the runs, split by run once."""
         if frame not in self._by_run:
             groups = getattr(self.runs, frame).groupby("run_id")
             self._by_run[frame] = {str(run_id): rows for run_id, rows in groups}
@@ -213,5 +213,5 @@ class Measures:
 
 
 def _choosing(wins: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which rows of `Measures.wins` belong to the half of the instructions that alpha is chosen on."""
+    """Which rows of `Measures.wins` belong to the half of the instructions on which alpha is chosen."""
     return stats.choosing_half([str(key[0]) for key in wins.index])

@@ -1,4 +1,4 @@
-"""What a metric is called in a table, in which unit it is printed, and which direction is better."""
+"""How metrics appear in tables: name, unit, and which direction is better."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Better = Literal["higher", "lower", "neither"]
 
 @dataclass(frozen=True)
 class Metric:
-    """How one metric is printed; the number itself is printed as recorded. decimals None: four significant digits."""
+    """How a metric is printed, without changing the number. decimals None: four significant digits."""
 
     name: str
     header: str
@@ -24,7 +24,7 @@ CONTROLLED = "judge/length_controlled_winrate"
 LENGTH = "generate/characters"
 ACCURACY = "judge/accuracy"
 HELDOUT_LOSS = "heldout/loss"
-# A raw win rate rewards length: wherever one of these is shown, all three are.
+# A raw win rate rewards length: if one of these is shown, all three are.
 TOGETHER = (WIN_RATE, CONTROLLED, LENGTH)
 _WIN_RATES = (WIN_RATE, CONTROLLED, "judge/discrete_win_rate")
 
@@ -72,7 +72,7 @@ _BY_NAME = {metric.name: metric for metric in _KNOWN}
 
 
 def metric(name: str) -> Metric:
-    """The printed form of a metric; one that is not listed is printed under its own name."""
+    """The printed form of a metric; unlisted ones are printed under their own name."""
     return _BY_NAME.get(name) or _part(name) or _probe(name) or Metric(name, name)
 
 
@@ -101,7 +101,7 @@ def _probe(name: str) -> Metric | None:
 
 
 def with_companions(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The metrics with raw win rate, length-controlled win rate and mean length side by side, or none of them."""
+    """The metrics, with raw win rate, length-controlled win rate and mean length together, or none of them."""
     if not any(name in _WIN_RATES or name.startswith(f"{WIN_RATE}/") for name in names):
         return names
     first = next((i for i, name in enumerate(names) if name in TOGETHER), 0)

@@ -1,4 +1,4 @@
-"""The papers' numbers (published.csv), to stand beside ours: never averaged with them."""
+"""The papers' numbers (published.csv), shown next to ours and never averaged with them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-# A column of published.csv and the setting of a run that it answers to.
+# A column of published.csv and the corresponding setting of a run.
 SETTINGS = {
     "model": "model",
     "dataset": "dataset",
@@ -22,14 +22,14 @@ def published() -> pd.DataFrame:
     """Every published number: table, model, dataset, judge, noise, alpha, epochs, metric, value, source, recalled,
     note.
 
-    All is text, values with the paper's digits, empty where the paper does not say. recalled is "yes" for a number
+    Everything is text, values with the paper's digits, empty if the paper does not say. recalled is "yes" for a number
     that could not be re-read. dataset "mean" is the paper's mean over its data sets.
     """
     return pd.read_csv(Path(__file__).with_name("published.csv"), dtype=str, keep_default_na=False)
 
 
 def of_tables(names: tuple[str, ...]) -> pd.DataFrame:
-    """The published numbers of some tables, settings named as a run's settings are.
+    """The published numbers of some tables, with settings named like those of a run.
 
     Raises:
         ValueError: there is no such table.

@@ -1,4 +1,4 @@
-"""The rows of a table: which runs stand behind each cell, and which rows only a paper has."""
+"""The rows of a table: the runs behind each cell, and the rows that only a paper has."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from analysis.stats import AlphaChoice
 from analysis.study.comparable import Comparable
 from analysis.study.measures import Measures
 
-# Labels in the place of an alpha: chosen on one half of the instructions and reported on the other; and the papers'
-# way, the best on the very instructions that are reported.
+# Labels instead of an alpha: chosen on one half of the instructions and reported on the other; and the papers' way,
+# the best on the reported instructions themselves.
 CHOSEN, BEST = "chosen", "best on test"
-# A group of columns beside those of the data sets: the mean over the paper's.
+# A group of columns next to those of the data sets: the mean over the paper's.
 MEAN = "mean"
 
 
@@ -23,8 +23,8 @@ MEAN = "mean"
 class Cell:
     """The runs of one row and group: finished ones by seed, the others counted.
 
-    labels: those of its row. choice: how the alpha of these runs was chosen, for a row that chose it. is_best: chosen
-    on the instructions that it is reported on, so that no test of it is valid.
+    labels: labels of its row. choice: how the alpha of these runs was chosen, if it was. is_best: whether it was chosen
+    on the reported instructions, so that no test is valid.
     """
 
     by_seed: dict[str, str] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Cell:
 
     @property
     def half(self) -> bool:
-        """Numbers come from the half of the instructions that did not choose alpha."""
+        """Whether numbers come from the half of the instructions on which alpha was not chosen."""
         return self.choice is not None and not self.is_best
 
     @property
@@ -77,16 +77,16 @@ class TableRow:
         return self.cells.get(group, EMPTY)
 
     def matches(self, labels: dict[str, str]) -> bool:
-        """Every setting that both name is equal."""
+        """Whether all settings that both name are equal."""
         return all(self.labels[key] == label for key, label in labels.items() if key in self.labels)
 
 
 @dataclass(frozen=True)
 class RowKeys:
-    """The settings that make rows and groups of columns.
+    """The settings that define rows and groups of columns.
 
-    rows: settings with a row for each combination of their values. spread: a setting with a group of columns for each
-    of its values. choose_alpha: one more row per noise, its alpha chosen on one half of the instructions.
+    rows: settings with a row per combination of values. spread: a setting with a group of columns per value.
+    choose_alpha: an extra row per noise, with alpha chosen on one half of the instructions.
     """
 
     rows: tuple[str, ...] = ("noise", "alpha")
@@ -108,7 +108,7 @@ def rows_of(keys: RowKeys, part: Comparable, published: pd.DataFrame, measures: 
 
 
 def _completed(labels: dict[str, str], keys: Sequence[str], rows: Sequence[TableRow]) -> dict[str, str]:
-    """All labels of a row that only a paper has; what the paper does not name is as in our rows of the same noise."""
+    """All labels of a row that only a paper has, completed from our rows of the same noise."""
     alike = [row.labels for row in rows if row.labels.get("noise") == labels.get("noise")]
     found = {key: {each[key] for each in alike if each[key]} for key in keys}
     ours = {key: values.pop() for key, values in found.items() if key.startswith("noise.") and len(values) == 1}
@@ -116,7 +116,7 @@ def _completed(labels: dict[str, str], keys: Sequence[str], rows: Sequence[Table
 
 
 def groups_of(spread: str | None, part: Comparable, published: pd.DataFrame) -> list[str]:
-    """Values of the spread setting, in the order of the papers, then ours; one nameless group without a spread."""
+    """Values of the spread setting, first in the papers' order, then ours; without it, one unnamed group."""
     if spread is None:
         return [""]
     theirs = published[spread].tolist() if spread in published else []
@@ -124,15 +124,15 @@ def groups_of(spread: str | None, part: Comparable, published: pd.DataFrame) -> 
 
 
 def averaged_groups(spread: str | None, published: pd.DataFrame) -> list[str]:
-    """The groups that the paper's mean is over; none where it gives no mean."""
+    """The groups over which the paper's mean is taken; none if it gives no mean."""
     groups = list(dict.fromkeys(published[spread])) if spread in published else []
     return [group for group in groups if group != MEAN] if MEAN in groups else []
 
 
 def published_labels(keys: Sequence[str], published: pd.DataFrame, rows: Sequence[TableRow]) -> list[dict[str, str]]:
-    """For each published number the labels of the row that it belongs beside.
+    """For each published number the labels of the corresponding row.
 
-    Where a paper gives no alpha for a noise, it is the best on its test set: our row of the same kind, or the only one.
+    If a paper gives no alpha for a noise, it is the best on its test set: our row of that kind, or the only one.
     """
     known = [key for key in keys if key in published]
     found = [{key: str(record[key]) for key in known} for record in published.to_dict("records")]
@@ -173,9 +173,9 @@ def _chosen_rows(keys: Sequence[str], rows: Iterable[TableRow], measures: Measur
 
 
 def _chosen_cells(family: Sequence[TableRow], group: str, measures: Measures) -> tuple[Cell, Cell]:
-    """Cells of the alpha that does best on the choosing half, and of the best on all; empty without verdicts.
+    """Cells of the alpha that is best on the choosing half, and of the best on all; empty without verdicts.
 
-    Alphas are compared on the seeds that all of them have: a seed that only some have would favour or harm those.
+    Alphas are compared on their common seeds: a seed that only some have would bias the choice.
     """
     known = {float(row.labels["alpha"]): row.cell(group) for row in family if row.cell(group).by_seed}
     candidates = {alpha: cell for alpha, cell in known.items() if not measures.wins(cell.run_ids).empty}
@@ -191,7 +191,7 @@ def _chosen_cells(family: Sequence[TableRow], group: str, measures: Measures) ->
 
 
 def _with_mean(row: TableRow, names: Sequence[str], measures: Measures) -> TableRow:
-    """The row with a cell for the mean over the named groups, if it has runs in all of them: by their common seeds."""
+    """The row with a cell for the mean over the named groups, by common seeds, if it has runs in all of them."""
     cells = [row.cell(name) for name in names]
     seeds = [seed for seed in cells[0].by_seed if all(seed in cell.by_seed for cell in cells)]
     if not seeds:

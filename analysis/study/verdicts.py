@@ -1,7 +1,7 @@
-"""What a comparison decides: it helps, it hurts, it has no effect beyond a margin, or it is undecided.
+"""The verdict of a comparison: it helps, it hurts, it has no effect beyond a margin, or it is undecided.
 
-The margins are those below which a difference would not matter to a user of the model. They are fixed here, before any
-run, and no option changes them.
+Below the margins a difference would not matter to a user of the model. They are fixed here, before any run, and no
+option changes them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from analysis import stats
 from analysis.stats import Estimate
 from analysis.study.metrics import ACCURACY, CONTROLLED, HELDOUT_LOSS, LENGTH, WIN_RATE, metric
 
-# Fewer seeds than that decide nothing: two models trained alike differ by chance, too.
+# Fewer seeds decide nothing: two models trained alike also differ by chance.
 FEWEST_SEEDS = 3
 
 
@@ -47,7 +47,7 @@ class Margin:
         return cls(size, found[2])
 
     def absolute(self, control: float) -> float:
-        """In the unit of the metric, beside a control of this mean."""
+        """The margin in the unit of the metric, for a control with this mean."""
         return self.size / 100 * abs(control) if self.unit == "%" else self.size
 
 
@@ -82,7 +82,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Decision:
-    """p, p_equivalence: of a difference, and of its absence beyond the margin; each after Holm over all comparisons."""
+    """p, p_equivalence: for a difference, and for none beyond the margin; each after Holm over all comparisons."""
 
     comparison: Comparison
     p: float
@@ -106,7 +106,7 @@ class Decision:
 
     @property
     def undecided(self) -> str:
-        """What would decide."""
+        """What would be needed to decide."""
         difference = self.comparison.difference
         if difference.runs < FEWEST_SEEDS:
             return f"undecided: needs at least {FEWEST_SEEDS} seeds"
@@ -131,8 +131,8 @@ def decide(comparisons: Sequence[Comparison]) -> list[Decision]:
     """A verdict for each comparison of a table.
 
     A difference: p < 5% after Holm's correction over the table. No effect beyond the margin: two one-sided tests, each
-    at 5%, corrected likewise. So the chance of even one false "helps" or "hurts", and that of even one false "no
-    effect", are at most 5% each. Neither is said of fewer than FEWEST_SEEDS seeds.
+    at 5%, corrected likewise. So the probability of any false "helps" or "hurts", and that of any false "no effect",
+    are at most 5% each. Neither is said with fewer than FEWEST_SEEDS seeds.
     """
     p_values = stats.holm(np.array([stats.p_value(each.difference) for each in comparisons]))
     equivalence = stats.holm(np.array([_equivalence(each) for each in comparisons]))

@@ -1,7 +1,7 @@
-"""From runs to tables: cells with intervals, differences to the baseline, published numbers beside ours.
+"""From runs to tables: cells with intervals, differences to the baseline, published numbers next to ours.
 
-A table never averages over anything but seeds: runs that differ in a setting that it does not show (model, data,
-judge, recipe ...) go into tables of their own, with that setting in the title.
+A table averages over nothing but seeds: runs that differ in a setting that it does not show (model, data, judge,
+recipe ...) go into separate tables, with that setting in the title.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from analysis.tables.notes import (
     unrecorded_note,
 )
 
-# The end of the header of a paper's numbers, which stand behind ours.
+# The end of the header of a paper's numbers, which follow ours.
 PUBLISHED = ", published"
-# Percent: an interval that reaches further says that two seeds are too few.
+# Percent: a wider interval means that there are too few seeds.
 _LARGEST_CHANGE = 1000.0
-# Beside a probe's figure: bounds over the examples of one run, and another mean of them.
+# Next to a probe's metric: bounds over the examples of one run, and another mean of them.
 _OF_ONE_RUN = ("/low", "/high", "/per_token", "/per_token_low", "/per_token_high")
 
 
@@ -49,7 +49,7 @@ def build(runs: Runs, layout: TableLayout) -> list[Table]:
     """The table, once for each combination of settings that it does not show.
 
     Raises:
-        ValueError: there is no finished run, a setting of the layout does not exist, or a metric that was asked for.
+        ValueError: there is no finished run, or a setting or requested metric does not exist.
     """
     counts = runs.excluded["status"].value_counts()
     left_out = ", ".join(f"{count} {status}" for status, count in counts.items())
@@ -107,7 +107,7 @@ def _table(context: TableContext) -> Table:
 
 
 def _measured(columns: Sequence[Filled]) -> list[Filled]:
-    """Without columns that would say n/d and nothing else; a paper's numbers keep ours beside them."""
+    """Drop columns with nothing but n/d, unless a paper's numbers belong to them."""
     following = [column for column, _ in columns[1:]]
     has_published = [column.header.endswith(PUBLISHED) for column in following] + [False]
     return [
@@ -146,7 +146,7 @@ def _group_columns(context: TableContext, group: str, compared: Compared) -> Ite
 
 
 def _metrics_of(context: TableContext) -> tuple[str, ...]:
-    """The layout's metrics; of the optional ones those that a run of this table recorded."""
+    """The layout's metrics, and those optional ones that a run of this table recorded."""
     run_ids = [run_id for row in context.rows for cell in row.cells.values() for run_id in cell.run_ids]
     known = context.measures.known(run_ids)
     known = sorted((name for name in known if not name.endswith(_OF_ONE_RUN)), key=_by_number)
@@ -166,13 +166,13 @@ def _column(name: str, group: str) -> Column:
 
 
 def _instructions_text(measures: Measures, cell: Cell) -> str:
-    """How many instructions an interval of the win rate counts: those with a verdict in every run of the cell."""
+    """How many instructions are in an interval of the win rate: those with a verdict in every run of the cell."""
     found = len(measures.wins(cell.run_ids, cell.half)) if cell.run_ids else 0
     return str(found) if found else ""
 
 
 def _runs_text(cell: Cell) -> str:
-    """How many finished; those that could not are never passed over in silence."""
+    """Number of finished runs, and of those that failed or diverged."""
     lost = ", ".join(
         f"{count} {word}" for count, word in ((cell.diverged, "diverged"), (cell.failed, "failed")) if count
     )

@@ -1,4 +1,4 @@
-"""What every column of one table is made from: its rows, their runs, and the papers' numbers beside them."""
+"""The input of every column of one table: its rows, their runs, and the papers' numbers for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Compared = dict[tuple[str, str], list[Value]]
 class TableContext:
     """What every column of one table is made from.
 
-    groups: values of the layout's spread setting. beside: published numbers by metric, group and place of the row.
+    groups: values of the layout's spread setting. beside: published numbers by metric, group and index of the row.
     """
 
     layout: TableLayout
@@ -36,7 +36,7 @@ class TableContext:
 
 
 def context_of(layout: TableLayout, part: Comparable, measures: Measures) -> TableContext:
-    """The rows and published numbers of one table: runs that may stand together."""
+    """The rows and published numbers of one table of comparable runs."""
     published = of_tables(layout.published)
     if "dataset" not in layout.shown:
         published = published[published["dataset"].isin(["", part.shared.get("dataset", "")])]
@@ -55,7 +55,7 @@ def published_values(context: TableContext, name: str, group: str) -> list[Value
 def _beside(
     layout: TableLayout, published: pd.DataFrame, rows: Sequence[TableRow]
 ) -> dict[tuple[str, str, int], Value]:
-    """Published numbers by metric, group and place of the row that they stand in."""
+    """Published numbers by metric, group and index of their row."""
     found: dict[tuple[str, str, int], Value] = {}
     records = published.to_dict("records")
     for record, labels in zip(records, published_labels(layout.rows, published, rows), strict=True):

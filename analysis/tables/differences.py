@@ -1,4 +1,4 @@
-"""Comparison with the baseline: paired differences, their p-values over the whole table, what would have been found."""
+"""Comparison with the baseline: paired differences, p-values corrected over the table, detectable effects."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def difference_columns(context: TableContext, name: str, group: str, compared: C
 
 
 def _counted(context: TableContext, name: str, cell: Cell, difference: Value) -> str:
-    """What a difference rests on, where that is less than its row has: runs, and instructions for a win rate."""
+    """The runs (and for a win rate, instructions) behind a difference, if fewer than those of its row."""
     if not isinstance(difference, Estimate):
         return ""
     items = len(context.measures.items(name, cell.run_ids, cell.half))
@@ -76,7 +76,7 @@ def _counted(context: TableContext, name: str, cell: Cell, difference: Value) ->
 
 
 def lone_rows_note(context: TableContext) -> str:
-    """Rows with runs that no difference could be made for."""
+    """Rows with runs for which there is no difference."""
     layout = context.layout
     if not (layout.differences or layout.relative):
         return ""
@@ -86,7 +86,7 @@ def lone_rows_note(context: TableContext) -> str:
 
 
 def tested(context: TableContext, compared: Compared) -> Compared:
-    """The comparisons as they are tested: without those of an alpha that the same instructions chose."""
+    """The comparisons to test: without those of an alpha chosen on the same instructions."""
     return {
         (name, group): _with_shared_scatter(
             context, group, ["" if row.cell(group).is_best else v for row, v in zip(context.rows, values, strict=True)]
@@ -96,7 +96,7 @@ def tested(context: TableContext, compared: Compared) -> Compared:
 
 
 def _with_shared_scatter(context: TableContext, group: str, values: list[Value]) -> list[Value]:
-    """Rows with one control share the scatter of their seeds."""
+    """The control of each row; rows with the same control share the scatter of seeds."""
     places = [place for place, value in enumerate(values) if isinstance(value, Estimate)]
     estimates = [value for value in values if isinstance(value, Estimate)]
     controls = [tuple(_control(context, context.rows[place], group)) for place in places]

@@ -16,17 +16,18 @@ class TableLayout:
 
     rows: settings that make the rows: model, dataset, eval_set, noise, judge, or a key of config.yaml.
     spread: a setting with a group of columns for each of its values.
-    metrics: names of metrics; optional: more of them, or patterns like probe/*, left out where no run has them.
-    differences, relative: metrics compared with the runs of noise=`baseline`, where the table shows them: absolute,
-        with p-values (Holm over the table), and in percent of the baseline.
+    metrics: names of metrics; optional: further ones, or patterns like probe/*, left out if no run has them.
+    differences, relative: metrics to compare with the runs of noise=`baseline`, if shown: absolute, with p-values (Holm
+        over the table), and in percent of the baseline.
     detectable: add the minimum detectable effect of each difference. verdicts: add what each decides. bootstrap: add
         the hierarchical bootstrap's interval of a difference in win rate.
-    endings: count diverged and failed runs in columns of their own.
-    choose_alpha: one more row per noise, its alpha chosen on one half of the instructions and its win rate taken
-        on the other.
-    published: tables of published.csv whose numbers stand beside ours.
-    needs: what the runs must have for the table to be worth showing unasked, as in the report.
-    by_name: somebody asked for these metrics: one that no run has is a mistake.
+    endings: count diverged and failed runs in separate columns.
+    choose_alpha: an extra row per noise, with alpha chosen on one half of the instructions and the win rate taken on
+    the
+        other.
+    published: tables of published.csv whose numbers are shown next to ours.
+    needs: what the runs must have for the table to be shown by default, as in the report.
+    by_name: the metrics were requested by name, so one that no run has is an error.
     """
 
     name: str
@@ -50,7 +51,7 @@ class TableLayout:
 
     @property
     def keys(self) -> RowKeys:
-        """What makes the rows and the groups of columns."""
+        """The settings that define rows and groups of columns."""
         return RowKeys(self.rows, self.spread, self.choose_alpha)
 
     @property

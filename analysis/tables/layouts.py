@@ -248,10 +248,10 @@ def layout_named(name: str) -> TableLayout:
 
 @cache
 def installed_layouts() -> dict[str, TableLayout]:
-    """Tables that other installed packages declare: entry points of the group `noise_harness.tables`, by their names.
+    """Tables from other installed packages: entry points of the group `noise_harness.tables`, by name.
 
     Raises:
-        ValueError: one that is no `TableLayout`, or has the name of a table that is here.
+        ValueError: one is not a `TableLayout`, or has the name of an existing table.
     """
     found: dict[str, TableLayout] = {}
     for point in entry_points(group="noise_harness.tables"):
@@ -271,10 +271,10 @@ def custom_layout(
 ) -> TableLayout:
     """A table by names: comma-separated settings, a setting to spread over columns, metrics or patterns of them.
 
-    differences: metrics compared with noise=`baseline`; by default the win rate, where it is shown.
+    differences: metrics to compare with noise=`baseline`; by default the win rate, if shown.
 
     Raises:
-        ValueError: a metric or a noise is to be compared that is not shown, or there are several --columns.
+        ValueError: a metric or noise to compare is not shown, or there are several --columns.
     """
     names = listed(metrics or "") or (WIN_RATE,)
     shown = listed(rows or "") or ("noise", "alpha")

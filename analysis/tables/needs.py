@@ -1,4 +1,4 @@
-"""What a table needs to have anything to say: in words, and as a test of the runs."""
+"""What a table needs in order to be useful: in words, and as a test of the runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.study.comparable import BASELINE
 
 @dataclass(frozen=True)
 class Need:
-    """words: "runs of two noises". is_met: whether the finished runs have it."""
+    """words: such as "runs of two noises". is_met: whether the finished runs meet it."""
 
     words: str
     is_met: Callable[[Runs], bool]
@@ -28,7 +28,7 @@ def compared_with(baseline: str) -> Need:
 
 
 def metrics_like(pattern: str) -> Need:
-    """A metric whose name fits the pattern."""
+    """A metric whose name matches the pattern."""
     return Need(f"metrics {pattern}", lambda runs: any(fnmatchcase(str(column), pattern) for column in runs.runs))
 
 

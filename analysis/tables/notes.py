@@ -1,4 +1,4 @@
-"""What a table says below itself: what the intervals count, what could have been found, where numbers come from."""
+"""The notes below a table: what the intervals cover, what could have been detected, sources of numbers."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from analysis.study.metrics import CONTROLLED, metric, unit_of_difference
 from analysis.study.rows import BEST, CHOSEN, MEAN, TableRow
 from analysis.tables.layout import TableLayout
 
-# What a title says of verdicts that a proxy gave.
+# Addition to a title if verdicts come from a proxy.
 BY_PROXY = "win rate by a proxy: word overlap with the reference answer, not quality"
 # The header of the counts beside a difference.
 PAIRS = "pairs"
-# Fewer families or sources than that say little of others.
+# Fewer families or sources say little about others.
 _FEW_CLUSTERS = 10
-# Of the numbers that answers were computed in (harness/generate/stage.py), and how many make them coarse.
+# Bits of the dtype used for answers (harness/generate/stage.py), and how many are coarse.
 _BITS, _NARROW = "generate/bits", 16
-# How many rows a note lists by name.
+# Most rows that a note lists by name.
 _MOST_NAMED = 6
 _REASON = 200  # characters
 
 
 def proxied(header: str) -> str:
-    """A column's header that says where a win rate is a proxy's; a paper's is not."""
+    """A column's header, marked if a win rate is a proxy's; a paper's never is."""
     is_ours = "win rate" in header and not header.endswith("published")
     return header.replace("win rate", "proxy win rate") if is_ours else header
 
 
 def relative_note(layout: TableLayout, columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
-    """What the brackets of a relative change are, where there is one."""
+    """What the brackets of a relative change are, if there are any."""
     if not layout.relative or not any("change to" in column.header for column, _ in columns):
         return ""
     return (
@@ -47,12 +47,12 @@ def relative_note(layout: TableLayout, columns: Iterable[tuple[Column, Sequence[
 
 
 def unrecorded_note(layout: TableLayout) -> str:
-    """That no run of the table has any of its optional metrics, where it has some."""
+    """A note if no run has any of the table's optional metrics."""
     return f"these runs have recorded none of {', '.join(layout.optional)}" if layout.optional else ""
 
 
 def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
-    """What the intervals are over; empty if there is none."""
+    """What the intervals are over; empty if there are none."""
     found = [value for _, values in rows for value in values if isinstance(value, Estimate)]
     known = [value for value in found if not np.isnan(value.low)]
     if not known:
@@ -69,7 +69,7 @@ def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
 
 
 def _clusters_note(known: Sequence[Estimate]) -> str:
-    """What the interval takes for independent, where that is not the instruction."""
+    """What counts as independent in the interval, if not the instruction."""
     counts = sorted({value.clusters for value in known if value.clusters})
     if not counts:
         return ""
@@ -80,7 +80,7 @@ def _clusters_note(known: Sequence[Estimate]) -> str:
 
 
 def bits_note(measures: Measures, rows: Iterable[TableRow]) -> str:
-    """The type that answers were computed in, where it was not float32 for all: bfloat16 moves answers by itself."""
+    """The dtype used for answers, if not float32 for all: bfloat16 changes answers by itself."""
     runs = sorted({run_id for row in rows for cell in row.cells.values() for run_id in cell.run_ids})
     narrow = int((measures.of_runs(_BITS, runs) == _NARROW).sum()) if measures.has(_BITS) else 0
     if not narrow:
@@ -94,14 +94,14 @@ def bits_note(measures: Measures, rows: Iterable[TableRow]) -> str:
 
 
 def unreadable_notes(runs: Runs) -> list[str]:
-    """Each run that is left out because a file of it is damaged; `status` reads no answers and verdicts."""
+    """Each run left out because of a damaged file; `status` does not read answers and verdicts."""
     damaged = [run for run in runs.left_out if run.status == "unreadable"]
     notes = [f"unreadable: {shorten(run.reason, _REASON, placeholder=' ...')}" for run in damaged[:_MOST_NAMED]]
     return [*notes, f"unreadable: {len(damaged) - _MOST_NAMED} more"] if len(damaged) > _MOST_NAMED else notes
 
 
 def unjudged_note(measures: Measures, rows: Iterable[TableRow]) -> str:
-    """That intervals and differences count fewer instructions than the means, where a verdict is missing."""
+    """A note if missing verdicts leave fewer instructions in intervals and differences than in means."""
     missing = max((measures.unjudged(cell.run_ids) for row in rows for cell in row.cells.values()), default=0)
     if not missing:
         return ""
@@ -112,9 +112,9 @@ def unjudged_note(measures: Measures, rows: Iterable[TableRow]) -> str:
 
 
 def power_notes(compared: Mapping[tuple[str, str], Sequence[Value]]) -> list[str]:
-    """For each compared metric the difference that would have been found: what a null result means.
+    """For each compared metric the difference that would have been detected, which gives null results a meaning.
 
-    At the level of the strictest step of Holm's correction, because the p-values beside it are corrected.
+    At the level of the strictest step of Holm's correction, because the p-values are corrected.
     """
     notes, tests = [*_agreement_note(compared), *_scatter_note(compared)], comparisons(compared)
     corrected = f" after Holm's correction for {tests} comparisons" if tests > 1 else ""
@@ -143,7 +143,7 @@ def _agreement_note(compared: Mapping[tuple[str, str], Sequence[Value]]) -> Iter
 
 
 def _scatter_note(compared: Mapping[tuple[str, str], Sequence[Value]]) -> Iterator[str]:
-    """What p and the detectable difference of a win rate count as the scatter of seeds."""
+    """How p and the detectable difference of a win rate take the scatter of seeds into account."""
     values = [value for column in compared.values() for value in column if isinstance(value, Estimate)]
     tested = [value for value in values if value.instructions and not np.isnan(stats.p_value(value))]
     if tested and all(value.runs == 1 for value in tested):
@@ -156,7 +156,7 @@ def _scatter_note(compared: Mapping[tuple[str, str], Sequence[Value]]) -> Iterat
 
 
 def pairing_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
-    """What the column of counts beside a difference is, where there is one."""
+    """What the column of counts next to a difference means, if there is one."""
     if not any(column.header.startswith(PAIRS) for column, _ in columns):
         return ""
     return (
@@ -180,7 +180,7 @@ def _called(row: TableRow, group: str) -> str:
 
 
 def mean_note(rows: Sequence[TableRow], names: Sequence[str]) -> str:
-    """What the mean over groups is over, where we have one."""
+    """What the mean over groups covers, if there is one."""
     if not any(MEAN in row.cells for row in rows):
         return ""
     return (
@@ -189,13 +189,13 @@ def mean_note(rows: Sequence[TableRow], names: Sequence[str]) -> str:
 
 
 def comparisons(compared: Mapping[tuple[str, str], Sequence[Value]]) -> int:
-    """How many tests a table makes: the number that Holm corrects for."""
+    """Number of tests in a table, for which Holm corrects."""
     values = [value for column in compared.values() for value in column if isinstance(value, Estimate)]
     return sum(not np.isnan(stats.p_value(value)) for value in values)
 
 
 def choice_note(rows: Sequence[TableRow]) -> str:
-    """The alphas that were chosen, and what choosing them on the reported instructions does."""
+    """The alphas that were chosen, and the effect of choosing them on the reported instructions."""
     said = []
     for row in rows:
         for group, cell in row.cells.items():
@@ -214,7 +214,7 @@ def choice_note(rows: Sequence[TableRow]) -> str:
 
 
 def _without_choice(rows: Sequence[TableRow]) -> str:
-    """Noises whose alphas could not be chosen among, with the reason."""
+    """Noises for which no alpha could be chosen, with the reason."""
     lost = []
     for row in (row for row in rows if row.labels.get("alpha") == CHOSEN):
         others = {key: label for key, label in row.labels.items() if key != "alpha"}
@@ -226,13 +226,13 @@ def _without_choice(rows: Sequence[TableRow]) -> str:
 
 
 def unmeasured_note(columns: Iterable[Column]) -> str:
-    """Which columns are left out because no run of the table has their number."""
+    """Columns that are left out because no run of the table has their metric."""
     names = dict.fromkeys(column.header for column in columns if column.header != metric(CONTROLLED).header)
     return f"left out, not measured for these runs: {', '.join(names)}" if names else ""
 
 
 def uncontrolled_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
-    """How to get a length-controlled win rate, where no run of the table has one."""
+    """How to get a length-controlled win rate, if no run of the table has one."""
     header = metric(CONTROLLED).header
     found = [value for column, values in columns for value in values if column.header == header]
     if not found or any(isinstance(value, Estimate) for value in found):
@@ -241,7 +241,7 @@ def uncontrolled_note(columns: Iterable[tuple[Column, Sequence[Value]]]) -> str:
 
 
 def published_note(layout: TableLayout, published: pd.DataFrame) -> str:
-    """Where the published numbers come from; judge and model, because they are seldom ours."""
+    """Sources of the published numbers, with judge and model, which are rarely ours."""
     said = []
     for record in published.to_dict("records"):
         model = f", {record['model']}" if record["model"] and "model" not in layout.rows else ""

@@ -1,7 +1,7 @@
 """python -m harness.chat RUN [RUN] [--system TEXT]
 
-Talk to the model of a run, or to two with the same words. Each is asked in the prompt of its training and decodes
-as its evaluation did. /new begins anew, /quit (or Ctrl-D) ends, Ctrl-C stops an answer.
+Talk to the model of a run, or to two at once. Each is prompted as in its training and decodes as in its evaluation.
+/new starts over, /quit (or Ctrl-D) ends, Ctrl-C stops an answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def main() -> None:
     """Entry point; exit status 2 on bad input, with one line."""
     parser = argparse.ArgumentParser("harness.chat", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder; at most two")
-    parser.add_argument("--system", default="", help="a system message, where the prompt has a place for one")
+    parser.add_argument("--system", default="", help="a system message, if the prompt has a place for one")
     arguments = parser.parse_args()
     if len(arguments.runs) > 2:
         parser.error("give one run, or two to compare")
@@ -35,7 +35,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     for talk in talks:
-        memory = "" if talk.remembers else "; every question stands alone, as in training"
+        memory = "" if talk.remembers else "; every question is asked on its own, as in training"
         print(f"{talk.name}: prompt {talk.prompt}{memory}", file=sys.stderr)
     converse(talks)
 
@@ -68,12 +68,12 @@ def _answer(talk: Talk, line: str, named: bool) -> None:
         pieces.close()  # type: ignore[attr-defined]
         print(" ...", end="")
     except ValueError as error:
-        print(f"error: {error}; /new begins anew", file=sys.stderr)
+        print(f"error: {error}; /new starts over", file=sys.stderr)
     print()
 
 
 def _visible(text: str) -> str:
-    """Without what a terminal would obey: a model may write escape sequences."""
+    """The text without control characters: a model may write escape sequences."""
     return "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
 
 

@@ -1,4 +1,4 @@
-"""A conversation with the model of a run: asked in the prompt of training, decoded as its evaluation was."""
+"""A conversation with the model of a run: prompted as in training, decoded as in evaluation."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from threading import Event, Thread
 from typing import Any
 
 import torch
-import yaml
 from transformers import GenerationConfig, StoppingCriteriaList, TextIteratorStreamer
 
 from harness.config import parse
 from harness.data.saved_template import with_template
+from harness.models.checks import reading
 from harness.models.decoding import generation_config
 from harness.models.load import load_trained
 from harness.models.place import place
 from harness.models.tokenizer import load_saved_tokenizer
+from harness.record import read_settings
 
-# Prompts that hold one exchange: what was said before would be a question that the model was never trained on.
+# Prompts for a single exchange: the model was never trained on a question with history.
 _ALONE = ("alpaca", "none")
 
 
@@ -35,13 +36,15 @@ class Talk:
             raise ValueError(f"{run}: no run (no config.yaml)")
         if not (run / "model").is_dir():
             raise ValueError(f"{run}: no weights in it (no model/): train with train.keep_model=true")
-        config = parse(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")))
+        config = parse(read_settings(run / "config.yaml"))
         self.name, self.prompt = run.resolve().name, config.dataset.prompt
         if system and self.prompt in _ALONE:
             raise ValueError(f"{run}: its prompt ({self.prompt}) has no place for a system message")
         self._tokenizer = with_template(load_saved_tokenizer(run / "model"), self.prompt)
         four_bits = config.train.lora if config.train.method == "qlora" else None
-        self._model: Any = place(load_trained(config.model, config.seed, run / "model", four_bits)).eval()
+        with reading(f"{run / 'model'}: cannot be read"):
+            trained = load_trained(config.model, config.seed, run / "model", four_bits)
+        self._model: Any = place(trained).eval()
         decoding = generation_config(config.generate, self._tokenizer)
         self._decoding = {key: value for key, value in decoding.items() if key not in ("max_length", "max_new_tokens")}
         positions = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
@@ -60,7 +63,7 @@ class Talk:
         self.messages = list(self._start)
 
     def ask(self, text: str) -> Iterator[str]:
-        """The answer in pieces, as it is written; closing the iterator stops it.
+        """The answer in pieces, as it is generated; closing the iterator stops it.
 
         Raises:
             ValueError: the conversation leaves no room for an answer.

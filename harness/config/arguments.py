@@ -1,4 +1,4 @@
-"""The command line as it was meant: -m wherever it stands, and a word on what is often typed otherwise."""
+"""The command line as it was meant: -m may stand anywhere, and common slips get a hint."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _SWEEP = ("-m", "--multirun")
 
 
 def as_meant(arguments: Sequence[str]) -> list[str]:
-    """What Hydra is given: options before settings, since it takes no settings after an option.
+    """The arguments in the order that Hydra needs: it accepts no settings after an option.
 
     Raises:
-        ValueError: a space inside a list of values, which makes two arguments of it.
+        ValueError: a space inside a list of values, which splits it into two arguments.
     """
     sweep = [argument for argument in arguments if argument in _SWEEP]
     rest = [argument for argument in arguments if argument not in _SWEEP]
@@ -23,7 +23,7 @@ def as_meant(arguments: Sequence[str]) -> list[str]:
 
 
 def version() -> str:
-    """ "noise-harness 0.1.0", of the installed package or of the folder that the code lies in."""
+    """ "noise-harness 0.1.0": the version of the installed package, if there is one."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 

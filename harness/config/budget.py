@@ -28,7 +28,7 @@ class Cost:
 
 
 def check_divisible(batch_size: int, forwards: int, budget: Budget) -> None:
-    """Refuse a batch that a budget cannot cut into `forwards` equal parts.
+    """Reject a batch that a budget cannot split into `forwards` equal parts.
 
     Raises:
         ValueError: names both keys.

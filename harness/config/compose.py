@@ -1,4 +1,4 @@
-"""Hydra's part: it composes conf/, our schema below it, our sweeper among its plugins."""
+"""Setting up Hydra: it composes conf/ on top of our schema, with our sweeper as a plugin."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def prepare_hydra() -> None:
 
 
 def compose(overrides: Sequence[str] = ()) -> Any:
-    """What Hydra composes for `python -m harness OVERRIDES`, for commands and scripts beside that one."""
+    """What Hydra composes for `python -m harness OVERRIDES`, for other commands and scripts."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 

@@ -14,12 +14,12 @@ Prompt = Literal["alpaca", "vicuna_v1.1", "chatml", "chat_template", "none"]
 class CleaningConfig(Section):
     """What happens to rows that should not be trained on; "error" stops before anything starts (docs/data.md)."""
 
-    damaged: Literal["error", "drop"] = Field("error", description="NUL characters, halves of surrogate pairs")
-    tools: Literal["error", "drop"] = Field("error", description="tools on offer, their calls and results")
+    damaged: Literal["error", "drop"] = Field("error", description="NUL characters, unpaired surrogates")
+    tools: Literal["error", "drop"] = Field("error", description="tool definitions, tool calls and their results")
     roles: Literal["error", "drop", "repair"] = Field(
         "error",
         description="a conversation that is not user, assistant, user, ...; repair: leave out an answer at the start "
-        "and a question at the end, and drop what is still out of order",
+        "and a question at the end; drop what is still out of order",
     )
     system: Literal["keep", "drop"] = Field("keep", description="a conversation's own system message")
     empty: Literal["error", "drop", "keep"] = Field("error", description="an instruction or answer without text")
@@ -28,12 +28,12 @@ class CleaningConfig(Section):
     template: Literal["error", "drop"] = Field(
         "error",
         description="prompt=chat_template: a text that the template cuts, refuses or rewrites, or that the tokenizer "
-        "would merge with what stands before it",
+        "would merge with the text before it",
     )
     overlong: Literal["truncate", "drop", "error"] = Field("truncate", description="more than max_length tokens")
     long_prompts: Literal["error", "drop"] = Field("error", description="no token of an answer within max_length")
     heldout_repeats: Literal["drop", "keep"] = Field(
-        "drop", description="held-out examples whose whole text is trained on, too; what is left is held out"
+        "drop", description="held-out examples whose full text is also trained on; the rest stay held out"
     )
 
 
@@ -56,7 +56,7 @@ class DatasetConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _path_overrides_the_hub(cls, data: Any) -> Any:
-        """A file given instead of the Hub is the same data set whatever Hub id stood beside it."""
+        """A file replaces the Hub: the Hub keys beside it are dropped, so that they do not change the identity."""
         if isinstance(data, dict) and data.get("path") is not None:
             return {**data, "hub_id": None, "revision": None, "hub_files": ()}
         return data

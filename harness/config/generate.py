@@ -10,38 +10,36 @@ from harness.config.base import Count, Name, Positive, Section
 
 
 class GenerateConfig(Section):
-    """Decoding is greedy; the penalty is the papers' 1.2."""
+    """How answers are decoded: greedily, by default with the papers' repetition penalty of 1.2."""
 
     name: Name
     max_new_tokens: Count = 256
     max_length: Count = Field(2048, description="tokens of prompt and answer together (the papers' limit)")
     repetition_penalty: Positive = 1.2
     batch_size: Count | None = Field(
-        None, description="rows decoded together at most; null: 32 on a CPU, on a GPU 256; fewer where memory is short"
+        None, description="most rows decoded together; null: 32 on a CPU, 256 on a GPU; fewer if memory is short"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="type in which answers are computed; auto: bfloat16 on a GPU, the model's own on a CPU"
+        "auto", description="dtype used to compute answers; auto: bfloat16 on a GPU, the model's own on a CPU"
     )
     cache_gib: Positive | None = Field(
-        None, description="GiB of key-value cache on each device; null: what a GPU has free, 4 on a CPU"
+        None, description="GiB of key-value cache per device; null: what is free on a GPU, 4 on a CPU"
     )
     devices: Count | Literal["auto"] = Field(
-        "auto", description="processes that answer, a GPU each; auto: those of the training, as far as there are GPUs"
+        "auto", description="processes that answer, one per GPU; auto: as many as trained, up to the GPUs available"
     )
-    tensor_parallel: Count | None = Field(
-        None, description="GPUs that hold one model together; null: as few as it fits on"
-    )
+    tensor_parallel: Count | None = Field(None, description="GPUs that share one model; null: as few as it fits on")
     backend: Literal["auto", "engine", "transformers", "vllm"] = Field(
         "auto",
-        description="auto: the engine where it knows the model, else transformers; vllm: see `python`",
+        description="auto: the engine if it supports the model, else transformers; vllm: see `python`",
     )
     python: str | None = Field(
-        None, description="backend=vllm: interpreter of the environment that holds vllm; null: this one"
+        None, description="backend=vllm: interpreter of the environment with vllm; null: this one"
     )
     prompt: Literal["as_trained", "alpaca_evaluation_newline"] = Field(
         "as_trained",
-        description="alpaca_evaluation_newline: the papers' evaluation, whose prompt ends in a line end "
-        "that their training lacks; to reproduce them only",
+        description="alpaca_evaluation_newline: the papers' evaluation, whose prompt ends in a newline "
+        "that the training prompt lacks; only for reproducing them",
     )
 
     @model_validator(mode="after")
@@ -50,5 +48,5 @@ class GenerateConfig(Section):
         if devices != "auto" and devices % together:
             raise ValueError(f"tensor_parallel={together}: does not divide devices={devices}")
         if self.python is not None and self.backend != "vllm":
-            raise ValueError(f"python={self.python}: only of use with backend=vllm")
+            raise ValueError(f"python={self.python}: has no effect without backend=vllm")
         return self

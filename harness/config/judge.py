@@ -1,4 +1,4 @@
-"""The schema of `judge`; each kind of judge has keys of its own."""
+"""The schema of `judge`; each kind of judge has its own keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.config.base import Count, CountOrZero, Fraction, Name, NonNegative,
 JudgeKind = Literal["reference", "openai", "alpaca_eval", "local_lm", "similarity", "reward", "python"]
 _CALLS = {"concurrency", "retries", "timeout_s", "unparsed_retries"}
 _LIMITS = {"max_calls", "max_usd", "usd_per_million_input", "usd_per_million_output"}
-# kind -> keys it needs, keys it may have
+# kind -> required keys, optional keys
 _JUDGE_KEYS: dict[JudgeKind, tuple[set[str], set[str]]] = {
     "reference": (set(), set()),
     "openai": (
@@ -28,7 +28,7 @@ _JUDGE_KEYS: dict[JudgeKind, tuple[set[str], set[str]]] = {
 
 
 class JudgeConfig(Section):
-    """Who compares two answers, with what settings, against whose answers; each kind has keys of its own."""
+    """Which judge compares the answers, with what settings, and against whose answers; each kind has its own keys."""
 
     name: Name
     kind: JudgeKind = "reference"
@@ -36,44 +36,46 @@ class JudgeConfig(Section):
     store: str | None = Field(None, description="file of all verdicts; null: <output_dir>/verdicts.sqlite")
     difficulty: str | None = Field(None, description="AlpacaEval's instruction_difficulty.csv, for the LC win rate")
     gamed: str | None = Field(None, description="AlpacaEval's df_gamed.csv, for the LC win rate")
-    max_unparsed: Fraction = Field(0.01, description="share of the pairs that may stay without a verdict")
-    # The keys below belong to some kinds only (see _JUDGE_KEYS); elsewhere they must stay null.
+    max_unparsed: Fraction = Field(0.01, description="largest share of pairs that may end without a verdict")
+    # The keys below apply to some kinds only (see _JUDGE_KEYS); for others they must stay null.
     model: str | None = Field(None, description="an endpoint's model id; else a folder, package:NAME/FOLDER or Hub id")
-    revision: str | None = Field(None, description="of a Hub model; of what an endpoint serves, for the record")
-    prompt: str | None = Field(None, description="holds {instruction}, {output_1}, {output_2}; 1 is shown first")
+    revision: str | None = Field(None, description="revision of a Hub model; for an endpoint, a note of what it serves")
+    prompt: str | None = Field(None, description="contains {instruction}, {output_1}, {output_2}; 1 is shown first")
     labels: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
         None, description="the judge's names for the answer shown first and second"
     )
     parse: str | None = Field(
-        None, description="regular expression that the verdict's whole place matches; its group 1 is the label"
+        None, description="regular expression that must match the whole verdict; group 1 is the label"
     )
     tag: Annotated[str, Field(pattern=r"^[A-Za-z][\w-]*$")] | None = Field(
-        None, description="the verdict's place: within <tag>...</tag>; null: the reply's last line"
+        None, description="where the verdict stands: inside <tag>...</tag>; null: the last line of the reply"
     )
-    order: Literal["alpaca_eval", "both"] | None = Field(None, description="one order per row by a rule, or both")
+    order: Literal["alpaca_eval", "both"] | None = Field(
+        None, description="one order per row, chosen as AlpacaEval does, or both"
+    )
     logprobs: bool | None = Field(None, description="ask for token probabilities; replies without them are parsed")
     temperature: NonNegative | None = Field(None, description="null: not sent")
     max_tokens: Count | None = Field(None, description="of a reply; null: not sent")
-    extra_body: dict[str, Any] | None = Field(None, description="further keys of the request, as the server wants them")
-    base_url: str | None = Field(None, description="of an OpenAI-compatible server, up to and with /v1")
+    extra_body: dict[str, Any] | None = Field(None, description="extra keys of the request body")
+    base_url: str | None = Field(None, description="base URL of an OpenAI-compatible server, including /v1")
     api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=60)] | None = Field(
-        None, description="name of the environment variable that holds the key; null: no key is sent"
+        None, description="environment variable that holds the key; null: no key is sent"
     )
     concurrency: Count | None = Field(None, description="calls in flight")
     retries: CountOrZero | None = Field(
-        None, description="of a call on 408, 409, 429, 5xx, time-out, broken connection"
+        None, description="of a call after 408, 409, 429, 5xx, a time-out or a broken connection"
     )
     timeout_s: Positive | None = Field(None, description="of one call, from the connection to the last byte")
-    unparsed_retries: CountOrZero | None = Field(None, description="new calls for a reply that cannot be parsed")
+    unparsed_retries: CountOrZero | None = Field(None, description="further calls after a reply that cannot be parsed")
     max_calls: Count | None = Field(None, description="calls that all runs of one store may make with this judge")
     max_usd: Positive | None = Field(None, description="USD that all runs of one store may spend with this judge")
     usd_per_million_input: NonNegative | None = Field(None, description="price of prompt tokens")
     usd_per_million_output: NonNegative | None = Field(None, description="price of reply tokens")
     target: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = Field(
-        None, description="MODULE:CLASS of a judge of your own, made from this section (docs/how-to/add-a-judge.md)"
+        None, description="MODULE:CLASS of your own judge, built from this section (docs/how-to/add-a-judge.md)"
     )
-    annotators_config: str | None = Field(None, description="alpaca_eval's name or file of an annotator")
-    python: str | None = Field(None, description="interpreter of the environment that holds alpaca_eval")
+    annotators_config: str | None = Field(None, description="an annotator by alpaca_eval's name, or its file")
+    python: str | None = Field(None, description="interpreter of the environment with alpaca_eval")
 
     @model_validator(mode="after")
     def _keys_of_the_kind(self) -> JudgeConfig:
@@ -81,7 +83,7 @@ class JudgeConfig(Section):
         common = {"name", "kind", "baseline", "store", "difficulty", "gamed", "max_unparsed"}
         given = {key for key, value in self if value is not None}
         for key in sorted(given - common - required - optional):
-            raise ValueError(f"judge.{key} is no key of judge.kind={self.kind}")
+            raise ValueError(f"judge.{key} is not a key of judge.kind={self.kind}")
         for key in sorted(required - given):
             raise ValueError(f"judge.{key} is missing; judge.kind={self.kind} needs it")
         if (self.difficulty is None) != (self.gamed is None):
@@ -92,7 +94,7 @@ class JudgeConfig(Section):
     def _prompt_and_url(self) -> JudgeConfig:
         for name in ("{instruction}", "{output_1}", "{output_2}") if self.prompt is not None else ():
             if name not in (self.prompt or ""):
-                raise ValueError(f"judge.prompt does not hold {name}")
+                raise ValueError(f"judge.prompt does not contain {name}")
         if self.labels is not None and self.labels[0] == self.labels[1]:
             raise ValueError(f"judge.labels={self.labels}: expected two different labels")
         if self.parse is not None and _groups(self.parse) != 1:

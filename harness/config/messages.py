@@ -1,4 +1,4 @@
-"""Errors as one line, in the terms of what was typed: what pydantic and Hydra report, and what was meant by a key."""
+"""Errors of pydantic and Hydra as one line, in terms of what the user typed, with suggestions for mistyped keys."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 
 def rule_violations(error: ValidationError, section: str = "") -> str:
-    """What a schema refused, one clause per rule, each with key, value and what is allowed.
+    """What the schema rejected: one clause per rule, each with the key, its value and what is allowed.
 
     Args:
-        error: of pydantic.
-        section: the key before all keys of the schema; "" for the whole configuration.
+        error: raised by pydantic.
+        section: prefix of all keys of the schema; "" for the whole configuration.
     """
     return "; ".join(_violation(item, section) for item in error.errors())
 
@@ -29,19 +29,21 @@ def _violation(item: Any, section: str) -> str:
     if item["type"] == "missing":
         return f"{key}: is missing"
     if item["type"] == "list_type" and isinstance(item["input"], str | int | float):
-        return f"{key}={item['input']}: is a list, also of one: {key}=[{item['input']}]"
+        return f"{key}={item['input']}: must be a list, even of one value: {key}=[{item['input']}]"
     if isinstance(item["input"], dict):
         return f"{key}: {message}" if key else message
     return f"{key}={item['input']!r}: {message}"
 
 
 def one_line(error: BaseException, known: Iterable[str] = ()) -> str:
-    """An error's text without line breaks; what Hydra reports of keys and lists of values, in this project's terms.
+    """The text of an error on one line, with Hydra's reports about keys and lists of values in this project's terms.
 
     Args:
-        error: any.
-        known: the keys that exist, for a suggestion in place of one that does not.
+        error: any exception.
+        known: the keys that exist, for suggestions.
     """
+    if isinstance(error, RecursionError):
+        return f"{_file_being_read(error)}nested too deeply, or an anchor that contains itself"
     text = str(error)
     if error.__cause__ is not None and str(error.__cause__) not in text:
         text += f" {error.__cause__}"
@@ -58,13 +60,22 @@ def one_line(error: BaseException, known: Iterable[str] = ()) -> str:
         return f"{unknown[1]}: there is no such key{did_you_mean(unknown[1], known)}"
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
-        return f"{missing[1]}: is missing; its YAML file has to say it"
+        return f"{missing[1]}: is missing; its YAML file must set it"
     text = re.sub(r"\s+(full_key: |Config search path:).*", "", text, flags=re.DOTALL).removeprefix("In 'config': ")
     return re.sub(r"\s+", " ", text).strip() or type(error).__name__
 
 
+def _file_being_read(error: BaseException) -> str:
+    """ "FILE: " if Hydra was reading a configuration file, which its error does not name."""
+    trace, path = error.__traceback__, ""
+    while trace is not None:
+        path = trace.tb_frame.f_locals.get("full_path", path) if "hydra" in trace.tb_frame.f_code.co_filename else path
+        trace = trace.tb_next
+    return f"{path}: " if path else ""
+
+
 def _needs_a_sweep(argument: str) -> str:
-    """Several values without -m; a function of them has brackets, which a shell wants quoted."""
+    """The message for several values without -m; a function such as range() must be quoted for the shell."""
     typed = f"'{argument}'" if "(" in argument else argument
     return f"{argument}: several values need a sweep; add -m (python -m harness -m {typed} ...)"
 
@@ -79,7 +90,7 @@ _ELSEWHERE = {
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ " (did you mean A, B?)" with keys of that last word or of what it is called elsewhere, else those most alike."""
+    """ " (did you mean A, B?)": keys with the same last word, or what other trainers call it, else the most similar."""
     names = list(known)
     word = name.rpartition(".")[2]
     called = _ELSEWHERE.get(word, word)

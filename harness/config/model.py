@@ -10,7 +10,7 @@ from harness.config.base import Count, Name, Section
 
 
 class TinyArchitecture(Section):
-    """Size of a Llama that is built from this config with random weights."""
+    """The size of a Llama built with random weights."""
 
     hidden_size: Count
     layers: Count
@@ -32,12 +32,14 @@ class ModelConfig(Section):
     architecture: TinyArchitecture | None = None
     path: str | None = None
     hub_id: str | None = None
-    revision: str | None = Field(None, description="of the Hub's repository: a commit, so that it cannot change")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the weights in memory")
+    revision: str | None = Field(None, description="revision on the Hub: a commit, so that it cannot change")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="dtype of the weights in memory")
     attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
         "sdpa", description="of padded batches and of generation; packed batches attend per document (sdpa)"
     )
-    gradient_checkpointing: bool = Field(False, description="recompute activations: a third more time, less memory")
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: a third slower, less memory"
+    )
     shape: dict[str, Any] | None = Field(
         None,
         description="model_type and sizes as in the published config.json: lets harness.explain count and harness "
@@ -46,7 +48,7 @@ class ModelConfig(Section):
 
     @property
     def location(self) -> str | None:
-        """What is read: a path of this machine wins over the Hub."""
+        """Where the model is read from: a local path wins over the Hub."""
         return self.path or self.hub_id
 
     def __hash__(self) -> int:

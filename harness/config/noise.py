@@ -1,4 +1,4 @@
-"""The schema of `noise`: its axes, and the other methods of smoothing, each declaring itself in its own section."""
+"""The schema of `noise`: its axes, and the other smoothing methods, each with a section of its own."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from harness.config.base import Count, CountOrZero, Name, NonNegative, Positive,
 from harness.config.budget import Cost
 from harness.noise.definition import Distribution, Length, Pair, Scale, Schedule, Where, is_own
 
-# The axes that a method may use; "distribution" has a rule of its own.
+# The axes that a method may use; "distribution" has its own rule.
 _AXES = frozenset({"scale", "length", "where", "special_tokens", "schedule", "rate"})
 _PAIR = frozenset({"pair"})
-# The only layout of batches in which a length is what its name says.
+# The only batch layout in which each of these lengths means what its name says.
 LAYOUT_OF_LENGTH = {"padded": "padded", "row": "packed"}
 
 
 class MethodSection(Section):
-    """A method's own settings, and what it makes of the noise. Its code is `harness.train.methods.<name>`.
+    """The settings of one method, and how it uses the noise. Its code is `harness.train.methods.<name>`.
 
     Attributes:
-        axes: of the noise, besides the distribution, that the method uses.
-        distributions: that it works with.
-        rule: these, in words.
+        axes: axes of the noise that the method uses, besides the distribution.
+        distributions: distributions that it works with.
+        rule: the same, in words.
     """
 
     axes: ClassVar[frozenset[str]] = _AXES
@@ -37,7 +37,7 @@ class MethodSection(Section):
 
 
 class _Adversarial(MethodSection):
-    """Draws where to start and finds the perturbation itself."""
+    """A method that draws only the starting point and finds the perturbation itself."""
 
     axes: ClassVar = frozenset({"schedule"})
     distributions: ClassVar = ("uniform", "gaussian", "rademacher")
@@ -106,13 +106,15 @@ class SAMConfig(MethodSection):
 
 
 class OwnConfig(MethodSection):
-    """`harness.train.methods.own`: a method of one's own, in a module on Python's path."""
+    """`harness.train.methods.own`: a user's own method, in a module on Python's path."""
 
     target: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = Field(
         description="MODULE:CLASS, a harness.train.methods.Method"
     )
-    settings: dict[str, Any] = Field({}, description="what the class finds as self.settings, by name")
-    forwards: Count = Field(2, description="forward passes of a document in a step: budgets and FLOPs follow")
+    settings: dict[str, Any] = Field({}, description="passed to the class as self.settings")
+    forwards: Count = Field(
+        2, description="forward passes of a document per step; budgets and FLOPs are computed from it"
+    )
     backwards: Count = Field(2, description="backward passes to the weights")
     input_backwards: CountOrZero = Field(0, description="backward passes that stop at the embeddings")
 
@@ -122,7 +124,7 @@ class OwnConfig(MethodSection):
 
 
 class NoiseConfig(Section):
-    """The axes of `harness.noise.Noise` except alpha, which is swept on its own; and what else is done with them.
+    """The axes of `harness.noise.Noise` except alpha, which is swept separately, and the method that uses them.
 
     alpha is the strength in every method but sam and embedding dropout: the norm alpha of a document's noise
     or adversarial perturbation, in the papers' units alpha / sqrt(L d) per entry. See docs/regularisers.md.
@@ -130,15 +132,15 @@ class NoiseConfig(Section):
 
     name: Name
     method: str = Field("noise", description="noise: train on noised embeddings; others: see docs/regularisers.md")
-    distribution: str = Field("uniform", description="of the entries; MODULE:FUNCTION is one of your own")
+    distribution: str = Field("uniform", description="distribution of the entries; MODULE:FUNCTION for your own")
     scale: Scale = "raw"
     pair: Pair = "none"
     length: Length = "true"
     where: Where = "all"
-    special_tokens: bool = Field(True, description="noise special tokens too")
-    schedule: Schedule = Field("constant", description="of alpha over training")
-    rate: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="of distribution=dropout only")
-    # A method's own section is given with it and with no other.
+    special_tokens: bool = Field(True, description="also noise special tokens")
+    schedule: Schedule = Field("constant", description="schedule of alpha over training")
+    rate: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="of distribution=dropout")
+    # A method's section may be given with that method only.
     r3f: R3FConfig | None = None
     rdrop: RDropConfig | None = None
     freelb: FreeLBConfig | None = None
@@ -150,7 +152,7 @@ class NoiseConfig(Section):
     @field_validator("length", mode="before")
     @classmethod
     def _the_word_true(cls, value: Any) -> Any:
-        """`noise.length=true` on the command line is read as a truth value; the word is meant."""
+        """Hydra reads `noise.length=true` as a boolean; the word is meant."""
         return "true" if value is True else value
 
     @field_validator("method")
@@ -165,7 +167,7 @@ class NoiseConfig(Section):
     @classmethod
     def _there_is_such_a_distribution(cls, value: str) -> str:
         if value not in get_args(Distribution) and not is_own(value):
-            raise ValueError(f"choose from {', '.join(get_args(Distribution))}, or give MODULE:FUNCTION of your own")
+            raise ValueError(f"choose from {', '.join(get_args(Distribution))}, or give your own as MODULE:FUNCTION")
         return value
 
     @classmethod

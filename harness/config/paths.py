@@ -1,4 +1,4 @@
-"""Where files are: the YAML folder, shipped assets, the paths that settings name."""
+"""Where files are: the YAML folder, shipped assets, and the paths named in settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def canonical_json(value: Any) -> str:
 
 
 def resolve_path(path: str) -> Path:
-    """A path of the config; "package:NAME/FILE" is a file inside an installed Python package.
+    """Resolve a path of the config; "package:NAME/FILE" is a file inside an installed Python package.
 
     Raises:
         ValueError: the package is not installed, or there is no such file.
@@ -41,7 +41,7 @@ def resolve_path(path: str) -> Path:
 
 
 def module_file(target: str) -> Path:
-    """The file of the module in MODULE:NAME, found without importing it where it is no part of a package.
+    """The file of the module in MODULE:NAME; a top-level module is found without importing it.
 
     Raises:
         ValueError: Python does not find the module.

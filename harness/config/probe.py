@@ -15,14 +15,14 @@ class BenchmarksConfig(Section):
     """Tasks of the lm-evaluation-harness (extra `eval`); none by default."""
 
     tasks: list[str] = Field([], description="tasks, groups or tags, by lm-eval's names")
-    include_path: str | None = Field(None, description="folder of further task files; package:NAME/FOLDER too")
+    include_path: str | None = Field(None, description="folder with more task files, also as package:NAME/FOLDER")
     num_fewshot: CountOrZero | None = Field(None, description="examples in the prompt; null: the task's own number")
     apply_chat_template: bool = Field(
-        False, description="ask each question in the prompt of training; false: bare, as the papers' tasks are"
+        False, description="wrap each question in the training prompt; false: bare, as in the papers' tasks"
     )
     limit: Count | None = Field(None, description="documents of each task; null: all")
     batch_size: Count = 8
-    run_code: bool = Field(False, description="let tasks execute the code that the model writes: in a sandbox only")
+    run_code: bool = Field(False, description="let tasks execute code that the model writes; only in a sandbox")
 
 
 class GradientConfig(Section):
@@ -56,7 +56,7 @@ class ProbeConfig(Section):
 
     name: Name
     seed: int = Field(
-        0, description="of the directions, which are keyed by (seed, document, number): equal in all runs"
+        0, description="seed of the directions, keyed by (seed, document, number) and so equal in all runs"
     )
     examples: Count = Field(8, description="held-out examples for the differences along random directions")
     distributions: Annotated[list[Distribution], Field(min_length=1)] = Field(
@@ -71,9 +71,9 @@ class ProbeConfig(Section):
         32, description="training and held-out examples each: losses, calibration"
     )
     memorisation_examples: CountOrZero = Field(8, description="training and held-out prompts each, to be answered")
-    memorisation_tokens: Count = Field(64, description="of such an answer, at most; greedy, no repetition penalty")
+    memorisation_tokens: Count = Field(64, description="longest such answer; greedy, no repetition penalty")
     max_tokens: Count = Field(1024, description="tokens of a forward pass; three of their logits exist at a time")
-    every: CountOrZero = Field(0, description="steps between smoothness probes during training; 0: after it alone")
+    every: CountOrZero = Field(0, description="steps between smoothness probes during training; 0: only after it")
 
     gradient: GradientConfig
     benchmarks: BenchmarksConfig
@@ -84,5 +84,5 @@ class ProbeConfig(Section):
             raise ValueError(f"hessian_examples={self.hessian_examples}: more than examples={self.examples}")
         for key in ("radii", "distributions"):
             if len(set(getattr(self, key))) != len(getattr(self, key)):
-                raise ValueError(f"{key}={getattr(self, key)}: holds a value twice")
+                raise ValueError(f"{key}={getattr(self, key)}: contains a value twice")
         return self

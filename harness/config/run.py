@@ -1,4 +1,4 @@
-"""The schema of one run, its sections put together, and what reads and explains it."""
+"""The schema of one run: its sections put together, and how a composed config is parsed."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class ControlConfig(Section):
     dry_run: bool = Field(False, description="print the plan and stop")
     workers: Count | Literal["auto"] = Field(
         "auto",
-        description="runs of a sweep at a time, on this machine; auto: as many small models as fit, others singly",
+        description="runs of a sweep at a time on this machine; auto: small models side by side, others one by one",
     )
     runs_per_gpu: Count = Field(1, description="runs that may share a GPU; more wait for a free one")
     explain: bool = Field(False, description="print each run's recipe against the papers', memory and time, and stop")
-    trust_run: bool = Field(False, description="with run_id=FOLDER: follow its judge, programs and task files, too")
-    keep_diff: bool = Field(False, description="store uncommitted changes of the code as text, not as a hash alone")
+    trust_run: bool = Field(False, description="with run_id=FOLDER: also follow its judge, programs and task files")
+    keep_diff: bool = Field(False, description="store uncommitted changes of the code as text, not just as a hash")
     run_id: str | None = Field(None, description="set by the sweep: the identity that was planned and checked")
     position: str | None = Field(None, description="set by the sweep: place in the queue")
     files: dict[str, str] = Field({}, description="set by run_id=RUN: hashes of the run's files, should they be gone")
@@ -77,9 +77,8 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _say_what_is_used(cls, data: Any) -> Any:
-        """Drop alpha without noise, budget of a single pass, pair_mode of no pair: noise=none in a grid is one run.
-
-        And lay out batches as noise.length says, where train.layout leaves it open.
+        """Drop settings without effect, so that noise=none in a grid is one run: alpha without noise, the budget of a
+        single pass, the pair_mode of no pair. Where train.layout is auto, lay out batches as noise.length requires.
         """
         noise, train = (data.get("noise"), data.get("train")) if isinstance(data, dict) else (None, None)
         if not isinstance(noise, dict):
@@ -118,7 +117,7 @@ class Config(Section):
         only = LAYOUT_OF_LENGTH.get(self.noise.length)
         if only not in (None, self.train.layout):
             raise ValueError(
-                f"train.layout={self.train.layout}: noise.length={self.noise.length} is what it says in "
+                f"train.layout={self.train.layout}: noise.length={self.noise.length} means what it says in "
                 f"{only} batches only; leave train.layout at auto"
             )
         return self
@@ -131,7 +130,7 @@ class Config(Section):
 
 
 def parse(composed: dict[str, Any]) -> Config:
-    """Check a composed config.
+    """Parse and check a composed config.
 
     Raises:
         ValueError: one line per violated rule, each naming key, value and what is allowed.

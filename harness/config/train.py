@@ -21,9 +21,9 @@ class LoRAConfig(Section):
     targets: Annotated[list[str], Field(min_length=1)] = Field(
         ["all-linear"], description="ends of module names (q_proj); all-linear: every linear layer but the head"
     )
-    # The base model's 4 bits, for method=qlora.
+    # Quantisation of the base model to 4 bits, for method=qlora.
     quant_type: Literal["nf4", "fp4"] = "nf4"
-    double_quant: bool = Field(True, description="quantise the scales, too")
+    double_quant: bool = Field(True, description="also quantise the scales")
 
 
 class TrainConfig(Section):
@@ -33,35 +33,35 @@ class TrainConfig(Section):
     epochs: Positive | None = None
     max_steps: Count | None = Field(None, description="optimiser steps; overrides epochs")
     method: Literal["full", "lora", "qlora"] = Field(
-        "full", description="what is trained: all weights, adapters, or adapters on a base of 4 bits"
+        "full", description="what is trained: all weights, adapters, or adapters on a 4-bit base"
     )
     lora: LoRAConfig = Field(LoRAConfig.model_validate({}), description="of method=lora and qlora only")
     freeze: list[str] = Field(
         [],
-        description="parts that stay as they are: embeddings, head, attention, or patterns of parameter names "
+        description="frozen parts: embeddings, head, attention, or patterns of parameter names "
         '("model.layers.0.*"); each must match something',
     )
     batch_size: Count = Field(128, description="examples per optimiser step, over all devices and micro-batches")
     budget: Budget = Field(
         "equal_steps",
-        description="what methods that forward an example more than once share with the others: "
+        description="what methods that forward an example more than once keep equal to the others: "
         "the steps, the forwarded rows, or the examples at equal rows per step (harness/config/budget.py)",
     )
     devices: Count | Literal["auto"] = Field(
-        1, description="processes on each node, one GPU each, on a CPU without; auto: all GPUs that are visible"
+        1, description="processes on each node, one per GPU (or on the CPU); auto: all visible GPUs"
     )
-    nodes: Count = Field(1, description="machines that train one run together; see docs/scaling.md")
+    nodes: Count = Field(1, description="machines that train one run together (docs/scaling.md)")
     sharding: Literal["ddp", "fsdp"] = Field(
         "ddp", description="with several devices: a whole model on each, or shards"
     )
-    cpu_offload: bool = Field(False, description="fsdp: keep shards and optimiser state in main memory")
+    cpu_offload: bool = Field(False, description="fsdp: keep shards and optimiser state in host memory")
     micro_batch_tokens: Count = Field(2048, description="tokens per forward pass, before a pair doubles them")
     layout: Literal["auto", "packed", "padded"] = Field(
-        "auto", description="auto: packed where the model can, except that noise.length=padded is padded"
+        "auto", description="auto: packed if the model supports it; noise.length=padded is padded"
     )
     optimizer: Annotated[str, Field(pattern=r"^[A-Za-z]+$")] = Field("AdamW", description="a class of torch.optim")
     optimizer_options: dict[str, Any] | None = Field(
-        None, description="its further arguments (betas, momentum); not lr and weight_decay"
+        None, description="its other arguments (betas, momentum), except lr and weight_decay"
     )
     lr: Positive = 5e-5
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
@@ -69,17 +69,15 @@ class TrainConfig(Section):
     weight_decay: NonNegative = 0.0
     max_grad_norm: Positive = 1.0
     precision: Literal["fp32", "bf16", "auto"] = Field(
-        "fp32", description="bf16: autocast over float32 weights; auto: bf16 on a GPU that has it, else fp32"
+        "fp32", description="bf16: autocast over float32 weights; auto: bf16 on a GPU that supports it, else fp32"
     )
-    tf32: bool = Field(False, description="float32 products of a GPU through TF32, with 10 bits of mantissa")
+    tf32: bool = Field(False, description="compute float32 matrix products on a GPU in TF32 (10-bit mantissa)")
     loss: Literal["token_mean", "micro_batch_mean"] = "token_mean"
     pair_mode: PairMode = "concat"
     log_every: Count = Field(10, description="steps between logged rows")
     heldout_every: CountOrZero = Field(0, description="steps between held-out losses; 0: after the last step only")
-    checkpoint_every: CountOrZero = Field(
-        100, description="steps between resumable checkpoints; 0: none but that of a SIGTERM"
-    )
-    keep_checkpoints: Count = Field(2, description="the newest that stay on disk while training")
+    checkpoint_every: CountOrZero = Field(100, description="steps between resumable checkpoints; 0: only on SIGTERM")
+    keep_checkpoints: Count = Field(2, description="newest checkpoints kept on disk during training")
     keep_model: bool = Field(True, description="keep the final weights after the last stage")
 
     @model_validator(mode="after")
@@ -98,7 +96,7 @@ class TrainConfig(Section):
         if self.sharding == "fsdp" and not self.several:
             raise ValueError("sharding=fsdp needs several processes: give train.devices (or train.nodes)")
         if self.sharding == "fsdp" and self.method == "qlora":
-            raise ValueError("sharding=fsdp: a base of 4 bits cannot be cut into shards; use ddp, or train.method=lora")
+            raise ValueError("sharding=fsdp: a 4-bit base cannot be sharded; use ddp, or train.method=lora")
         if self.cpu_offload and self.sharding != "fsdp":
             raise ValueError("cpu_offload=true has no effect with sharding=ddp")
         if self.loss == "micro_batch_mean" and self.devices == "auto":
@@ -107,7 +105,7 @@ class TrainConfig(Section):
 
     @property
     def is_plain(self) -> bool:
-        """All weights by AdamW as it comes: possible with any model, so there is nothing to check beforehand."""
+        """Plain AdamW on all weights: works with any model, so there is nothing to check in advance."""
         plain = TrainConfig.model_validate({"name": "plain", "epochs": 1})
         keys = ("method", "freeze", "optimizer", "optimizer_options")
         return all(getattr(self, key) == getattr(plain, key) for key in keys)
@@ -117,8 +115,10 @@ class TrainConfig(Section):
         if self.method == "full" and self.lora != LoRAConfig.model_validate({}):
             raise ValueError("lora has no effect with train.method=full: choose lora or qlora")
         if self.method != "full" and self.freeze:
-            raise ValueError(f"freeze={self.freeze} has no effect with train.method={self.method}: all is frozen")
+            raise ValueError(
+                f"freeze={self.freeze} has no effect with train.method={self.method}: everything is frozen"
+            )
         taken = sorted({"params", "lr", "weight_decay"} & set(self.optimizer_options or {}))
         if taken:
-            raise ValueError(f"optimizer_options holds {', '.join(taken)}: give train.lr and train.weight_decay")
+            raise ValueError(f"optimizer_options contains {', '.join(taken)}: give train.lr and train.weight_decay")
         return self

@@ -26,7 +26,7 @@ class Document:
     """One tokenised training example.
 
     Attributes:
-        index: its place in the data set.
+        index: its index in the data set.
         input_ids: (L,) integers.
         labels: (L,) integers; -100 where no loss is taken, otherwise equal to input_ids.
     """
@@ -46,7 +46,7 @@ class Document:
         return len(self.input_ids)
 
     def first_exchange(self) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens before the first that is learnt, and those learnt up to the next that is not."""
+        """Number of tokens before the first learnt one, and of the learnt ones up to the next that is not."""
         learnt = self.labels != IGNORE_INDEX
         start = int(learnt.argmax())
         length = int((~learnt[start:]).argmax()) or len(self) - start
@@ -63,16 +63,16 @@ class Batch:
         position_ids: (B, T) int64; they restart at 0 with every document.
         labels: (B, T) int64; each token's own label, -100 for none and at padding.
         targets: (B, T) int64; the label of the next token of the same document, -100 for none: what the model
-            has to predict at this position. A document's first token is therefore nobody's target.
-        document_ids: (B, T) int64; 0..N-1, the place in `documents`; padding has its row's.
+            must predict at this position. A document's first token is therefore never a target.
+        document_ids: (B, T) int64; 0..N-1, the index in `documents`; padding has that of its row.
         documents: the N documents' `Document.index`, in row-major order.
-        segment_lengths: for each row the lengths of its documents, in order; they add up to T where packed.
-        layout: packed (one row of documents end to end, no padding) or padded (a document a row,
+        segment_lengths: for each row the lengths of its documents, in order; if packed they add up to T.
+        layout: packed (one row of documents end to end, no padding) or padded (one document per row,
             padding on the right).
-        n_targets: how many of `targets` count; known here so that no device has to be asked.
-        target_places: (n_targets,) int64; where in the flat (B * T) they are, in order; likewise.
-        host: this batch in main memory, where `to` has taken it elsewhere: what has to be read and not computed with
-            is read there, and nobody waits for a device.
+        n_targets: number of targets; stored so that no device has to be asked.
+        target_places: (n_targets,) int64; their flat positions in (B * T), in order; stored for the same reason.
+        host: this batch in main memory if `to` has moved it: values that are only read are read there, without waiting
+            for a device.
     """
 
     input_ids: Tensor
@@ -94,10 +94,10 @@ class Batch:
         return replace(self, **moved, host=self.host or self)
 
     def repeat(self, times: int) -> Batch:
-        """The whole batch `times` over, below each other: (times * B, T).
+        """The whole batch repeated `times` times: (times * B, T).
 
         Row r of copy k is row k * B + r, as in the pairs of `harness.noise.perturb`. Each copy of a document
-        is a document of its own: copy k of document n has document_ids k * N + n.
+        is a separate document: copy k of document n has document_ids k * N + n.
         """
         repeated = {name: getattr(self, name).repeat(times, 1) for name in _PER_TOKEN}
         shifted = [self.document_ids + copy * len(self.documents) for copy in range(times)]
@@ -114,9 +114,9 @@ class Batch:
         )
 
     def without_targets(self) -> Batch:
-        """The same forward pass with nothing to predict: loss and gradients are zero.
+        """The same forward pass without targets: loss and gradients are zero.
 
-        For a rank that has fewer micro-batches than the others: sharded models need as many passes on each.
+        For a rank with fewer micro-batches than the others: sharded models need equally many passes on each rank.
         """
         nothing = torch.full_like(self.targets, IGNORE_INDEX)
         return replace(
@@ -136,17 +136,16 @@ def micro_batches(
     max_tokens: int | None = None,
     max_rows: int | None = None,
 ) -> list[Batch]:
-    """Share out the documents of one optimiser step over as few forward passes as the limits allow.
+    """Distribute the documents of one optimiser step over as few forward passes as the limits allow.
 
-    Longest first, each document goes to the first micro-batch with room for it; ties keep the order given, so
-    the result depends on nothing but the arguments.
+    Longest first, each document goes to the first micro-batch with room for it; ties keep the given order, so the
+    result depends only on the arguments.
 
     Args:
         documents: at least one.
         layout: packed or padded, see `Batch`.
-        max_tokens: at most so many positions in a micro-batch, padding included. A document that is longer
-            has a micro-batch to itself.
-        max_rows: at most so many documents in a micro-batch.
+        max_tokens: most positions in a micro-batch, padding included. A longer document has a micro-batch to itself.
+        max_rows: most documents in a micro-batch.
 
     Raises:
         ValueError: no documents, or a limit below 1.

@@ -1,4 +1,4 @@
-"""A tokenizer's own chat template: rendered, taken apart, and refused where it changes what was to be learnt."""
+"""A tokenizer's own chat template: rendered, split into segments, and refused if it changes what is to be learnt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TemplateProblem(ValueError):
 
 
 def ask(tokenizer: PreTrainedTokenizerBase, user: str) -> str:
-    """What stands before an answer to one message, with what the template puts before answers (an empty thought).
+    """The text before an answer to one message, including what the template puts before answers (an empty thought).
 
     Raises:
         TemplateProblem: the template refuses the message.
@@ -34,9 +34,9 @@ def ask(tokenizer: PreTrainedTokenizerBase, user: str) -> str:
 
 
 def lead(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What the template writes between the opening of an answer and the answer: given, not learnt; "" for none.
+    """What the template writes between the generation prompt and the answer, which is given and not learnt; or "".
 
-    Qwen3's writes an empty thought there that its generation prompt lacks: learnt, it would stand in every answer.
+    Qwen3's writes an empty thought there that its generation prompt lacks; if learnt, it would start every answer.
     """
     key = (str(tokenizer.chat_template), str(tokenizer.special_tokens_map))
     if key not in _leads:
@@ -76,7 +76,7 @@ def chat_segments(
         _expect(assistant, tail, f"leaves out or cuts the answer {which}")
         given = _given(tail, assistant, lead(tokenizer), which)
         tail = tail[len(given) :]
-        # What the template puts behind its end token (a line end, say) is never generated: the next context has it.
+        # What the template puts after its end token (such as a newline) is never generated: it starts the next context.
         learnt = tail[: tail.rindex(eos) + len(eos)] if eos in tail else tail
         found.append((asked[len(done) :] + given, learnt, eos not in tail and number == len(exchanges)))
         done = asked + given + learnt
@@ -84,7 +84,7 @@ def chat_segments(
 
 
 def _given(tail: str, answer: str, usual: str, which: str) -> str:
-    """The part of `tail` that stands before the answer and is asked with, too."""
+    """The part of `tail` before the answer, which is also part of the generation prompt."""
     found = tail[: max(tail.find(answer.strip()), 0)]
     if not found.strip():
         found = ""
@@ -97,7 +97,7 @@ def _given(tail: str, answer: str, usual: str, which: str) -> str:
 
 
 def _expect(text: str, rendered: str, fault: str) -> None:
-    """Templates may trim and lay out; what they may not do is change a word."""
+    """Templates may trim and lay out text, but not change a word."""
     if text.strip() not in rendered and "".join(text.split()) not in "".join(rendered.split()):
         raise TemplateProblem(f"this tokenizer's template {fault}: {text[:60]!r}; set another dataset.prompt")
 
@@ -119,14 +119,14 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], a
 
 
 def message(role: str, content: str) -> dict[str, str]:
-    """One message as chat templates take it."""
+    """One message in the form that chat templates expect."""
     return {"role": role, "content": content}
 
 
 def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
     """The tokenizer's template, in which today is always 26 July 2024, the default of Llama 3's own template.
 
-    With the real date the same run would train on other tokens tomorrow, and be asked with others than it learnt.
+    With the real date, the same run would train on different tokens tomorrow and be asked with others than it learnt.
 
     Raises:
         TemplateProblem: it asks for the date in a way that cannot be replaced (its format is a variable).
@@ -136,6 +136,6 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
         said = " ".join(fixed[found.start() : found.start() + 40].split())
         raise TemplateProblem(
             f"this tokenizer's template asks for the date in a form that cannot be fixed ({said!r}): tomorrow's tokens "
-            "would be others; write the format into the call, strftime_now('%d %b %Y'), or set another dataset.prompt"
+            "would differ; write the format into the call, strftime_now('%d %b %Y'), or set another dataset.prompt"
         )
     return fixed

@@ -1,4 +1,4 @@
-"""What happens to rows that nobody wants to train on: each rule is a key of `dataset.clean`, and each is counted."""
+"""What happens to unsuitable rows: each rule is a key of `dataset.clean`, and its rows are counted."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from harness.data.schemas import Schema, expect_schema
 
 @dataclass
 class Report:
-    """Where examples came from and what cleaning did to them."""
+    """Where examples came from, and what cleaning did to them."""
 
     source: str
     schema: Schema | None = None
     rows: int = 0
     dropped: Counter[str] = field(default_factory=Counter)  # by rule
     changed: Counter[str] = field(default_factory=Counter)
-    unused: Counter[str] = field(default_factory=Counter)  # keys that hold something, by rows
+    unused: Counter[str] = field(default_factory=Counter)  # number of rows by key that is present but not used
 
     def describe(self, kept: int) -> str:
         """One line for the log."""
@@ -34,7 +34,7 @@ class Report:
 
 
 def clean(rows: Iterable[tuple[str, dict[str, Any]]], config: DatasetConfig, report: Report) -> Iterator[Example]:
-    """Turn rows into examples and apply the rules; `report` counts.
+    """Turn rows into examples and apply the rules, counting in `report`.
 
     Raises:
         ValueError: a row that no rule lets pass, naming file, row, key and what to do.
@@ -68,7 +68,7 @@ def _convert(row: dict[str, Any], where: str, rules: CleaningConfig, report: Rep
 
 
 def _shorten(example: Example, config: DatasetConfig, report: Report) -> Example:
-    """The part of a conversation that is asked for."""
+    """The part of a conversation that the settings ask for."""
     if example.more and config.turns == "first":
         report.changed["conversations cut to their first exchange"] += 1
         example = replace(example, more=(), unlearnt=tuple(place for place in example.unlearnt if place == 0))
@@ -105,9 +105,9 @@ def _check_seen(example: Example, identity: Any, rules: CleaningConfig, seen: di
         earlier = seen.setdefault((rule, key), example.where)
         if earlier != example.where:
             what = f"id {identity!r}" if rule == "duplicate_ids" else "the text"
-            raise RowProblem(rule, f"{example.where}: {what} is that of {earlier}")
+            raise RowProblem(rule, f"{example.where}: {what} repeats that of {earlier}")
 
 
 def _advice(rule: Rule) -> str:
     allowed = [value for value in get_args(CleaningConfig.model_fields[rule].annotation) if value != "error"]
-    return f"mend the file, or set dataset.clean.{rule}={' or '.join(allowed)}"
+    return f"fix the file, or set dataset.clean.{rule}={' or '.join(allowed)}"

@@ -1,8 +1,8 @@
 """Tokenised data sets: made once for all runs that share data, tokenizer and rules, then read from the cache.
 
-The key of an entry is a hash over the examples themselves, the tokenizer and every setting that changes a token, so
-nothing that differs can be mistaken for it. An entry is one safetensors file; processes that want the same one wait
-for the first to write it.
+The key of an entry is a hash of the examples themselves, the tokenizer and every setting that changes a token, so an
+entry is never stale. An entry is one safetensors file; processes that need the same one wait for the first to write
+it.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from harness.data.tokenize import Tokenized, TokenizingRules, tokenize_examples
 from harness.models.tokenizer import load_tokenizer
 from harness.record.cache import cache_dir, keep, one_maker, unfinished
 
-_FORMAT = "3"  # a change of the encoding that keys cannot see makes a new number
+_FORMAT = "3"  # increased by any change of tokenisation that the keys cannot see
 
 
 @dataclass(frozen=True)
 class Documents:
-    """A data set ready to train on. Runs of one process share it, so its arrays cannot be written.
+    """A data set ready to train on. Runs in one process share it, so its arrays are read-only.
 
     Attributes:
         train: `Document.index` counts from 0.
         heldout: likewise.
-        train_examples: the examples behind `train`, place for place.
+        train_examples: the examples of `train`, in the same order.
         heldout_examples: likewise.
         notes: what was read, cleaned and tokenised, for the log.
         entry: its file in the cache.
@@ -62,7 +62,7 @@ def load_documents(dataset: DatasetConfig, model: ModelConfig) -> Documents:
 
 
 def tokenize(config: DatasetConfig, tokenizer: PreTrainedTokenizerBase) -> Documents:
-    """The training and the held-out documents of a data set: the first `heldout` that the rules keep are held out.
+    """The training and held-out documents of a data set: the first `heldout` that the rules keep are held out.
 
     Raises:
         ValueError: `load_dataset`, `tokenize_examples`, or too few examples left.
@@ -79,7 +79,7 @@ def tokenize(config: DatasetConfig, tokenizer: PreTrainedTokenizerBase) -> Docum
     kept = _not_repeated(examples, border) if config.clean.heldout_repeats == "drop" else range(border)
     if border and not kept:
         raise ValueError(
-            f"dataset={config.name}: all {border} held-out examples are in the training part, too; mend the data, or "
+            f"dataset={config.name}: all {border} held-out examples are also in the training part; fix the data, or "
             "set dataset.clean.duplicates=drop or dataset.clean.heldout_repeats=keep"
         )
     heldout = [Document(index, heldout[place].input_ids, heldout[place].labels) for index, place in enumerate(kept)]
@@ -107,7 +107,7 @@ def _describe(
         f"{tokenized.truncated} cut at {rules.max_length}, {tokenized.resplit} split at the border",
         *([f"{tokenized.inner_ends} answers hold the end-of-text token in their text"] if tokenized.inner_ends else []),
         *(f"{count} dropped{_rule(rule)}" for rule, count in tokenized.dropped.items() if count),
-        *([f"{repeated} held-out examples dropped by clean.heldout_repeats: trained on, too"] if repeated else []),
+        *([f"{repeated} held-out examples dropped by clean.heldout_repeats: also trained on"] if repeated else []),
     ]
     return "; ".join(parts)
 
@@ -117,7 +117,7 @@ def _rule(name: str) -> str:
 
 
 def _not_repeated(examples: Sequence[Example], border: int) -> list[int]:
-    """Places of the examples before the border that have no equal one behind it."""
+    """Indices of the examples before the border that do not occur after it."""
     training = {example.content for example in examples[border:]}
     return [place for place in range(border) if examples[place].content not in training]
 
@@ -157,7 +157,7 @@ def _key(
 
 
 def _tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> bytes:
-    """Everything that decides its tokens: the whole fast tokenizer, or the vocabulary and settings of a slow one."""
+    """Everything that determines its tokens: the whole fast tokenizer, or vocabulary and settings of a slow one."""
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     state = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
     settings = [type(tokenizer).__name__, str(tokenizer.special_tokens_map), str(tokenizer.chat_template)]
@@ -183,7 +183,7 @@ def _write(path: Path, tokenized: Tokenized) -> None:
 
 
 def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
-    """Of all arrays: a flipped bit in a label would be trained on otherwise."""
+    """Checksum of all arrays; without it a flipped bit in a label would go unnoticed."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(np.ascontiguousarray(tensors[name]).tobytes())

@@ -11,12 +11,12 @@ class Example:
 
     Attributes:
         instruction: the first user message.
-        input: Alpaca's further context of the instruction; "" for none.
+        input: Alpaca's additional input; "" for none.
         output: the answer to it.
         where: "FILE: row N".
         system: the conversation's own system message; "" for none.
         more: the later exchanges of a conversation, each (user, assistant).
-        unlearnt: places of exchanges whose answers are given, not learnt (weight 0 in the file).
+        unlearnt: indices of exchanges whose answers are given but not learnt (weight 0 in the file).
     """
 
     instruction: str
@@ -29,7 +29,7 @@ class Example:
 
     @property
     def exchanges(self) -> list[tuple[str, str]]:
-        """All exchanges, (user, assistant); the input, if any, stands below the instruction."""
+        """All exchanges, (user, assistant); the input, if any, follows the instruction."""
         return [(with_input(self.instruction, self.input), self.output), *self.more]
 
     @property
@@ -39,7 +39,7 @@ class Example:
 
     @property
     def content(self) -> tuple[str | tuple[tuple[str, str], ...], ...]:
-        """The whole text: equal for examples that differ in nothing but their place."""
+        """The whole text: equal for examples that differ only in where they come from."""
         return self.instruction, self.input, self.output, self.system, self.more
 
 
@@ -47,7 +47,7 @@ class Example:
 class EvalItem:
     """One instruction to answer. `family` is AlpacaEval's `dataset`; `reference` the answer to compare with.
 
-    `checkable`: a builtin task, whose answers are right or wrong. `groups`: those in which its accuracy counts, too.
+    `checkable`: a builtin task, whose answers are right or wrong. `groups`: groups for which accuracy is reported.
     """
 
     instruction: str
@@ -60,10 +60,10 @@ class EvalItem:
 
     @property
     def text(self) -> str:
-        """The instruction as AlpacaEval's files hold it: the input, if any, below the instruction."""
+        """The instruction as in AlpacaEval's files: followed by the input, if any."""
         return with_input(self.instruction, self.input)
 
 
 def with_input(instruction: str, input_text: str) -> str:
-    """Both as one message, where a template has no place for an input."""
+    """Instruction and input as one message, for templates without a place for an input."""
     return f"{instruction}\n\n{input_text}" if input_text else instruction

@@ -1,4 +1,4 @@
-"""Rows out of JSON, JSON lines and Parquet files; what is broken is named by file and row."""
+"""Reads rows from JSON, JSON lines and Parquet files; errors name file and row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 _PARQUET = b"PAR1"
 _SEPARATED = {".csv": ",", ".tsv": "\t"}
 _GZIP = b"\x1f\x8b"
-# Beginnings of files that hold rows in a form that is not read here, and how to get one that is.
+# First bytes of formats that are not read, and how to convert them.
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive: unpack it (unzip)",
     b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it (zstd -d)",
@@ -27,14 +27,15 @@ _FOREIGN = {
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of a JSON array, JSON lines or Parquet file, each with "file: row N" (from 1) for messages.
 
-    The kind of file is told by its content, not its name; JSON may be compressed by gzip. A JSON file of one object
-    is read as a table where its values are columns of one length (pandas: orient "list") or rows (orient "index").
+    The format is recognised by content, not by name; JSON may be compressed with gzip. A JSON file with a single object
+    is read as a table if its values are columns of equal length (pandas: orient "list") or rows (orient "index").
 
     Raises:
-        ValueError: no such file, empty, not UTF-8, not JSON, cut off, a row that is no object, or a key twice in one.
+        ValueError: no such file, empty, not UTF-8, not JSON, cut off, a row that is not an object, or a duplicate key.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: {'is a folder; give one file' if path.is_dir() else 'no such file'}")
+        found = "is a folder; give one file" if path.is_dir() else "is not a file but a pipe or a device"
+        raise ValueError(f"{path}: {found if path.exists() else 'no such file'}")
     with open(path, "rb") as file:
         start = file.read(8)
     foreign = next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), None)
@@ -52,7 +53,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def text_field(row: dict[str, Any], key: str, where: str) -> str:
-    """A string out of a row.
+    """A string from a row.
 
     Raises:
         ValueError: the key is missing or holds something other than text.
@@ -66,7 +67,7 @@ def text_field(row: dict[str, Any], key: str, where: str) -> str:
 
 
 def _parquet(path: Path) -> Iterator[Any]:
-    # Not by datasets.load_dataset: it takes a path for a pattern, so that "rows[1].parquet" reads rows1.parquet.
+    # Not datasets.load_dataset, which treats a path as a pattern: "rows[1].parquet" would read rows1.parquet.
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
@@ -104,7 +105,7 @@ def _read_utf8(path: Path, compressed: bool) -> str:
 
 
 class _KeyTwice(ValueError):
-    """An object of JSON with one key twice, of which Python would keep the last."""
+    """A JSON object with a duplicate key, of which Python would keep the last."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -115,6 +116,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_LONG_NUMBER = "holds an integer of thousands of digits, which no field of a row is"
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
@@ -125,6 +127,8 @@ def _json_array(path: Path, text: str) -> list[Any]:
         raise ValueError(_broken(path, _rows_before(text, error.pos) + 1, error, text, error.lineno)) from None
     except _KeyTwice as error:
         raise ValueError(_twice(path, _rows_before(text, len(text)) + 1, error)) from None
+    except ValueError:
+        raise ValueError(f"{path}: row {_rows_before(text, len(text)) + 1}: {_LONG_NUMBER}") from None
     assert isinstance(rows, list)
     return rows
 
@@ -146,6 +150,8 @@ def _json_lines(path: Path, text: str) -> Iterator[Any]:
             raise ValueError(_broken(path, row, error, broken, number)) from None
         except _KeyTwice as error:
             raise ValueError(_twice(path, row, error)) from None
+        except ValueError:
+            raise ValueError(f"{path}: row {row}: {_LONG_NUMBER}") from None
         yield from (len(filled) == 1 and _table(value)) or [value]
 
 
@@ -157,10 +163,10 @@ def _is_a_table_of_text(path: Path) -> str:
 
 
 def _one_object(path: Path, text: str) -> list[Any] | None:
-    """The rows of a file that is one object over several lines; None: it is none.
+    """The rows of a file that is one object over several lines; None if it is not.
 
     Raises:
-        ValueError: it is one, and no table.
+        ValueError: it is an object but not a table.
     """
     try:
         whole = _DECODER.decode(text)
@@ -168,6 +174,8 @@ def _one_object(path: Path, text: str) -> list[Any] | None:
         return None
     except _KeyTwice as error:
         raise ValueError(_twice(path, 1, error)) from None
+    except ValueError:
+        raise ValueError(f"{path}: row 1: {_LONG_NUMBER}") from None
     table = _table(whole)
     if table is None:
         found = f"one object with keys {', '.join(map(repr, list(whole)[:5]))}"
@@ -176,7 +184,7 @@ def _one_object(path: Path, text: str) -> list[Any] | None:
 
 
 def _table(whole: Any) -> list[Any] | None:
-    """The rows of {key: [value, ...]} with as many values of each key, or of {"0": {...}, "1": {...}}."""
+    """The rows of {key: [value, ...]} with equally many values per key, or of {"0": {...}, "1": {...}}."""
     if not isinstance(whole, dict) or not whole:
         return None
     values = list(whole.values())
@@ -184,7 +192,7 @@ def _table(whole: Any) -> list[Any] | None:
         return values
     if not all(isinstance(value, list) for value in values) or len({len(value) for value in values}) > 1:
         return None
-    # One row of a chat is a list, too: of messages, or (LIMA) of texts under a single key.
+    # A single chat row also holds a list: of messages, or (LIMA) of texts under a single key.
     alone = len(values) == 1
     if any(isinstance(each, dict) or (alone and isinstance(each, str)) for value in values for each in value):
         return None
@@ -192,12 +200,12 @@ def _table(whole: Any) -> list[Any] | None:
 
 
 def _twice(path: Path, row: int, error: _KeyTwice) -> str:
-    return f"{path}: row {row}: key {str(error)!r} stands twice in one object; leave the one that is meant"
+    return f"{path}: row {row}: key {str(error)!r} occurs twice in one object; keep the one that is meant"
 
 
 def _broken(path: Path, row: int, error: json.JSONDecodeError, text: str, line: int) -> str:
     where = f"{path}: row {row}: broken JSON at line {line}, column {error.colno}: {error.msg}"
-    # A string that is never closed is reported where it begins; anything else that is missing, at the end.
+    # An unclosed string is reported where it begins; anything else that is missing, at the end.
     if error.pos >= len(text.rstrip(" \t\r")) or error.msg.startswith("Unterminated string"):
         return f"{where}; the file is cut off inside row {row}: get it again, or keep the {row - 1} rows before"
     if text[error.pos] == "\0":
@@ -208,7 +216,7 @@ def _broken(path: Path, row: int, error: json.JSONDecodeError, text: str, line: 
 
 
 def _rows_before(text: str, position: int) -> int:
-    """Whole rows of a JSON array that end before `position`, to name the broken one."""
+    """Number of complete rows of a JSON array before `position`, to name the broken one."""
     at, rows = text.index("[") + 1, 0
     while True:
         while at < len(text) and text[at] in " \t\r\n,":

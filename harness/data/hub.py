@@ -1,4 +1,4 @@
-"""Files of a data set on the Hub: from its local cache, or downloaded at a pinned commit where that is allowed."""
+"""Files of a data set on the Hub: from the local cache, or downloaded at a pinned commit if allowed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def hub_files(config: DatasetConfig) -> list[Path]:
 
 
 def cached_file(config: DatasetConfig, name: str) -> Path | None:
-    """A file of the pinned commit in the local cache, if it is there; asks nobody."""
+    """A file of the pinned commit in the local cache, if it is there; makes no request."""
     from huggingface_hub import try_to_load_from_cache
 
     assert config.hub_id is not None
@@ -28,12 +28,12 @@ def cached_file(config: DatasetConfig, name: str) -> Path | None:
 
 
 def is_offline() -> bool:
-    """offline=true was given (`go_offline`), or the Hub's own variable is set."""
+    """Whether offline=true was given (`go_offline`), or the Hub's own variable is set."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def go_offline() -> None:
-    """Let nothing of this process and its children fetch from the Hub: data, models, tokenizers."""
+    """Keep this process and its children from fetching data, models or tokenizers from the Hub."""
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 

@@ -1,4 +1,4 @@
-"""Examples and instructions out of files, the Hub or the built-in generator, checked before anything expensive."""
+"""Examples and instructions from files, the Hub or the built-in generator, checked before anything expensive."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Loaded:
 
 
 def check_dataset(config: Config) -> None:
-    """Read the training examples. A dry run downloads nothing, and says what it left out.
+    """Read the training examples. A dry run downloads nothing, and says what it skipped.
 
     Raises:
         ValueError: the first problem, naming file, row, key and value.
@@ -51,6 +51,7 @@ def load_dataset(config: DatasetConfig) -> Loaded:
         ValueError: a missing or broken file, a row that no cleaning rule lets pass, or too few rows.
     """
     if config.name in _GENERATED:
+        _refuse_unread("dataset", config.name, path=config.path, hub_id=config.hub_id)
         report, examples = Report(config.name), _GENERATED[config.name](config)
         report.rows = len(examples)
     else:
@@ -98,6 +99,7 @@ def load_eval_items(config: EvalSetConfig) -> list[EvalItem]:
         ValueError: a missing or broken file, a duplicate instruction, or nothing to answer.
     """
     if config.name == "builtin":
+        _refuse_unread("eval_set", config.name, path=config.path, limit=config.limit)
         items = _builtin_items(config)
     else:
         items = list(_file_items(_required_path("eval_set", config.path)))[: config.limit]
@@ -115,7 +117,7 @@ def _builtin_examples(config: DatasetConfig) -> list[Example]:
 
 
 def _builtin_texts(config: DatasetConfig) -> list[Example]:
-    """Plain text about what the builtin tasks are about, no instruction; every text once."""
+    """Plain text about the facts and skills of the builtin tasks, without instructions; every text once."""
     from harness.data.builtin.corpus import paragraphs
 
     size, texts = (config.size or 4096) + config.heldout, dict[str, None]()
@@ -161,13 +163,21 @@ def _file_items(path: Path) -> Iterator[EvalItem]:
 
 
 def _sound_text(row: dict[str, Any], key: str, where: str) -> str:
-    """A text that a tokenizer takes: no NUL character, no half of a surrogate pair."""
+    """A text that a tokenizer accepts: without NUL characters and unpaired surrogates."""
     text = text_field(row, key, where)
     try:
         check_text(text, f"{where}: key {key!r}")
     except RowProblem as problem:
-        raise ValueError(f"{problem}; mend the file") from None
+        raise ValueError(f"{problem}; fix the file") from None
     return text
+
+
+def _refuse_unread(group: str, name: str, **keys: Any) -> None:
+    """Refuse keys that name a file or part of one: a generated set would silently ignore them."""
+    given = [f"{group}.{key}={value}" for key, value in keys.items() if value is not None]
+    if given:
+        other = "dataset=local" if group == "dataset" else "eval_set=alpaca_eval, or eval_set.heldout and .unseen"
+        raise ValueError(f"{given[0]}: {group}={name} is generated and does not read it; choose {other}")
 
 
 def _required_path(group: str, path: str | None) -> Path:

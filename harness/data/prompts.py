@@ -1,7 +1,7 @@
 """Prompt templates, quoted as protocol constants: a changed character is a changed experiment.
 
-Training and evaluation render through the same functions: what a model is asked after training is, token for token,
-what stood before the answers it was trained on.
+Training and evaluation use the same functions: the prompt after training is, token for token, what preceded the
+answers in training.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ALPACA_WITH_INPUT = (
     "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
 )
 
-# What NEFTune's evaluation puts after the Alpaca prompt and its training does not. For reproduction only.
+# What NEFTune's evaluation adds to the Alpaca prompt, unlike its training. Only for reproduction.
 ALPACA_EVALUATION_NEWLINE = "\n"
 
 # FastChat, conversation.py, template "vicuna_v1.1" (github.com/lm-sys/FastChat): roles USER and ASSISTANT, separator
@@ -45,20 +45,20 @@ VICUNA_NEXT = "USER: {user} ASSISTANT:"
 VICUNA_ANSWER = " {assistant}"
 
 # OpenAI, chatml.md (github.com/openai/openai-python, release v0.28.0): a message is <|im_start|>, role, line end,
-# text, <|im_end|>; a line end stands between two messages. No system message unless the data hold one.
+# text, <|im_end|>, with a newline between messages. No system message unless the data have one.
 CHATML_MESSAGE = "<|im_start|>{role}\n{text}<|im_end|>\n"
 CHATML_OPEN = "<|im_start|>assistant\n"
 CHATML_END = "<|im_end|>"
 
-# No template at all: plain text where there is no instruction, which otherwise stands on the lines before the answer.
+# No template: plain text if there is no instruction, else the instruction on the lines before the answer.
 PLAIN_CONTEXT = "{user}\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a conversation: `context` is given, `answer` is learnt; `ends`: the end-of-text token follows.
+    """A segment of a conversation: `context` is given, `answer` is learnt; `ends`: the end-of-text token follows.
 
-    `learnt`: false for an answer that the file marks as not to be learnt.
+    `learnt`: false if the file marks the answer as not to be learnt.
     """
 
     context: str
@@ -68,7 +68,7 @@ class Segment:
 
 
 def alpaca(instruction: str, input_text: str = "") -> str:
-    """The Alpaca prompt, in its form with or without an input, ending in "### Response:" without a newline."""
+    """The Alpaca prompt, with or without an input, ending in "### Response:" without a newline."""
     return _fill(ALPACA_WITH_INPUT if input_text else ALPACA, instruction=instruction, input=input_text)
 
 
@@ -87,12 +87,12 @@ def check_prompt(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def brings_start_token(prompt: Prompt) -> bool:
-    """Whether the template itself holds the start-of-text token, so that none is put before it."""
+    """Whether the template itself contains the start-of-text token, so that none is added."""
     return prompt == "chat_template"
 
 
 def render_prompt(prompt: Prompt, instruction: str, input_text: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """What a model is asked: the text of the first segment's context, without an answer."""
+    """The prompt for a model: the context of the first segment, without an answer."""
     if prompt == "alpaca":
         return alpaca(instruction, input_text)
     user = f"{instruction}\n\n{input_text}" if input_text else instruction
@@ -104,7 +104,7 @@ def render_prompt(prompt: Prompt, instruction: str, input_text: str, tokenizer: 
 def segments(
     prompt: Prompt, exchanges: Sequence[tuple[str, str]], system: str, tokenizer: PreTrainedTokenizerBase
 ) -> list[Segment]:
-    """A conversation of (user, assistant) exchanges; every assistant's answer is learnt, with what ends it.
+    """The segments of (user, assistant) exchanges; every answer is learnt, including what ends it.
 
     Raises:
         TemplateProblem: the tokenizer's chat template cannot express the conversation (`harness.data.chat_template`).
@@ -139,7 +139,7 @@ def _chatml(exchanges: Sequence[tuple[str, str]], system: str, end_is_eos: bool)
 
 
 def _fill(template: str, **values: str) -> str:
-    """One pass of replacement from the left: user text may hold braces, and an instruction may hold "{input}"."""
+    """Replace in one pass: user text may contain braces, and an instruction may contain "{input}"."""
     filled, rest = "", template
     for name, value in values.items():
         head, found, tail = rest.partition(f"{{{name}}}")

@@ -1,7 +1,7 @@
-"""What a row becomes: an example, a problem that a cleaning rule decides about, or an error that names the key.
+"""Turns a row into an example, a problem for a cleaning rule to decide, or an error that names the key.
 
 Fields that other trainers act on are used (`system`, `system_prompt`, `history`; `weight`, `loss` and `train` of a
-message), refused (`tools`, `functions`, calls of them; pictures, sounds) or, with everything else, counted as not used:
+message) or refused (`tools`, `functions`, calls of them; pictures, sounds); all others are counted as not used:
 docs/data.md.
 """
 
@@ -16,7 +16,7 @@ from harness.data.schemas import COLUMNS, LISTS, Columns, Schema
 
 Turn = tuple[str, str, bool]  # role, text, whether it is learnt
 
-# The names that published files use, in any case.
+# The names that published files use, case-insensitive.
 _ROLES = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),
     **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard"), "assistant"),
@@ -43,21 +43,21 @@ class RowProblem(Exception):
 
 @dataclass
 class Remarks:
-    """What is to be counted of a row: messages left out to repair it, and keys that hold something and are not used."""
+    """What to count for a row: whether it was repaired, and keys with content that are not used."""
 
     repaired: bool = False
     unused: set[str] = field(default_factory=set)
 
 
 def to_example(row: dict[str, Any], where: str, schema: Schema, repair: bool) -> tuple[Example, Remarks]:
-    """The row as an example, and what is to be counted of it.
+    """The row as an example, and what to count for it.
 
     Args:
-        repair: leave out messages at both ends that have no partner.
+        repair: drop unpaired messages at both ends.
 
     Raises:
-        ValueError: a key is missing or does not hold what it must.
-        RowProblem: what a cleaning rule may let pass.
+        ValueError: a key is missing or has a wrong value.
+        RowProblem: a problem for a cleaning rule to decide.
     """
     _refuse_tools(row, where)
     remarks, used = Remarks(), set[str]()
@@ -84,7 +84,7 @@ def _from_columns(row: dict[str, Any], where: str, keys: Columns) -> Example:
 
 
 def _history(row: dict[str, Any], where: str) -> list[tuple[str, str]]:
-    """LLaMA-Factory's earlier exchanges, [[question, answer], ...]; as there, their answers are learnt, too."""
+    """LLaMA-Factory's earlier exchanges, [[question, answer], ...]; as there, their answers are also learnt."""
     history = row.get("history") or []
     pairs = isinstance(history, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in history)
     if not pairs or not all(isinstance(text, str) for pair in history for text in pair):
@@ -110,7 +110,7 @@ def _optional(row: dict[str, Any], key: str, where: str) -> str:
 def _refuse_tools(row: dict[str, Any], where: str) -> None:
     for key in _TOOLS:
         if row.get(key) not in (*_NOTHING, "[]"):
-            raise RowProblem("tools", f"{where}: key {key!r} offers tools, which no prompt here holds")
+            raise RowProblem("tools", f"{where}: key {key!r} offers tools, which no prompt here supports")
     for key in _MEDIA:
         if row.get(key) not in _NOTHING:
             raise ValueError(f"{where}: key {key!r} holds pictures or sound; only text is trained on")
@@ -134,7 +134,7 @@ def _from_messages(row: dict[str, Any], where: str, key: str, repair: bool, rema
 
 
 def _listed(row: dict[str, Any], where: str, key: str) -> list[Any]:
-    """The messages of a row; those that `datasets` keeps as columns, {"from": [...], "value": [...]}, row by row."""
+    """The messages of a row, also if stored as columns by `datasets`, {"from": [...], "value": [...]}."""
     if key not in row:
         raise ValueError(f"{where}: key {key!r} is missing (keys: {', '.join(map(repr, row))})")
     messages = row[key]
@@ -151,17 +151,17 @@ def _listed(row: dict[str, Any], where: str, key: str) -> list[Any]:
 
 
 def _message(message: Any, where: str, number: int, remarks: Remarks) -> Turn:
-    if isinstance(message, str):  # LIMA: user and assistant by turns
+    if isinstance(message, str):  # LIMA: user and assistant take turns
         check_text(message, where)
         return "user" if number % 2 else "assistant", message, True
     if not isinstance(message, dict):
         raise ValueError(f"{where}: expected an object with keys, found {str(message)[:60]!r}")
     if message.get("tool_calls") or message.get("function_call"):
-        raise RowProblem("tools", f"{where}: calls a tool, which no prompt here holds")
+        raise RowProblem("tools", f"{where}: calls a tool, which no prompt here supports")
     name_key, text_key = _first(message, _NAMES, where), _first(message, _TEXTS, where)
     name = text_field(message, name_key, where)
     if name.lower() in _TOOL_ROLES:
-        raise RowProblem("tools", f"{where}: is from {name!r}, which no prompt here holds")
+        raise RowProblem("tools", f"{where}: is from {name!r}, which no prompt here supports")
     if isinstance(message.get(text_key), list):
         raise ValueError(f"{where}: key {text_key!r} must be text, found a list of parts; write their text as one")
     text = text_field(message, text_key, where)
@@ -174,7 +174,7 @@ def _message(message: Any, where: str, number: int, remarks: Remarks) -> Turn:
 
 
 def _first(message: dict[str, Any], keys: tuple[str, ...], where: str) -> str:
-    """The one of the keys that the message has; the last that is usual where it has none, for the message."""
+    """The one of the keys that the message has; if it has none, the usual one, for the error."""
     there = [key for key in keys if message.get(key) is not None] or [key for key in keys if key in message]
     if len(there) > 1 and len({str(message[key]) for key in there}) > 1:
         raise ValueError(f"{where}: keys {' and '.join(map(repr, there))} say different things; leave one of them")
@@ -192,7 +192,7 @@ def _is_learnt(message: dict[str, Any], where: str) -> bool:
 
 
 def _repaired(turns: list[Turn]) -> list[Turn]:
-    """Without an answer at the start and a question at the end, the two ends that splitting a long chat leaves."""
+    """Without an answer at the start and a question at the end, which splitting a long chat leaves."""
     kept = list(turns)
     first = next((place for place, (role, _, _) in enumerate(kept) if role != "system"), None)
     if first is not None and kept[first][0] == "assistant":
@@ -215,10 +215,10 @@ def _check_order(roles: list[str], where: str) -> None:
 
 
 def check_text(text: str, where: str) -> None:
-    """Refuse what no text holds and no tokenizer takes.
+    """Refuse characters that do not belong in text.
 
     Raises:
-        RowProblem: a NUL character or half of a surrogate pair.
+        RowProblem: a NUL character or an unpaired surrogate.
     """
     if "\0" in text:
         raise RowProblem("damaged", f"{where} holds a NUL character at {text.index(chr(0))}")

@@ -1,6 +1,6 @@
-"""The prompt of training as a chat template in Jinja: whatever loads a saved model asks it what it was trained on.
+"""The training prompt as a chat template in Jinja, so that whatever loads a saved model prompts it as in training.
 
-Every template renders a conversation as `harness.data.prompts` lays out its segments: contexts, answers and ends.
+Every template renders a conversation like the segments of `harness.data.prompts`: contexts, answers and ends.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _ONLY_CHAT = "{{ raise_exception('this model was trained without system messages
 
 
 def saved_template(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
-    """A template equal to `prompt`, single and multi turn; with it `add_generation_prompt` asks as training did.
+    """A template equal to `prompt`, single and multi turn; `add_generation_prompt` gives the prompt of training.
 
-    A user's message may hold Alpaca's input as `input` beside `content`. Prompts that have no place for a system
-    message (alpaca, none) refuse one, as training does.
+    A user's message may have Alpaca's input as `input` next to `content`. Prompts without a place for a system message
+    (alpaca, none) refuse one, as training does.
     """
     if prompt == "chat_template":
         return _with_lead(str(tokenizer.chat_template), lead(tokenizer))
@@ -55,7 +55,7 @@ def _none() -> str:
 
 
 def _vicuna() -> str:
-    """The system message stands before the first question; without one, the template's own."""
+    """The system message precedes the first question; without one, the template's own does."""
     first = _filled(prompts.VICUNA_FIRST, system="ns.system", user=_USER)
     later = _filled(prompts.VICUNA_NEXT, user=_USER)
     answer = _filled(prompts.VICUNA_ANSWER, assistant="m.content")
@@ -73,7 +73,7 @@ def _chatml() -> str:
     )
 
 
-# An input has no place of its own but in Alpaca's prompt: `harness.data.examples.with_input`.
+# Only Alpaca's prompt has a separate place for an input: `harness.data.examples.with_input`.
 _USER = "(m.content + '\\n\\n' + m.input if m.input else m.content)"
 
 
@@ -100,6 +100,6 @@ def _literal(text: str) -> str:
 
 
 def _starts(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the tokenizer puts its start token before a text, which a template must do for it."""
+    """Whether the tokenizer adds its start token, which a template must then do itself."""
     ids: Any = tokenizer("a")["input_ids"]
     return tokenizer.bos_token_id is not None and list(ids)[:1] == [tokenizer.bos_token_id]

@@ -1,4 +1,4 @@
-"""The layouts of rows that are understood, told apart by their keys.
+"""The supported layouts of rows, recognised by their keys.
 
 alpaca             {instruction, input?, output, history?}
 dolly              {instruction, context?, response}
@@ -8,7 +8,7 @@ prompt_completion  {prompt, completion}
 sharegpt           {conversations: [{from, value}, ...]}, or LIMA's [text, ...], or {from: [...], value: [...]}
 messages           {messages: [{role, content}, ...]}
 
-Each with `system` (`system_prompt`) where there is one, and with `id`. What becomes of a row: harness/data/rows.py.
+Each optionally with `system` (`system_prompt`) and `id`. harness/data/rows.py turns rows into examples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Schema = Literal["alpaca", "dolly", "openorca", "question_answer", "prompt_compl
 
 @dataclass(frozen=True)
 class Columns:
-    """Keys of the instruction, of its context (None: there is none) and of the answer."""
+    """Keys of the instruction, of its context (or None) and of the answer."""
 
     instruction: str
     context: str | None
@@ -44,12 +44,12 @@ _KNOWN = (
 
 
 def schema_of(row: dict[str, Any], where: str) -> Schema | None:
-    """The layout of a row, None where its keys fit none.
+    """The layout of a row, None if its keys match none.
 
-    Of several layouts those whose keys hold nothing but null do not count: tables put together have such columns.
+    If several match, those whose keys are all null do not count: concatenated tables have such columns.
 
     Raises:
-        ValueError: the keys fit more than one.
+        ValueError: the keys match more than one.
     """
     found = [name for name in get_args(Schema) if all(key in row for key in _needed(name))]
     if len(found) > 1:
@@ -64,7 +64,7 @@ def expect_schema(row: dict[str, Any], where: str, expected: Schema | None) -> S
     """The layout of the file so far, or of its first row.
 
     Raises:
-        ValueError: the first row fits none, or this row another than the rows before.
+        ValueError: the first row matches none, or this row another than the rows before.
     """
     found = schema_of(row, where)
     if expected is None and found is None:

@@ -1,4 +1,4 @@
-"""Examples become token ids with labels on the answers; a prompt's tokens are a prefix of the whole."""
+"""Turns examples into token ids with labels on the answers; a prompt's tokens are a prefix of the whole."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from harness.data.prompts import (
 
 _RULES = ("template", "overlong", "long_prompts")
 _UNLEARNT = "nothing to predict"
-_CHUNK = 2048  # examples tokenised at once: enough for all cores, little memory
+_CHUNK = 2048  # examples tokenised at once: enough for all cores, in little memory
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class TokenizingRules:
 
 @dataclass
 class Tokenized:
-    """Documents ready to train on, and what encoding did to them.
+    """Documents ready to train on, and what tokenisation did to them.
 
     Attributes:
         documents: in the order of the examples; `Document.index` counts them from 0.
-        sources: for each document the place of its example.
+        sources: for each document the index of its example.
         truncated: documents cut at max_length.
-        resplit: answers tokenised apart from their prompt, because the tokenizer would merge across the border.
-        inner_ends: answers whose own text holds the end-of-text token, so that stopping early is learnt.
+        resplit: answers tokenised separately from their prompt, because the tokenizer would merge across the border.
+        inner_ends: answers whose text contains the end-of-text token, so that stopping early is learnt.
         dropped: examples left out, by the rule of `dataset.clean`.
     """
 
@@ -68,12 +68,12 @@ def tokenize_examples(
 ) -> Tokenized:
     """Prompt, answer and end-of-text token per example, and the same for later exchanges; loss on answers and ends.
 
-    A prompt's tokens must be what the model sees at generation time, so where the tokenizer would merge across the
-    border (`resplit` counts them) prompt and answer are tokenised apart. Truncated examples are cut as in the
-    papers' code: the end that was cut off is not learnt.
+    A prompt's tokens must be those that the model sees at generation time, so if the tokenizer would merge across the
+    border (`resplit` counts them), prompt and answer are tokenised separately. Truncated examples are cut as in the
+    papers' code, so their end is not learnt.
 
     Args:
-        wanted: stop at so many documents; None: encode all.
+        wanted: stop after this many documents; None: tokenize all.
 
     Raises:
         ValueError: an example that no rule lets pass, naming file, row and what to do; or `check_prompt`.
@@ -98,7 +98,8 @@ def tokenize_prompts(
     """The prompts exactly as in training, without an answer.
 
     Args:
-        evaluation_newline: add what the papers' evaluation adds and their training lacks (Alpaca's prompt only).
+        evaluation_newline: add the newline that the papers' evaluation adds, unlike their training (Alpaca's prompt
+        only).
     """
     check_prompt(prompt, tokenizer)
     texts = [render_prompt(prompt, item.instruction, item.input, tokenizer) for item in items]
@@ -111,7 +112,7 @@ def tokenize_prompts(
 def _tokenize_chunk(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, rules: TokenizingRules, tokenized: Tokenized
 ) -> Iterator[tuple[int, list[int], list[bool]]]:
-    """Place, token ids and which of them are learnt, of each example that can be expressed."""
+    """Index, token ids and mask of learnt tokens for each example that can be expressed."""
     rendered = [_render(example, tokenizer, rules, tokenized) for example in examples]
     flat = [(number, segment) for each in rendered for number, segment in enumerate(each or ())]
     border = Border(tokenizer)
@@ -133,14 +134,14 @@ def _tokenize_chunk(
             learnt += [False] * len(context) + [segment.learnt] * (len(ids) - len(learnt) - len(context))
         tokenized.resplit += split
         if rules.prompt == "chat_template" and not _is_whole(parts, ids, tokenizer):
-            fault = "the tokenizer joins the answer with what stands before it, so its tokens are not the template's"
+            fault = "the tokenizer joins the answer with the text before it, so its tokens are not the template's"
             _refuse_template(tokenized, rules, f"{example.where}: {fault}")
             continue
         yield place, ids, learnt
 
 
 def _is_whole(parts: list[Segment], ids: list[int], tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether these are the tokens of the whole conversation, as `apply_chat_template` gives them."""
+    """Whether these are the tokens that `apply_chat_template` gives for the whole conversation."""
     text = "".join(segment.context + segment.answer for segment in parts)
     return _ids([text], tokenizer)[0] == (ids[:-1] if parts[-1].ends else ids)
 
@@ -166,10 +167,10 @@ def _refuse_template(tokenized: Tokenized, rules: TokenizingRules, problem: str)
 
 
 class Border:
-    """Texts tokenised apart as they would be within the whole.
+    """Tokenise texts separately, but as within the whole.
 
-    Tokenizers of Llama's kind put "▁" (a space) before every text: before the first of a conversation that is right,
-    before what follows it a space that nobody wrote. So what follows is tokenised behind something and cut off it.
+    Tokenizers like Llama's put "▁" (a space) before every text, which is right for the first text of a conversation but
+    adds a space to later ones. So later texts are tokenised after a prefix, which is then removed.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -181,18 +182,18 @@ class Border:
         self._prefixes_behind_end = behind_end[1:] != bare
 
     def ids(self, texts: list[str], later: list[bool]) -> list[list[int]]:
-        """Tokens of each text; those `later` in a conversation as they are behind its end token."""
+        """Tokens of each text; `later` ones as they are after an end token."""
         if not self._prefixes_behind_end:
             return _ids(texts, self._tokenizer)
         found = _ids([self._end * behind + text for text, behind in zip(texts, later, strict=True)], self._tokenizer)
         return [ids[behind:] for ids, behind in zip(found, later, strict=True)]
 
     def continued(self, text: str) -> list[int]:
-        """Tokens of a text that goes on in the middle of another."""
+        """Tokens of a text in the middle of another."""
         if not self._prefixes:
             return _ids([text], self._tokenizer)[0]
         found = _ids(["\n" + text], self._tokenizer)[0]
-        if found[: len(self._line)] != self._line:  # the text begins with line ends, and the tokenizer joins these
+        if found[: len(self._line)] != self._line:  # the text begins with newlines, and the tokenizer merges them
             return _ids([text], self._tokenizer)[0]
         return found[len(self._line) :]
 
@@ -203,7 +204,7 @@ def _ids(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]
 
 
 def _start_ids(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What the tokenizer puts before a text; never what it may put behind one."""
+    """The tokens that the tokenizer puts before a text, without any that it puts after."""
     if brings_start_token(prompt):
         return []
     bare, full = _ids(["a"], tokenizer)[0], list(tokenizer("a")["input_ids"])
@@ -213,9 +214,9 @@ def _start_ids(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def _add(
     tokenized: Tokenized, place: int, example: Example, ids: list[int], learnt: list[bool], rules: TokenizingRules
 ) -> None:
-    """Append the document, cut or left out as the rules say."""
+    """Append the document, or cut or drop it as the rules say."""
     limit = rules.max_length
-    if not any(learnt[1:]):  # the first token is nobody's target
+    if not any(learnt[1:]):  # the first token is never a target
         tokenized.dropped[_UNLEARNT] += 1
         return
     if not any(learnt[1:limit]):

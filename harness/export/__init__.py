@@ -1,4 +1,4 @@
-"""A finished run as a model folder that can be pushed to a hub: weights or adapter, tokenizer, model card."""
+"""Exports a finished run as a model folder for the Hub: weights or adapter, tokenizer, model card."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """python -m harness.export RUN FOLDER [--merge] [--licence ID] [--push OWNER/NAME]
 
-RUN is a run's folder. --merge writes whole weights where the run trained an adapter.
+RUN is a run's folder. --merge writes whole weights if the run trained an adapter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("folder", type=Path, help="the folder to make; must not exist")
     parser.add_argument("--merge", action="store_true", help="merge an adapter into its base model's weights")
-    parser.add_argument("--licence", help="the hub's name of the model's licence, for the card: yours to decide")
+    parser.add_argument("--licence", help="the Hub's id of the model's licence, for the card; your decision")
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload the folder to this repository of the Hub, private")
     arguments = parser.parse_args()
     try:

@@ -1,4 +1,4 @@
-"""The model card: what was trained, on what, with which noise, what was measured; nothing in it is typed by hand."""
+"""The model card: what was trained, on what, with which noise, and the results; all of it generated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOADING = {
 }
 _KINDS = {
     "full": "all weights were trained",
-    "adapter": "a low-rank adapter; its base model is needed beside it",
+    "adapter": "a low-rank adapter, which needs its base model",
     "merged": "a low-rank adapter, merged into its base model's weights",
 }
 
@@ -29,7 +29,7 @@ _KINDS = {
 def model_card(config: Config, summary: dict[str, Any], kind: str, licence: str | None = None) -> str:
     """README.md in the Hub's form, one screen: YAML front matter (written by huggingface_hub) and text.
 
-    Recipe, provenance and every figure stand beside it, in `details`.
+    Recipe, provenance and all numbers are in `details`.
     """
     rows = _table([("measure", "value"), *_shown_results(summary)])
     sections = [
@@ -41,7 +41,7 @@ def model_card(config: Config, summary: dict[str, Any], kind: str, licence: str 
         f"1.96 standard errors over the instructions of this one run (seed {config.seed}), not over seeds.",
         f"```python\n{_snippet(kind)}\n```",
         f"The chat template is the prompt of training ({_text(config.dataset.prompt)}), generation_config.json the "
-        "decoding of the evaluation. Servers that read no do_sample (vLLM) are asked with temperature 0.",
+        "decoding of the evaluation. Ask servers that ignore do_sample (vLLM) with temperature 0.",
         "A research model: its answers were not checked for truth or harm, and the licences of the base model and of "
         "the data apply. Recipe, provenance and all figures: DETAILS.md.",
     ]
@@ -49,7 +49,7 @@ def model_card(config: Config, summary: dict[str, Any], kind: str, licence: str 
 
 
 def details(config: Config, summary: dict[str, Any], provenance: dict[str, Any]) -> str:
-    """DETAILS.md: the recipe, every figure of the run, and where it came from."""
+    """DETAILS.md: the recipe, all numbers of the run, and its provenance."""
     sections = [
         f"# {_text(summary['run_id'])}: details",
         "## Training",
@@ -75,7 +75,7 @@ _PAIRS = {
 
 
 def _noise(config: Config) -> str:
-    """What was done to the embeddings x while training, as a formula."""
+    """What was done to the embeddings x during training, as a formula."""
     noise = config.noise
     if noise.distribution not in _DRAWS:
         return f"Noise while training: {_text(noise.distribution)} (DETAILS.md)."
@@ -90,7 +90,7 @@ def _noise(config: Config) -> str:
 
 
 def _shown_results(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """The figures that people look for first, those that the run has."""
+    """The numbers that people look for first, as far as the run has them."""
     final = summary["final"]
     rows = []
     for key, name, error in (
@@ -146,7 +146,7 @@ def _introduction(config: Config, kind: str) -> str:
         noise += f" (alpha {config.alpha:g})"
     return (
         f"{_text(config.model.name)}, fine-tuned on {_text(config.dataset.name)} with {_text(noise)} on the input "
-        f"embeddings while training; {_KINDS[kind]}. No noise acts when the model is used."
+        f"embeddings during training; {_KINDS[kind]}. No noise is added when the model is used."
     )
 
 
@@ -190,7 +190,7 @@ def _results(summary: dict[str, Any]) -> list[tuple[str, str]]:
 def _provenance(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     git, versions = provenance.get("git") or {}, provenance.get("versions") or {}
     words = as_typed([str(word) for word in provenance.get("command") or [""]])
-    command = " ".join(re.sub(r"/\S*/", "", word) for word in words)  # files by name alone: a path tells of a machine
+    command = " ".join(re.sub(r"/\S*/", "", word) for word in words)  # only file names: paths reveal the machine
     rows = [
         ("commit", f"{git.get('commit', 'unknown')}{' with changes' if git.get('changed') or git.get('diff') else ''}"),
         ("command", command),
@@ -204,6 +204,6 @@ def _table(rows: list[tuple[str, str]]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Text for Markdown and the HTML it becomes: no tags, no table or line breaks, no links, no code."""
+    """Escape text for Markdown and the HTML made from it: no tags, table or line breaks, links or code."""
     flat = re.sub(r"\s+", " ", str(value)).strip()
     return re.sub(r"([|`\[\]*\\!])", r"\\\1", html.escape(flat, quote=False))

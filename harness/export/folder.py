@@ -6,11 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness.config import Config, parse
 from harness.export.card import details, model_card
-from harness.record import commit_folder, read_json, write_json, write_text
+from harness.record import commit_folder, read_mapping, read_settings, write_json, write_text
 
 
 def export(run: Path, folder: Path, merge: bool = False, licence: str | None = None) -> None:
@@ -35,18 +33,18 @@ def export(run: Path, folder: Path, merge: bool = False, licence: str | None = N
         if adapter and not merge:
             _name_base(temporary / "adapter_config.json", config)
         kind = "merged" if merge else "adapter" if adapter else "full"
-        provenance = read_json(run / "provenance.json")
+        provenance = read_mapping(run / "provenance.json")
         write_text(temporary / "README.md", model_card(config, summary, kind, licence))
         write_text(temporary / "DETAILS.md", details(config, summary, provenance))
         write_json(temporary / "figures.json", summary["final"])
 
 
 def push(folder: Path, repository: str) -> str:
-    """Upload an exported folder to the Hub, into a private repository where there is none; its address.
+    """Upload an exported folder to the Hub, creating a private repository if there is none; return its address.
 
     Raises:
         OSError: no login, no permission or no network (the Hub's own errors).
-        ValueError: a name that the Hub does not take.
+        ValueError: a name that the Hub does not accept.
     """
     from huggingface_hub import HfApi
 
@@ -60,12 +58,12 @@ def _read(run: Path) -> tuple[Config, dict[str, Any]]:
         raise ValueError(f"{run}: not a finished run (no done and summary.json)")
     if not (run / "model").is_dir():
         raise ValueError(f"{run}: no weights in it (no model/): train with train.keep_model=true")
-    return parse(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))), read_json(run / "summary.json")
+    return parse(read_settings(run / "config.yaml")), read_mapping(run / "summary.json")
 
 
 def _name_base(path: Path, config: Config) -> None:
-    """Name the base model by its place on the Hub instead of by a path of this machine."""
-    settings = read_json(path)
+    """Name the base model by its Hub id instead of a local path."""
+    settings = read_mapping(path)
     settings["base_model_name_or_path"] = config.model.hub_id or config.model.name
     settings["revision"] = config.model.revision
     write_json(path, settings)

@@ -26,12 +26,12 @@ from harness.system.gpus import visible_gpus
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_QLORA_BYTES = 0.6  # a parameter, with embedding, head and scales
+_QLORA_BYTES = 0.6  # bytes per parameter, with embedding, head and scales
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Completions in the order of the prompts, and the type (torch's name) that they were computed in."""
+    """Completions in the order of the prompts, and the dtype (torch's name) used to compute them."""
 
     completions: list[Completion]
     dtype: str
@@ -40,9 +40,9 @@ class Answers:
 def answer(
     run: Run, prompts: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase, progress: ProgressCallback
 ) -> Answers:
-    """Answer all prompts; of several processes each answers a share on its own device, and all get all answers.
+    """Answer all prompts; each of several processes answers a share on its own device, and all get all answers.
 
-    A model that does not fit on one GPU is cut over all of them, which then answer every prompt together.
+    A model that does not fit on one GPU is split over all of them, which then answer every prompt together.
 
     Raises:
         ValueError: as `generate` and `tensor_parallel`.
@@ -84,7 +84,7 @@ def _model(run: Run, dtype: str, together: int) -> Iterator[Any]:
 
 
 def answering_dtype(config: Config) -> str:
-    """generate.dtype; auto: bfloat16 on a GPU that has it, else the model's own type."""
+    """The dtype that generate.dtype asks for; auto: bfloat16 on a GPU that supports it, else the model's own."""
     if config.generate.dtype != "auto":
         return config.generate.dtype
     return "bfloat16" if supports_bfloat16() else config.model.dtype
@@ -134,7 +134,7 @@ def _vllm_rows(
     limit: int | None,
     together: int,
 ) -> int:
-    """Rows of the longest answer that fit beside the weights, at most generate.batch_size or 256."""
+    """Rows of the longest answer that fit next to the weights, at most generate.batch_size or 256."""
     memory, wanted = gpu_memory(), run.config.generate.batch_size or ROWS_TOGETHER["cuda"]
     capacity = max(request.cached_tokens for request in plan_requests(prompts, settings, limit))
     room = settings.cache_gib
@@ -147,7 +147,7 @@ def _vllm_rows(
 
 @contextmanager
 def whole_weights(run: Run, dtype: str) -> Iterator[Path]:
-    """A folder of the trained model's whole weights: model/ itself, or for an adapter one that is merged for the time.
+    """A folder with the whole weights of the trained model: model/ itself or, for an adapter, a temporary merged copy.
 
     All processes of torchrun must call it; the first one writes.
     """
@@ -174,7 +174,7 @@ def whole_weights(run: Run, dtype: str) -> Iterator[Path]:
 
 
 def weights_bytes(run: Run, dtype: str) -> float:
-    """Of the trained model in the type that it answers in; by its sizes, nothing is read."""
+    """Bytes of the trained model in the dtype that it answers in, from its sizes; nothing is read."""
     with torch.device("meta"):
         bare = AutoModelForCausalLM.from_config(_config_of(run), trust_remote_code=False)
     count = sum(parameter.numel() for parameter in bare.parameters())
@@ -207,7 +207,7 @@ def position_limit(run: Run) -> int | None:
 
 
 def gpu_memory() -> list[int]:
-    """Bytes of each visible GPU; none on a machine without."""
+    """Memory in bytes of each visible GPU."""
     if not torch.cuda.is_available():
         return []
     return [torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count())]

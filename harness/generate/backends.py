@@ -1,10 +1,10 @@
-"""Greedy answers to prompts, fast: our own engine where it knows the architecture, transformers' `generate` elsewhere.
+"""Fast greedy answers to prompts: our engine for architectures it supports, transformers' `generate` for others.
 
     generate(model, prompts, settings, eos_token_id, pad_token_id, progress) -> one Completion per prompt
 
 In fp32 both of these give the text of `model.generate(ids, do_sample=False, repetition_penalty=p)` on one prompt at
 a time. Ties are the exception: rows computed together round differently in the last bits, so two best tokens
-whose logits agree to about 1e-5 can swap. In bf16, whose last bit is near 1%, that is frequent, and the text of
+whose logits agree to about 1e-5 can swap. In bf16, whose last bit is near 1%, this is frequent, and the text of
 either backend depends on the batch size. vLLM (vllm.py) reads a folder of weights and has no model in this process.
 """
 
@@ -35,11 +35,11 @@ def generate(
     `model` is a transformers causal language model (or a PEFT one), used on its device, in its type, in evaluation
     mode; its own generation defaults are ignored. An answer ends at any of `eos_token_id`, which is not part of it,
     or at the limits of `settings`; none goes past the model's `max_position_embeddings`. `pad_token_id` may be any
-    id, the end token too. `progress(tokens, rows)` is called after every step with the tokens generated so far and
-    the rows finished since the call before. backend="auto" takes the engine where `supports(model)`; every
-    Completion names the backend that made it.
+    id, even the end token. `progress(tokens, rows)` is called after every step with the tokens generated so far and
+    the rows finished since the previous call. backend="auto" uses the engine if `supports(model)`; every
+    Completion names its backend.
 
-    Raises ValueError for an empty or over-long prompt, a cache limit that holds not even one row, and backend="engine"
+    Raises ValueError for an empty or over-long prompt, a cache limit too small for even one row, and backend="engine"
     for a model that it does not support.
     """
     requests = plan_requests(prompts, settings, getattr(model.config, "max_position_embeddings", None))

@@ -1,6 +1,6 @@
-"""The key-value cache: a fixed number of slots, one row of the batch in each, allocated once.
+"""The key-value cache: a fixed number of slots, one per row of the batch, allocated once.
 
-Shapes: S active slots, H key-value heads, C positions a slot can hold, K head dimension, T tokens of one prompt.
+Shapes: S active slots, H key-value heads, C positions per slot, K head dimension, T tokens of one prompt.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def bytes_per_token(config: PretrainedConfig, dtype: torch.dtype) -> int:
 
 
 def cache_room(device: torch.device) -> float:
-    """GiB for a key-value cache on a device that holds its model already.
+    """GiB for a key-value cache on a device that already holds the model.
 
-    On a GPU 85% of what is free, torch's own reserve included, less one GiB for activations. On a CPU 4: rows that are
-    decoded together round alike, so what a machine has free must not decide which they are.
+    On a GPU 85% of the free memory, torch's reserve included, minus one GiB for activations. On a CPU 4: which rows are
+    decoded together affects rounding, so it must not depend on how much memory happens to be free.
     """
     if device.type != "cuda":
         return _CPU_GIB
@@ -77,9 +77,9 @@ def rows_within(
     """How many rows of `tokens` cached tokens fit in `gibibytes`, at most `batch_size`.
 
     Args:
-        shards: devices over which the heads are cut.
+        shards: devices over which the heads are split.
 
-    Raises ValueError where not even one does.
+    Raises ValueError if not even one does.
     """
     row = bytes_per_token(config, dtype) * tokens / shards
     rows = int(gibibytes * 2**30 // row)

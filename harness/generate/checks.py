@@ -1,4 +1,4 @@
-"""What of answering can be refused before training: the backend, and prompts that do not fit."""
+"""Checks of generation before training: the backend, and prompts that do not fit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check(config: Config) -> None:
 
 
 def prepare(jobs: Sequence[Job]) -> list[str]:
-    """Hold the prompts of models that are still to be trained against the limits.
+    """Check the prompts of models that are still to be trained against the limits.
 
     Raises:
         ValueError: as `check_prompts`.
@@ -53,7 +53,7 @@ def _prompts(
 
 
 def check_backend(config: Config) -> None:
-    """Whether generate.backend is there and can take the model that the run will have trained.
+    """Check that generate.backend is installed and supports the model that the run will train.
 
     Raises:
         ValueError: it is not installed, or does not know such a model.
@@ -67,7 +67,7 @@ def check_backend(config: Config) -> None:
 def _check_vllm(config: Config) -> None:
     if config.train.method == "qlora":
         raise ValueError(
-            "generate.backend=vllm: train.method=qlora answers with a base of 4 bits, which vLLM would read in 16; "
+            "generate.backend=vllm: train.method=qlora answers with a 4-bit base, which vLLM would read in 16 bits; "
             "use auto"
         )
     if config.generate.python is not None:
@@ -104,7 +104,7 @@ def _check_engine(config: Config) -> None:
 def prompts_of(
     items: Sequence[EvalItem], tokenizer: PreTrainedTokenizerBase, prompt: Prompt, settings: GenerateConfig
 ) -> list[list[int]]:
-    """What the model is given, in token ids: the prompt as trained, or with the line end of the papers' evaluation."""
+    """Token ids of the prompt: as trained, or with the extra newline of the papers' evaluation."""
     from harness.data.tokenize import tokenize_prompts
 
     return tokenize_prompts(items, tokenizer, prompt, settings.prompt == "alpaca_evaluation_newline")
@@ -117,7 +117,7 @@ def check_prompts(
     model: str,
     positions: int | None,
 ) -> str | None:
-    """Hold the prompts' lengths against generate.max_length and the model's positions.
+    """Check the prompts' lengths against generate.max_length and the model's positions.
 
     Returns:
         How many answers will get fewer tokens than generate.max_new_tokens, if any.
@@ -144,6 +144,6 @@ def check_prompts(
                 f"{longest} tokens: {advice}"
             )
     short = sum(limit - length < settings.max_new_tokens for length in lengths)
-    if not short or (ours and settings.max_new_tokens >= limit):  # as the papers have it: max_length alone counts
+    if not short or (ours and settings.max_new_tokens >= limit):  # as in the papers: only max_length counts
         return None
     return f"{short} of {len(prompts)} answers have room for less than generate.max_new_tokens: {what}"

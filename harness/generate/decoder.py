@@ -1,10 +1,10 @@
 """A Llama-like decoder for inference, over the weights of a transformers model.
 
-Ours are the linear layers (linear.py), the attention and the cache (cache.py). Embedding, norms, activation and
-rotary embedding are the model's own modules: their variants need no second copy here. Prompts are packed one
-after the other without padding; a decoding step takes one token of every active slot.
+The linear layers, the attention and the cache (cache.py) are our own. Embedding, norms, activation and rotary
+embedding are the model's modules, so their variants need no second implementation. Prompts are packed without
+padding; a decoding step takes one token of every active slot.
 
-Shapes: N tokens in work (T of packed prompts, or S, one per active slot), D hidden size, H key-value heads,
+Shapes: N tokens being processed (T of packed prompts, or S, one per active slot), D hidden size, H key-value heads,
 G query heads per key-value head, K head dimension, L attended positions, V vocabulary.
 """
 
@@ -24,7 +24,7 @@ from harness.models.onednn import FusedLinear
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 _ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # the others change their frequencies with the length
-_BLOCK_SLOTS = 8  # slots whose attention is one call: fewer calls against positions attended in vain
+_BLOCK_SLOTS = 8  # slots per attention call: fewer calls, but more positions attended for nothing
 _Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # layer, queries_NHGK, keys_NHK, values_NHK -> context_ND
 
 
@@ -33,7 +33,7 @@ def supports(model: nn.Module) -> bool:
 
     It does for the MODEL_TYPES with full attention, rotary frequencies that do not depend on the length, one
     floating-point type on one device, and plain `nn.Linear` layers: not for adapters that are not merged, for
-    quantised or sharded weights, or for modules with hooks, which would be passed by.
+    quantised or sharded weights, or for modules with hooks, which would be bypassed.
     """
     if not isinstance(model, PreTrainedModel) or not type(model).__name__.endswith("ForCausalLM"):
         return False
@@ -41,7 +41,7 @@ def supports(model: nn.Module) -> bool:
 
 
 def supports_config(config: Any) -> bool:
-    """What `supports` asks of a model's config, before there are weights."""
+    """The part of `supports` that depends on the model's config alone, before there are weights."""
     return config.model_type in MODEL_TYPES and _full_attention(config) and _fixed_rotary(config)
 
 
@@ -185,7 +185,9 @@ def _blocks(positions: Sequence[int], like: Tensor) -> Iterator[tuple[slice, int
     All rows of a block attend over the longest one's positions, so blocks are small; the engine fills slots with the
     longest prompts first, so neighbours are of similar length.
     """
-    size = _BLOCK_SLOTS if like.device.type == "cpu" else len(positions)  # a GPU's time goes into launches: one a layer
+    size = (
+        _BLOCK_SLOTS if like.device.type == "cpu" else len(positions)
+    )  # on a GPU the time goes into launches: one per layer
     for start in range(0, len(positions), size):
         slots = slice(start, min(start + size, len(positions)))
         attended = max(positions[slots]) + 1

@@ -1,8 +1,8 @@
-"""Continuous batching: every slot decodes its own answer; a finished one makes room for the next prompt.
+"""Continuous batching: every slot decodes one answer; when it ends, the slot takes the next prompt.
 
 The loop, `_Batch.run`, does one of two things until nothing is left:
 
-    refill   where an eighth of the slots is free: read the next prompts together (packed, no padding) into free slots
+    refill   if an eighth of the slots is free: read the next prompts together (packed, no padding) into free slots
     decode   feed the latest token of every active slot to the model
 
 Both end in `_take`: repetition penalty, the most likely token, and `_retire`: a slot whose answer ended is emptied and
@@ -25,8 +25,8 @@ from harness.generate.decoder import LlamaDecoder
 from harness.generate.penalty import apply_repetition_penalty
 from harness.generate.settings import Completion, FinishReason, GenerationSettings, ProgressCallback, Request
 
-_PREFILL_TOKENS = 2048  # prompts read together: rows enough for full speed, little memory for their activations
-_REFILL_SHARE = 8  # refill when 1/8 of the slots is free: larger packs against idle slots
+_PREFILL_TOKENS = 2048  # prompts read together: enough rows for full speed, with little memory for activations
+_REFILL_SHARE = 8  # refill when 1/8 of the slots is free: larger packs, but more idle slots
 
 
 @torch.inference_mode()
@@ -39,7 +39,7 @@ def generate_with_engine(
 ) -> dict[int, Completion]:
     """Answer all `requests`, completions by request index; `supports(model)` must hold.
 
-    Raises RuntimeError where the decoder does not reproduce the model's own logits (see `_check_decoder`).
+    Raises RuntimeError if the decoder does not reproduce the model's own logits (see `_check_decoder`).
     """
     capacity = max(request.cached_tokens for request in requests)
     decoder = LlamaDecoder(model, capacity + 1)
@@ -116,7 +116,9 @@ class _Batch:
         history_SC.scatter_(1, torch.tensor(lengths, device=self.decoder.device)[:, None], chosen_S[:, None])
         self.generated += len(lengths)
         chosen = chosen_S.tolist()
-        for slot in range(len(self.active) - 1, first - 1, -1):  # downwards: what moves up has been looked at
+        for slot in range(
+            len(self.active) - 1, first - 1, -1
+        ):  # downwards: the slot that moves in has been handled already
             self._add(slot, chosen[slot - first])
 
     def _add(self, slot: int, token: int) -> None:
@@ -145,7 +147,7 @@ class _Batch:
 def _check_decoder(decoder: LlamaDecoder, model: PreTrainedModel, prompt: Sequence[int]) -> None:
     """Compare prefill and one decoding step with the model's own forward pass on a few tokens.
 
-    It costs one short forward pass and keeps another version of transformers from changing answers unnoticed.
+    It costs one short forward pass and ensures that no version of transformers changes answers unnoticed.
     """
     length = min(16, decoder.positions)
     tokens = (list(prompt) * length)[:length]

@@ -2,8 +2,8 @@
 
 Batches are sorted by prompt length and padded on the left. Padding is known from the attention mask alone, never from
 token ids: the padding id may be the end token (SmolLM2) or occur in prompts. That is why the repetition penalty and
-the stopping rule are ours: transformers' own penalty counts padding as text already said, so with pad == eos
-every padded row is kept from ending.
+the stopping rule are our own: transformers' penalty counts padding as text, so with pad == eos it would keep every
+padded row from ending.
 
 Shapes: B rows, T tokens of the padded batch so far, V vocabulary.
 """
@@ -73,7 +73,7 @@ def batches(requests: Sequence[Request], rows: int, positions: int | None) -> It
 
 
 def _learned_positions(config: Any) -> int | None:
-    """Size of the table of position embeddings; None for rotary ones, which know no end."""
+    """Size of the table of position embeddings; None for rotary ones, which have no limit."""
     rotary = getattr(config, "rope_parameters", None) is not None
     return None if rotary else getattr(config, "max_position_embeddings", None)
 

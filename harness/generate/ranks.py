@@ -1,4 +1,4 @@
-"""Who answers what: how many processes, how many GPUs hold one model, and the share of each process."""
+"""How generation is distributed: number of processes, GPUs per model, and the share of each process."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from harness.system.gpus import visible_gpus
 from harness.system.nodes import cores, devices
 
 T = TypeVar("T")
-ROWS_TOGETHER = {"cpu": 32, "cuda": 256}  # decoded together where generate.batch_size leaves it open
-# Of a GPU's memory for weights; the rest is for the cache, activations and fragments.
+ROWS_TOGETHER = {"cpu": 32, "cuda": 256}  # rows decoded together unless generate.batch_size is given
+# Share of a GPU's memory for weights; the rest is for the cache, activations and fragmentation.
 _WEIGHTS_SHARE = 0.75
 
 
 def processes(config: Config, gpus: int | None = None) -> int:
     """Processes that answer on this machine (of vLLM: GPUs), as generate.devices says.
 
-    auto: those of the training, as far as there are GPUs (without GPUs: cores), and enough to hold one model.
+    auto: as many as in training, limited by the GPUs (or cores), and enough to hold one model.
 
     Args:
-        gpus: that there are; None: those that this process has.
+        gpus: number of GPUs; None: those visible to this process.
 
     Raises:
         ValueError: fewer GPUs than asked for.
@@ -44,10 +44,10 @@ def tensor_parallel(config: Config, weights_bytes: float, gpu_bytes: Sequence[in
     """GPUs that hold one model together.
 
     Args:
-        config: generate.tensor_parallel, where it is given, wins.
-        weights_bytes: of the model in the type that it answers in.
-        gpu_bytes: memory of each GPU; empty: the CPU, where one process holds it.
-        ranks: processes (of vLLM: GPUs) that there are.
+        config: generate.tensor_parallel wins if given.
+        weights_bytes: size of the model in the dtype that it answers in.
+        gpu_bytes: memory of each GPU; empty on a CPU, where one process holds the model.
+        ranks: number of processes (for vLLM: GPUs).
 
     Raises:
         ValueError: the model does not fit on all of them, or they cannot be divided.
@@ -74,20 +74,20 @@ def tensor_parallel(config: Config, weights_bytes: float, gpu_bytes: Sequence[in
 
 
 def rank_and_size() -> tuple[int, int]:
-    """This process among those that torchrun has started; (0, 1) alone."""
+    """Rank and number of the processes started by torchrun; (0, 1) without it."""
     if "LOCAL_RANK" not in os.environ:
         return 0, 1
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
 def share(items: Sequence[T], costs: Sequence[int], rank: int, ranks: int) -> list[tuple[int, T]]:
-    """This rank's items with their places: dealt longest first, so that every rank has as much to do."""
+    """This rank's items with their indices, dealt longest first so that all ranks have equal work."""
     order = sorted(range(len(items)), key=lambda index: (-costs[index], index))
     return [(index, items[index]) for index in sorted(order[rank::ranks])]
 
 
 def gather(found: dict[int, Any]) -> dict[int, Any]:
-    """What all ranks have found, on every rank."""
+    """The items of all ranks, gathered on every rank."""
     import torch
 
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:

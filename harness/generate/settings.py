@@ -1,4 +1,4 @@
-"""What generation is asked for and what it gives back."""
+"""The input and output of generation: settings, requests, completions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ProgressCallback = Callable[[int, int], None]  # (tokens generated so far, rows 
 class GenerationSettings:
     """How answers are decoded: greedily, with the papers' repetition penalty.
 
-    `max_new_tokens` bounds the answer and `max_length` prompt and answer together, both in tokens; where both are
-    given the tighter one holds (transformers' `generate` would ignore `max_length`). `repetition_penalty` is
+    `max_new_tokens` bounds the answer and `max_length` prompt and answer together, both in tokens; if both are
+    given the tighter one applies (transformers' `generate` would ignore `max_length`). `repetition_penalty` is
     the one of 1909.05858 as transformers applies it, over prompt and answer; 1.0 is none. `batch_size` is the largest
-    number of rows decoded together; fewer are used where their key-value cache would pass `cache_gib` (GiB; None: what
+    number of rows decoded together; fewer are used if their key-value cache would exceed `cache_gib` (GiB; None: what
     the device has free, see `harness.generate.cache.cache_room`).
 
     Raises ValueError, naming key and value, for a value out of range.
@@ -58,7 +58,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt in work: its place in the caller's list, its ids, and how many tokens it may still get."""
+    """One prompt: its index in the caller's list, its ids, and how many tokens it may get."""
 
     index: int
     prompt: list[int]
@@ -73,7 +73,7 @@ class Request:
 def plan_requests(
     prompts: Sequence[Sequence[int]], settings: GenerationSettings, max_positions: int | None
 ) -> list[Request]:
-    """Give every prompt its token budget and sort them, longest prompt first (the largest memory comes first).
+    """Give every prompt its token budget and sort them, longest first so that the peak of memory comes first.
 
     `max_positions` is the longest sequence that the model has positions for (None: no limit).
     Raises ValueError for an empty prompt and, naming the first ten, for prompts that leave no room to answer.

@@ -14,14 +14,14 @@ from harness.generate.ranks import rank_and_size
 from harness.generate.settings import Completion
 from harness.record import write_json
 
-# Of the numbers that answers were computed in; analysis says so below its tables.
+# Bits of the dtype used for answers; analysis says so below its tables.
 BITS = "generate/bits"
 
 
 def run(run: Run) -> StageResult:
     """Write model_outputs.json (one row per instruction) and completions.json (tokens and finish reason per row).
 
-    Of several processes the first one writes.
+    With several processes only the first writes.
     """
     config, tokenizer = run.config, run.tokenizer()
     items = load_eval_items(config.eval_set)

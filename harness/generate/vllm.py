@@ -1,8 +1,8 @@
-"""vLLM as a backend: it reads the run's model/ in a process of its own, of another environment if wanted.
+"""vLLM as a backend: it reads the run's model/ in its own process, optionally from another environment.
 
-Same prompts, limits and completions as the other backends. Its kernels round otherwise than transformers', and it
-decodes many rows together: in half precision its text differs from `generate`'s where two tokens are nearly tied, as
-that of any backend does with the batch size.
+Prompts, limits and completions are those of the other backends. Its kernels round differently from transformers', and
+it decodes many rows together: in half precision its text differs from `generate`'s where two tokens are nearly tied,
+just as the text of any backend depends on the batch size.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 from harness.generate.settings import Completion, FinishReason, GenerationSettings, Request, plan_requests
 
 _RUNNER = Path(__file__).with_name("vllm_runner.py")
-_TAIL_LINES = 15  # of vLLM's output, in an error
-# Of torchrun and of secrets that vLLM has no use for.
+_TAIL_LINES = 15  # characters of vLLM's output to show in an error
+# Variables of torchrun, and secrets that vLLM does not need.
 _KEPT_BACK = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 _SECRETS = ("WANDB_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
 
@@ -32,12 +32,12 @@ class VLLM:
     """How vLLM is started.
 
     Attributes:
-        python: interpreter of the environment that holds it.
-        dtype: in which it computes, by torch's name.
-        gpus: those of each copy of the model, by their names in CUDA_VISIBLE_DEVICES; one empty list on a CPU.
-        rows: answers under way at a time, at most.
-        memory_share: of each GPU's memory that it may take.
-        cpu_cache_gib: of its key-value cache on a CPU.
+        python: interpreter of its environment.
+        dtype: dtype to compute in, by torch's name.
+        gpus: GPUs of each copy of the model, as in CUDA_VISIBLE_DEVICES; one empty list on a CPU.
+        rows: most answers in flight at a time.
+        memory_share: fraction of each GPU's memory that it may use.
+        cpu_cache_gib: size of its key-value cache on a CPU.
     """
 
     python: str = sys.executable
@@ -128,7 +128,7 @@ def sampling_options(request: Request, settings: GenerationSettings, eos_token_i
 
 
 def environment(gpus: Sequence[str], how: VLLM) -> dict[str, str]:
-    """Of one vLLM: its GPUs, nothing of torchrun's, nothing fetched and nothing reported."""
+    """The environment of one vLLM process: its GPUs, no torchrun, no downloads, no telemetry."""
     kept = {name: value for name, value in os.environ.items() if name not in (*_KEPT_BACK, *_SECRETS)}
     kept |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
     if gpus:
@@ -148,7 +148,7 @@ def _tail(log: Path) -> str:
 
 
 def _completion(answer: Mapping[str, Any], eos_token_ids: frozenset[int]) -> Completion:
-    """vLLM leaves the end token in its answer; ours end before it."""
+    """Cut the end token, which vLLM leaves in its answers."""
     token_ids = list(answer["token_ids"])
     reason: FinishReason = "stop" if answer["finish_reason"] == "stop" else "length"
     if token_ids and token_ids[-1] in eos_token_ids:

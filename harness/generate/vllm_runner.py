@@ -1,6 +1,6 @@
-"""vLLM in a process of its own: REQUESTS.json in, ANSWERS.json out. It imports the standard library and vllm alone.
+"""vLLM in its own process: REQUESTS.json in, ANSWERS.json out. It imports only the standard library and vllm.
 
-So vLLM may live in an environment of its own (generate.python), and its GPU memory is free when it ends.
+So vLLM can have its own environment (generate.python), and its GPU memory is free when it ends.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 def main(requests: Path, answers: Path) -> None:
     """Answer what `harness.generate.vllm` has written to `requests`."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no vLLM keeps a GPU when the run is killed
-    # Started by its path, this file's folder comes first on sys.path, and our vllm.py would be found there.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: vLLM does not keep a GPU when the run is killed
+    # Started by path, this file's folder is first on sys.path, where our vllm.py would shadow the package.
     sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != Path(__file__).parent.resolve()]
     import vllm
 

@@ -1,8 +1,7 @@
-"""AlpacaEval's files: model_outputs.json, reference outputs and annotations.json, read strictly, joined
-exactly.
+"""AlpacaEval's files: model_outputs.json, reference outputs and annotations.json, read strictly, joined exactly.
 
-Rows are dicts with AlpacaEval's keys. Instructions are compared as they are: a trailing space, another
-Unicode normalisation or another line end makes another instruction. Row numbers in messages count from 0.
+Rows are dicts with AlpacaEval's keys. Instructions are compared exactly: a trailing space, another Unicode
+normalisation or another line ending makes another instruction. Row numbers in messages count from 0.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.record import write_text
+from harness.record import read_json, write_text
 
 Row = dict[str, Any]
 
@@ -31,7 +30,7 @@ ANNOTATION_KEYS = (
     "preference",
 )
 
-_UNPARSED = -1  # alpaca_eval's own files of saved verdicts hold this for a reply that could not be parsed
+_UNPARSED = -1  # alpaca_eval's files use this for a reply that could not be parsed
 _PREFIX = "preference_"
 _PREFIXED_KEYS = ("price_per_example", "time_per_example", "raw_completion", "date", "version")
 
@@ -62,7 +61,7 @@ class JoinReport:
 
 
 def read_model_outputs(path: Path) -> list[Row]:
-    """Rows of a model_outputs.json or of reference outputs; they have the same form.
+    """Rows of a model_outputs.json or of reference outputs, which have the same format.
 
     Returns:
         In the file's order, with instruction, output and generator as text; dataset and any other keys
@@ -80,7 +79,7 @@ def read_model_outputs(path: Path) -> list[Row]:
 
 
 def read_annotations(path: Path) -> list[Row]:
-    """Rows of an annotations.json of any age, brought to one form.
+    """Rows of an annotations.json of any version, converted to one format.
 
     Returns:
         In the file's order. preference is a float in [1, 2] (1 the reference wins, 2 the model wins, 1.5 a
@@ -172,10 +171,7 @@ def order_is_switched(instruction: str, seed: int = 0) -> bool:
 
 
 def _read_rows(path: Path) -> list[Row]:
-    try:
-        rows = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from None
+    rows = read_json(path)
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"{path}: expected a list with at least one row, found {_shown(rows)}")
     for number, row in enumerate(rows):
@@ -201,7 +197,7 @@ def _check_texts(row: Mapping[str, Any], keys: Iterable[str], where: str) -> Non
 
 
 def _check_annotation(row: Mapping[str, Any], where: str) -> float | None:
-    """Check a row; returns its preference in the one form."""
+    """Check a row; return its preference in the common format."""
     if "preference" not in row:
         raise ValueError(f"{where}: key 'preference' is missing; found {', '.join(row)}")
     _check_texts(row, (key for key in ANNOTATION_KEYS if key != "preference"), where)
@@ -233,7 +229,7 @@ def _plain_names(row: Mapping[str, Any], where: str) -> Row:
     for key, value in row.items():
         name = key.removeprefix(_PREFIX) if key.removeprefix(_PREFIX) in _PREFIXED_KEYS else key
         if name in plain:
-            raise ValueError(f"{where}: key {name!r} stands twice, with and without the prefix {_PREFIX!r}")
+            raise ValueError(f"{where}: key {name!r} occurs twice, with and without the prefix {_PREFIX!r}")
         plain[name] = value
     return plain
 

@@ -1,4 +1,4 @@
-"""Ask a judge about many pairs: what is stored is not asked again, what arrives is saved at once."""
+"""Ask a judge about many pairs: stored verdicts are not asked again, new ones are saved at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.judge.ledger import BooksCalls
 from harness.judge.store import VerdictStore, store_path
 
 HOPELESS = 20
-"""So many unparsed verdicts, and no parsed one, and asking on makes no sense."""
+"""After this many unparsed verdicts and no parsed one, it makes no sense to go on."""
 
 SAME = Verdict(1.5, raw="identical outputs")
 
@@ -35,15 +35,15 @@ def ask(
     single order would bring the judge's position bias back. Identical outputs draw unasked, as in alpaca_eval.
 
     Args:
-        judge: the judge; a free one is asked about everything and leaves the store alone.
+        judge: the judge; a free one is asked about everything and does not use the store.
         pairs: comparisons, not yet switched.
         store: file of the verdict store.
         advance: called as advance(pairs settled, usd=..., unparsed=...) for a progress bar.
-        max_unparsed: share of the pairs that may stay without a verdict.
+        max_unparsed: largest share of pairs that may end without a verdict.
 
     Raises:
-        ValueError or OSError: the judge refused or broke off, none of the (first) replies could be parsed, or too
-            many could not. What was paid for is in the store.
+        ValueError or OSError: the judge refused or stopped, none of the (first) replies could be parsed, or too many
+            could not. Verdicts that were paid for are in the store.
     """
     if judge.free:
         verdicts = dict(verdict for batch in judge.verdicts(pairs) for verdict in batch)
@@ -62,20 +62,20 @@ def ask(
 
 
 def _check_share(judge: Judge, verdicts: Sequence[Verdict], allowed: float, store: Path) -> None:
-    """A row without a verdict is left out of every figure, so many of them would make a sample of their own."""
+    """Refuse too many rows without a verdict: all metrics leave them out, so the rest would be a biased sample."""
     without = [verdict for verdict in verdicts if verdict.preference is None]
     if not without or len(without) <= allowed * len(verdicts):
         return
     raise ValueError(
         f"judge {judge.identity.name}: {len(without)} of {len(verdicts)} pairs have no verdict, more than "
         f"judge.max_unparsed={allowed:g} allows; the last such reply is {without[-1].raw[-200:]!r}. Verdicts are kept "
-        f"in {store}: the same command asks for the missing ones alone. If they stay away, give the judge more room "
+        f"in {store}: the same command asks only for the missing ones. If they stay missing, give the judge more room "
         "(judge.max_tokens) or less to say, see judge.parse and judge.tag, or allow a larger judge.max_unparsed"
     )
 
 
 def merge(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdicts on one pair in each order asked, as one."""
+    """Combine the verdicts on one pair from each order asked."""
     if len(verdicts) == 1:
         return verdicts[0]
     known = [verdict.preference for verdict in verdicts if verdict.preference is not None]
@@ -90,7 +90,7 @@ def merge(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def questions(judge: Judge, pair: Comparison) -> Iterator[Comparison]:
-    """The pair in each order that the judge is asked with; nothing where both answers are the same."""
+    """The pair in each order to ask about; none if both answers are the same."""
     if pair.output_1 == pair.output_2:
         return
     orders = (order_is_switched(pair.instruction),) if judge.orders is None else judge.orders
@@ -99,7 +99,7 @@ def questions(judge: Judge, pair: Comparison) -> Iterator[Comparison]:
 
 
 def _answers(judge: Judge, wanted: list[Comparison], path: Path, advance: Callable[..., None]) -> list[Verdict]:
-    """A verdict per question, from the store or from the judge."""
+    """One verdict per question, from the store or from the judge."""
     with VerdictStore(path) as store:
         verdicts = store.load(judge.identity, wanted)
         advance(len(verdicts))
@@ -140,10 +140,10 @@ def _unparsed(judge: Judge, verdicts: Sequence[Verdict], count: int | None = Non
 
 
 def check_budgets(configs: Sequence[Config]) -> None:
-    """Refuse limits that do not cover the verdicts on all answers that these runs have yet to give.
+    """Refuse limits that do not cover the verdicts on all answers that these runs will give.
 
-    Those answers are not known; the references stand in their place, so what is said of money is an estimate, and the
-    stage `judge` holds each run against the limits again.
+    Those answers are not known yet; the references are used instead, so costs are an estimate, and the stage `judge`
+    checks each run against the limits again.
 
     Raises:
         ValueError: judge.max_calls or judge.max_usd is too small, or a priced judge has no limit.
@@ -170,7 +170,7 @@ def _alike(configs: Sequence[Config]) -> list[tuple[JudgeConfig, Path, list[Conf
 
 def _expected(judge: Judge, config: Config) -> Iterator[Comparison]:
     for item in load_eval_items(config.eval_set):
-        # The blank keeps the two apart: identical answers would draw without a call.
+        # The blank makes the two differ: identical answers would draw without a call.
         yield from questions(judge, Comparison(item.text, item.reference, f"{item.reference} ", gold=item.reference))
 
 

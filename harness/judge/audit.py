@@ -1,7 +1,7 @@
 """`python -m harness.judge audit`: how far a judge can be trusted, on pairs that GPT-4 or people have judged.
 
-Position bias and agreement between the orders need the judge itself: it is asked about a sample, both orders. The
-length preference and the two controls show how much of any verdict a rule without understanding would reproduce.
+Position bias and agreement between the orders need the judge itself, which is asked about a sample in both orders.
+The length preference and two controls show how much of the verdicts a mindless rule would reproduce.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def audit(rows: Sequence[Row], judge: Judge | None, store: Path) -> dict[str, An
 
     Args:
         rows: as `read_annotations` returns them, with the verdicts to agree with.
-        judge: is asked about every row in both orders; None audits the file's own verdicts, taken to be given in
-            AlpacaEval's order.
+        judge: asked about every row in both orders; None audits the file's own verdicts, assumed to be in AlpacaEval's
+            order.
         store: the verdict store.
 
     Returns:
@@ -81,7 +81,7 @@ def audit(rows: Sequence[Row], judge: Judge | None, store: Path) -> dict[str, An
 
 
 def _ask_in_both_orders(rows: Sequence[Row], judge: Judge, store: Path) -> tuple[list[float | None], dict[str, float]]:
-    """Mean preference of the two orders per row, position bias, and how often both orders name one winner."""
+    """Mean preference of the two orders per row, position bias, and how often both orders agree on a winner."""
     judge.orders = (True,)
     pairs = [
         Comparison(row["instruction"], row["output_1"], row["output_2"], row["output_1"], row.get("dataset", ""))
@@ -98,7 +98,7 @@ def _ask_in_both_orders(rows: Sequence[Row], judge: Judge, store: Path) -> tuple
 
 
 def _prefers_first(shown: Sequence[tuple[float | None, bool]]) -> float:
-    """Share of choices that fell on the answer shown first; 50 is no bias."""
+    """Percent of choices for the answer shown first; 50 is no bias."""
     choices = [(_winner(preference), swapped) for preference, swapped in shown]
     return 100 * _mean([float((choice > 0) == swapped) for choice, swapped in choices if choice])
 
@@ -157,10 +157,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def judge_config(overrides: Sequence[str]) -> JudgeConfig:
-    """Settings out of judge=NAME (default: reference) and judge.KEY=VALUE, as `python -m harness` takes them.
+    """Settings from judge=NAME (default: reference) and judge.KEY=VALUE, as for `python -m harness`.
 
     Raises:
-        ValueError: an override of another form, an unknown judge, or a key or value that the schema refuses.
+        ValueError: a malformed override, an unknown judge, or a key or value that the schema refuses.
     """
     from hydra.errors import HydraException
     from omegaconf import OmegaConf

@@ -1,4 +1,4 @@
-"""What every judge is: an identity, and verdicts on comparisons, given as they arrive."""
+"""The interface of a judge: an identity, and verdicts on comparisons, yielded as they arrive."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Verdict:
     correct: bool | None = None
 
     def __post_init__(self) -> None:
-        # A reply's JSON can name half a character, which neither the store nor annotations.json could hold; and a
+        # A reply's JSON can contain unpaired surrogates, which neither the store nor annotations.json can hold; and a
         # server may send back the key that it was given.
         for name in ("raw", "served"):
             object.__setattr__(self, name, redact(whole_text(getattr(self, name))))
@@ -63,7 +63,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who judged. Anything that could change a verdict changes the id.
+    """The identity of a judge. Anything that could change a verdict changes the id.
 
     model: the snapshot, or a hash of the weights' files. prompt_hash: of the prompt and its parsing.
     decoding: settings of the reply.
@@ -77,7 +77,7 @@ class Identity:
 
     @property
     def id(self) -> str:
-        """The annotator's name in annotations.json: readable, then eight hex digits over everything."""
+        """The annotator's name in annotations.json: readable, then eight hex digits of a hash over everything."""
         if self.fixed_id is not None:
             return self.fixed_id
         return f"{self.name}-{content_hash(self.name, self.model, self.prompt_hash, self.canonical_decoding)[:8]}"
@@ -92,16 +92,16 @@ Batch = list[tuple[int, Verdict]]
 
 
 class Judge(Protocol):
-    """One file each in this folder; `harness.judge.judges.registry.load_judge` makes one from its settings."""
+    """Implemented once per file in judges/; `harness.judge.judges.registry.load_judge` makes one from settings."""
 
     identity: Identity
     orders: tuple[bool, ...] | None
-    """Values of `switched` to ask each pair with; None: one order per instruction, by AlpacaEval's rule."""
+    """Values of `switched` with which to ask each pair; None: one order per instruction, by AlpacaEval's rule."""
     free: bool
-    """Instant and without cost: verdicts are made anew instead of stored."""
+    """Whether it is instant and free: verdicts are recomputed instead of stored."""
 
     def check_budget(self, comparisons: Sequence[Comparison], spent_calls: int, spent_usd: float) -> None:
-        """Refuse, before the first call, what the settings do not allow.
+        """Refuse, before the first call, costs that the settings do not allow.
 
         Args:
             comparisons: those without a stored verdict.
@@ -112,7 +112,7 @@ class Judge(Protocol):
         """
 
     def verdicts(self, comparisons: Sequence[Comparison]) -> Iterator[Batch]:
-        """Yield verdicts as they arrive, those that arrived together as one list, each comparison once, in any order.
+        """Yield verdicts as they arrive, in lists, each comparison once, in any order.
 
         Raises:
             ValueError or OSError: the judge cannot go on; verdicts that arrived have been yielded.
@@ -127,5 +127,5 @@ class NoBudget:
 
 
 def content_hash(*parts: str) -> str:
-    """SHA-256 of texts (hex); the borders between them count, and unpaired surrogates are allowed."""
+    """SHA-256 of texts (hex); their boundaries matter, and unpaired surrogates are allowed."""
     return hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from harness.config import Config, parse
 from harness.context import Job
 from harness.data import EvalItem
 from harness.judge.annotations import Row, pair_outputs, read_model_outputs
-from harness.record import RunFolder
+from harness.record import RunFolder, read_settings
+from harness.record.files import read_text
 from harness.record.identity import stage_fingerprint
 
 REFERENCE = "reference"
@@ -22,8 +21,9 @@ def baseline_rows(job: Job, items: Sequence[EvalItem], outputs: Sequence[Row]) -
     """Rows to be judged, in the order of the items: output_1 the baseline's, output_2 the model's answer.
 
     Raises:
-        ValueError: the outputs or the baseline's answer other instructions than the evaluation set's, or the
-            baseline is missing or not finished.
+        ValueError: the outputs or the baseline answer other instructions than those of the evaluation set, or the
+        baseline
+            is missing or not finished.
     """
     asked = _asked(items)
     reference = asked if job.config.judge.baseline == REFERENCE else _answers_of(job, asked)
@@ -34,12 +34,12 @@ def baseline_rows(job: Job, items: Sequence[EvalItem], outputs: Sequence[Row]) -
 
 
 def check_baseline(job: Job, items: Sequence[EvalItem], done_by_then: Sequence[Job] = ()) -> list[str]:
-    """Refuse, before a run starts, a baseline that will not be there when it is judged.
+    """Refuse, before a run starts, a baseline that will not exist when it is judged.
 
     Args:
         job: the run.
         items: its instructions.
-        done_by_then: runs that the same command does before it, and itself.
+        done_by_then: the run itself, and those that the same command does before it.
 
     Returns:
         Who gave the baseline's answer to each item; empty for a run that is still to be done.
@@ -124,11 +124,10 @@ def _outputs_of(folder: Path, name: str) -> Path:
 
 
 def _run_without_noise(job: Job, root: Path) -> Path:
-    """The run whose settings differ from ours in noise and alpha only, and which has no noise."""
+    """The run without noise whose settings otherwise equal ours."""
     config, wanted = job.config, job.fingerprints["generate"]
     for path in sorted(root.glob("*/config.yaml")):
-        text = path.read_text(encoding="utf-8")
-        if "distribution: none" in text and _fingerprint_with_our_noise(text, config) == wanted:
+        if _fingerprint_with_our_noise(path, config) == wanted:
             return path.parent
     raise ValueError(
         f"judge.baseline={NONE_SAME_SEED}: no run in {root} has noise=none, seed={config.seed} and otherwise the same "
@@ -136,12 +135,14 @@ def _run_without_noise(job: Job, root: Path) -> Path:
     )
 
 
-def _fingerprint_with_our_noise(text: str, config: Config) -> str | None:
-    """None for a run of an earlier schema or of data that are gone: it cannot be shown to be the same."""
+def _fingerprint_with_our_noise(path: Path, config: Config) -> str | None:
+    """None for a run with noise, or one that cannot be shown to be equal: unreadable, or its data are gone."""
     try:
-        theirs = parse(yaml.safe_load(text))
+        if "distribution: none" not in read_text(path):
+            return None  # saves the time to parse it
+        theirs = parse(read_settings(path))
         if theirs.noise.distribution != "none":
             return None
         return stage_fingerprint(theirs.model_copy(update={"noise": config.noise, "alpha": config.alpha}), "generate")
-    except ValueError:
+    except (ValueError, OSError):
         return None

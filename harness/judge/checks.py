@@ -1,4 +1,4 @@
-"""What of judging can be refused before training: the judge, its tables, its limits, the baseline's answers."""
+"""Checks of judging before training: the judge, its tables, its limits, the baseline's answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.judge.judges.registry import check_judge, check_judge_model
 
 
 def check(config: Config) -> None:
-    """Keys in the environment, installed packages, folders and files that the judge needs, and the instructions.
+    """Check keys in the environment, packages, folders and files that the judge needs, and the instructions.
 
     Raises:
         ValueError: names what is missing.
@@ -21,11 +21,12 @@ def check(config: Config) -> None:
 
 
 def prepare(jobs: Sequence[Job]) -> list[str]:
-    """Look at baselines, tables and the judges' own models, and hold limits against all that will be asked.
+    """Check baselines, tables and the judges' models, and the limits against everything that will be asked.
 
     Raises:
-        ValueError: a baseline or table without some instruction, a judge that cannot be had, or whose limits are too
-            small for all jobs together.
+        ValueError: a baseline or table that lacks an instruction, a judge that is not available, or limits too small
+        for
+            all jobs together.
 
     Returns:
         Lines to show.

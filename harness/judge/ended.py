@@ -1,7 +1,7 @@
-"""Judges that no longer exist, or soon will not: one dated list, and what to take instead.
+"""Judges that have been or will be discontinued: one dated list, and what to use instead.
 
 Read on 2026-11-28 from third-party copies of the provider's page (https://platform.openai.com/docs/deprecations).
-Correct a date here when the provider moves it. Verdicts that are stored stay readable for ever.
+Correct a date here when the provider moves it. Stored verdicts stay readable.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OPEN_JUDGE = "judge=open_32b (open weights, pinned; docs/judging.md has smaller 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A model behind an API and the day from which it does not answer; `annotators`: AlpacaEval's that call it."""
+    """A model behind an API and the day it is switched off; `annotators`: AlpacaEval's annotators that call it."""
 
     model: str
     ends: datetime.date
@@ -50,10 +50,10 @@ SNAPSHOTS = (
 
 
 def refuse_ended(config: JudgeConfig, today: datetime.date | None = None) -> str | None:
-    """Refuse a judge whose model has ended at the provider; a server of one's own may call a model what it likes.
+    """Refuse a judge whose model the provider has discontinued; other servers may name models as they like.
 
     Returns:
-        A line to show, where the model ends at a known later date; else None.
+        A line to show if the model ends at a known later date; else None.
 
     Raises:
         ValueError: names the model, the day and what to take instead.
@@ -71,7 +71,7 @@ def refuse_ended(config: JudgeConfig, today: datetime.date | None = None) -> str
 
 
 def annotators_folder(name: str) -> Path | None:
-    """The folder of an annotator that AlpacaEval's repository has and its last release has not."""
+    """The folder of an annotator that is in AlpacaEval's repository but not in its last release."""
     folder = ASSETS / "annotators" / name
     return folder if name and "/" not in name and (folder / "configs.yaml").is_file() else None
 
@@ -88,7 +88,7 @@ def _provider_model(config: JudgeConfig) -> str | None:
 
 
 def _model_in(path: Path) -> str | None:
-    """The model that an annotator's own file names, if it can be read; the package itself reports a broken file."""
+    """The model named in an annotator's file, if readable; the package itself reports a broken file."""
     try:
         (settings,) = yaml.safe_load(path.read_text(encoding="utf-8")).values()
         return str(settings["completions_kwargs"]["model_name"])

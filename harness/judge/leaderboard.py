@@ -23,11 +23,11 @@ COLUMNS = (
     *("avg_length", "length_controlled_winrate", "lc_standard_error"),
     *("style_controlled_win_rate", "style_low", "style_high"),
 )
-_MODE = "community"  # as AlpacaEval marks what its authors have not verified
+_MODE = "community"  # AlpacaEval's mark for results not verified by its authors
 
 
 def leaderboard(files: Sequence[Path], difficulty: Path | None, gamed: Path | None) -> list[dict[str, Any]]:
-    """One row a model, best first: by the length-controlled rate where there is one, else by the win rate.
+    """One row per model, best first: by the length-controlled rate if there is one, else by the win rate.
 
     Args:
         files: annotations.json of each model, of one judge and one baseline.
@@ -63,7 +63,7 @@ def _row(name: str, rows: list[Row], difficulty: Path | None, gamed: Path | None
 
 
 def _style(rows: list[Row]) -> dict[str, dict[str, float]]:
-    """All models together, as Arena-Hard fits them; left empty, with the reason, where no finite rate fits."""
+    """All models together, as in Arena-Hard; empty, with the reason, if no finite rate fits."""
     try:
         return style_controlled_win_rates(rows)
     except ValueError as error:
@@ -72,7 +72,7 @@ def _style(rows: list[Row]) -> dict[str, dict[str, float]]:
 
 
 def _check_one(read: dict[Path, list[Row]], key: str) -> None:
-    """Rates of different judges or baselines do not belong in one list."""
+    """Refuse several judges or baselines, whose rates cannot be compared."""
     values: dict[str, list[Path]] = defaultdict(list)
     for path, rows in read.items():
         for value in dict.fromkeys(str(row[key]) for row in rows):
@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _files(source: Path, judge: str | None) -> list[Path]:
-    """The source itself, or the annotations of its runs, of the named judge alone where one is named."""
+    """The source itself, or the annotations of its runs, if given only those of the named judge."""
     if not source.is_dir():
         return [source]
     pattern = "annotations.json" if judge is None else "annotations*.json"

@@ -1,7 +1,7 @@
 """The account of a judge that costs money: every call is booked in the verdict store before it is made.
 
-The booking is what makes judge.max_calls and judge.max_usd hold for all processes that share a store, and what keeps
-a killed process's calls on the account: the server may charge for them.
+So judge.max_calls and judge.max_usd hold for all processes that share a store, and the calls of a killed process stay
+on the account, because the server may charge for them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _CENT_FRACTION = 1e-9  # sums of floats differ in their last digits
 
 
 class Ledger(NamedTuple):
-    """Of one judge in one store; may be used from many threads."""
+    """The account of one judge in one store; may be used from several threads."""
 
     store: VerdictStore
     judge: Identity
     config: JudgeConfig
 
     def book(self, usd: float, calls: int = 1) -> None:
-        """Put calls and their greatest cost on the account, before they are made.
+        """Book calls with their highest possible cost, before they are made.
 
         Raises:
             ValueError: a limit does not allow them; nothing is booked then.
@@ -38,20 +38,20 @@ class Ledger(NamedTuple):
         raise ValueError(f"judge {limits.name}: judge.{key} are used up {used}; the verdicts so far are saved")
 
     def correct(self, usd: float = 0.0, calls: int = 0) -> None:
-        """Add what a booking differs by from what came: less cost, or a call that was never charged."""
+        """Correct a booking by the actual cost, or by a call that was never charged."""
         if usd or calls:
             self.store.book(self.judge, calls, usd)
 
 
 class BooksCalls:
-    """Mixin of the judges that book their calls, up to the limits of their settings."""
+    """Mixin for judges that book their calls, up to the limits of their settings."""
 
     identity: Identity
     limits: JudgeConfig
     ledger: Ledger | None = None
 
     def open_account(self, store: VerdictStore) -> None:
-        """Book in this store from here on; `ask` calls it before the first question."""
+        """Book in this store from now on; `ask` calls it before the first question."""
         self.ledger = Ledger(store, self.identity, self.limits)
 
     def book(self, usd: float, calls: int = 1) -> None:

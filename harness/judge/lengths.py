@@ -1,7 +1,7 @@
-"""`python -m harness.judge lengths`: how much of a difference is length.
+"""`python -m harness.judge lengths`: how much of a difference is due to length.
 
-Three looks beside the length-controlled rate, for a file of verdicts or for two runs: the verdicts where both answers
-are about as long, what always-longest would have said, and (with a judge) both answers cut to the shorter one's length.
+Three views in addition to the length-controlled rate, for a file of verdicts or for two runs: verdicts on answers of
+similar length, what always-longest would have said, and (with a judge) both answers cut to the same length.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ TOLERANCES = (0.1, 0.25, 0.5)
 def pair_of(first: Path, second: Path | None) -> list[Row]:
     """Rows of output_1 against output_2: one file's own, or the answers of two runs to the same instructions.
 
-    For two runs the preference is the second's own against its baseline put beside the first's: 1.5 + (p_2 - p_1) / 2,
-    which is a judgement of each against the baseline and not of one against the other.
+    For two runs the preference compares their verdicts against the baseline: 1.5 + (p_2 - p_1) / 2. It judges each
+    against the baseline, not one against the other.
 
     Raises:
         ValueError: a bad file, other judges or baselines, or instructions that only one of the two has.
@@ -58,7 +58,7 @@ def _beside(one: Row, other: Row) -> Row:
 
 
 def cut_to_equal_length(row: Row) -> Row:
-    """Both answers with the words that fit into the shorter one's characters; at least the first word stays."""
+    """Both answers cut to whole words within the shorter one's characters; at least one word is kept."""
     limit = min(len(row["output_1"]), len(row["output_2"]))
     return {**row, **{key: _cut(row[key], limit) for key in ("output_1", "output_2")}}
 
@@ -72,7 +72,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def looks(rows: Sequence[Row], judge: Judge | None, store: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Name and `win_rate` of output_2 by each look; those with a judge ask it about every pair."""
+    """Name and `win_rate` of output_2 in each view; those with a judge ask it about every pair."""
     preferences = [row["preference"] for row in rows]
     ours_N, theirs_N = ([len(row[key]) for row in rows] for key in ("output_2", "output_1"))
     longest = [1.5 + 0.5 * ((ours > theirs) - (ours < theirs)) for ours, theirs in zip(ours_N, theirs_N, strict=True)]

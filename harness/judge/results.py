@@ -1,4 +1,4 @@
-"""The figures of one judged run: win rates, length control, sources, and measures of the text beside them."""
+"""The metrics of one judged run: win rates, length control, sources, and measures of the text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LENGTH_CONTROLLED = ("length_controlled_winrate", "lc_standard_error", "lc_low"
 
 
 def judge_figures(rows: Sequence[Row], config: JudgeConfig) -> dict[str, float]:
-    """AlpacaEval's leaderboard numbers, a win rate per source, and accuracy (percent) where a checker judged.
+    """AlpacaEval's leaderboard numbers, a win rate per source, and accuracy (percent) if a checker judged.
 
     Raises:
         ValueError: no row has a verdict.
@@ -47,7 +47,7 @@ def judge_figures(rows: Sequence[Row], config: JudgeConfig) -> dict[str, float]:
 
 
 def accuracy_figures(rows: Sequence[Row], groups: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Accuracy (percent) within each group of instructions, such as split and level, where a checker judged."""
+    """Accuracy (percent) within each group of instructions, such as split and level, if a checker judged."""
     correct: dict[str, list[bool]] = defaultdict(list)
     for row, names in zip(rows, groups, strict=True):
         for name in names if "correct" in row else ():
@@ -61,12 +61,12 @@ def text_figures(texts: Sequence[str], finish_reasons: Sequence[str] | None, dat
     Args:
         texts: the outputs.
         finish_reasons: "stop" or "length" of each, where known.
-        dataset: the training set, which decides how many words the diversity looks at (WORDS, else 50).
+        dataset: the training set, which determines how many words count for diversity (WORDS, else 50).
 
     Returns:
         Keys `text/...`: those of `corpus_measures`; repetition_2_paper and repetition_2 in percent,
-        log_diversity_paper and log_diversity; measured and too_short, the outputs that diversity could and
-        could not be measured on. Means over no outputs are left out.
+        log_diversity_paper and log_diversity; measured and too_short, the numbers of outputs on which diversity could
+        and could not be measured. Means over no outputs are left out.
     """
     diversity = corpus_diversity(texts, WORDS.get(dataset, 50))
     numbers = {
@@ -85,9 +85,9 @@ def check_length_control(
     """Read the tables of the length-controlled win rate before anything is paid for.
 
     Args:
-        config: of the judge.
-        instructions: that will be judged.
-        generators: who gave the baseline's answer to each; empty where that is not known yet.
+        config: settings of the judge.
+        instructions: the instructions to be judged.
+        generators: who gave the baseline's answer to each; empty if not known yet.
         baseline: where those answers are, for messages.
 
     Raises:
@@ -98,7 +98,7 @@ def check_length_control(
         return
     check_judge(config)
     require_package("sklearn", "judge.difficulty", "judge", "without both tables there is no length control")
-    # Before anything is paid for: the fit itself would refuse them, after the last verdict.
+    # Before anything is paid for: the fit itself would refuse them only after the last verdict.
     for row, generator in enumerate(generators):
         if generator != generators[0]:
             raise ValueError(
@@ -111,7 +111,7 @@ def check_length_control(
 
 
 def _lengths_vary(rows: Sequence[Row]) -> bool:
-    """Without a length difference that varies there is nothing to control for."""
+    """Whether the length difference varies: otherwise there is nothing to control for."""
     return len({len(row["output_1"]) - len(row["output_2"]) for row in rows}) > 1
 
 

@@ -1,4 +1,4 @@
-"""`python -m harness.judge score`: the leaderboard numbers of an AlpacaEval annotations file, from anyone."""
+"""`python -m harness.judge score`: the leaderboard numbers of any AlpacaEval annotations file."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def score(
     """AlpacaEval's leaderboard row of an annotations file, with who was judged by whom.
 
     Args:
-        path: annotations.json of any age.
+        path: annotations.json of any version.
         length_controlled: add the length-controlled win rate, which needs both tables.
         difficulty, gamed: AlpacaEval's instruction_difficulty.csv and df_gamed.csv (or tables in their form).
         C: inverse strength of the L1 penalty; None chooses it as upstream does.
 
     Returns:
         The keys of `win_rate` (and of `length_controlled_win_rate`); annotator, generator_1 and
-        generator_2, a text each, several values joined by commas; mixed, the ones of these with several
-        values; by_category with `win_rate` of each source, empty if the rows have no `dataset`.
+        generator_2, as text, with several values joined by commas; mixed, those of these with several values;
+        by_category with `win_rate` of each source, empty if the rows have no `dataset`.
 
     Raises:
         ValueError: the file is not in AlpacaEval's form, a table is missing for the length-controlled win
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = {"--difficulty": arguments.difficulty, "--gamed": arguments.gamed, "--C": arguments.C}
     given = [name for name, value in options.items() if value is not None]
     if given and not arguments.length_controlled:
-        raise ValueError(f"{', '.join(given)}: only of use with --length-controlled")
+        raise ValueError(f"{', '.join(given)}: no effect without --length-controlled")
     tables = {name: _local(name, getattr(arguments, name)) for name in HUB_FILES}
     result = score(arguments.annotations, arguments.length_controlled, **tables, C=arguments.C)
     print(
@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> None:
 def describe(result: dict[str, Any]) -> str:
     """The result of `score` as an aligned table with units."""
     lines = [f"{result['generator_2']} against {result['generator_1']}, judged by {result['annotator']}"]
-    lines += [f"note: several values of {key}; the figures average over them" for key in result["mixed"]]
+    lines += [f"note: several values of {key}; the numbers average over them" for key in result["mixed"]]
     for key, (label, unit) in _FIGURES.items():
         if key in result:
             shown = f"{result[key]:.8g}" if key == "C" and result[key] else _number(result[key])

@@ -21,11 +21,11 @@ CURRENT = "annotations.json"
 
 
 def run(run: Run) -> StageResult:
-    """Write annotations.json; the file of an earlier judge stays beside it under that judge's name.
+    """Write annotations.json; an earlier judge's file is kept next to it under that judge's name.
 
     Raises:
         ValueError: model_outputs.json or the baseline is missing or answers other instructions than the
-            evaluation set's; the judge refused or broke off.
+            evaluation set's; the judge refused or stopped.
     """
     config = run.config.judge
     items = load_eval_items(run.config.eval_set)
@@ -48,7 +48,7 @@ def run(run: Run) -> StageResult:
 
 
 def annotation(row: Row, verdict: Verdict, judge: Judge) -> Row:
-    """One row of annotations.json; `correct` only where a checker judged."""
+    """One row of annotations.json; `correct` only if a checker judged."""
     correct = {} if verdict.correct is None else {"correct": verdict.correct}
     return {
         **row,
@@ -67,7 +67,7 @@ def _comparison(row: Row, item: EvalItem) -> Comparison:
 
 
 def _labels(judge: Judge, rows: Sequence[Row], verdicts: Sequence[Verdict], folder: RunFolder) -> dict[str, str]:
-    """Who judged, for summary.json; several model snapshots behind one name are said in the log, too."""
+    """Who judged, for summary.json; several model snapshots behind one name are also logged."""
     served = sorted({verdict.served for verdict in verdicts if verdict.served})
     if len(served) > 1:
         folder.log(f"judge: several model snapshots answered under one name: {', '.join(served)}; pin judge.model")
@@ -77,7 +77,7 @@ def _labels(judge: Judge, rows: Sequence[Row], verdicts: Sequence[Verdict], fold
 
 
 def _keep_earlier(folder: RunFolder, rows: Sequence[Row], reference: str) -> None:
-    """Rename the annotations of another judge or baseline; the current ones live in annotations.json alone."""
+    """Rename the annotations of another judge or baseline; annotations.json holds only the current ones."""
     ours = kept_name(rows[0], reference)
     if (folder / CURRENT).exists():
         theirs = kept_name(read_annotations(folder / CURRENT)[0], reference)
@@ -87,7 +87,7 @@ def _keep_earlier(folder: RunFolder, rows: Sequence[Row], reference: str) -> Non
 
 
 def kept_name(row: Row, reference: str) -> str:
-    """annotations.<judge_id>.json, with the baseline's name where that is not the evaluation set's own answers."""
+    """annotations.<judge_id>.json, with the baseline's name unless that is the evaluation set's own answers."""
     against = "" if row["generator_1"] == reference else f".against-{row['generator_1']}"
     plain = f"{row['annotator']}{against}".replace("/", "-").replace(":", "-")
     return f"annotations.{plain}.json"

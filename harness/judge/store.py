@@ -1,8 +1,8 @@
-"""Every verdict that a judge ever gave, in one SQLite file that the runs of a sweep share.
+"""Every verdict of every judge, in one SQLite file that the runs of a sweep share.
 
 A row is keyed by the judge's identity, the instruction, both answers and the order shown, so that another judge,
-prompt or decoding never meets old verdicts and a pair is never paid twice. Verdicts are committed as they arrive:
-what was saved survives a crash. The file keeps SQLite's rollback journal (WAL would not work over a network file
+prompt or decoding never reuses old verdicts and no pair is paid for twice. Verdicts are committed as they arrive and
+survive a crash. The file keeps SQLite's rollback journal (WAL would not work over a network file
 system).
 """
 
@@ -32,7 +32,7 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS spending (
         judge TEXT PRIMARY KEY, calls INTEGER NOT NULL, usd REAL NOT NULL
     ) STRICT""",
-    # A store that is older than its table of spending brings what its verdicts have cost.
+    # In a store older than the table of spending, the cost is taken from the verdicts.
     """INSERT OR IGNORE INTO spending SELECT judge, sum(calls), sum(usd) FROM verdicts GROUP BY judge""",
 )
 _IS_COMPLETE = "SELECT 1 FROM sqlite_master WHERE name = 'spending'"
@@ -40,13 +40,13 @@ _BUSY_SECONDS = 60.0
 
 
 def store_path(config: Config) -> Path:
-    """Where a run's verdicts are kept: judge.store, else one file for all runs of an output folder."""
+    """The file of a run's verdicts: judge.store, else one file for all runs of an output folder."""
     default = Path(config.output_dir) / "verdicts.sqlite"
     return Path(config.judge.store or default).expanduser()
 
 
 class Spent(NamedTuple):
-    """What a judge has cost so far: unparsed replies, calls under way and those of killed processes included."""
+    """What a judge has cost so far, including unparsed replies, calls in flight and those of killed processes."""
 
     calls: int
     usd: float
@@ -76,7 +76,7 @@ class VerdictStore:
         self._connection.close()
 
     def register(self, judge: Identity) -> None:
-        """Note who hides behind a judge's id."""
+        """Record the identity behind a judge's id."""
         row = (judge.id, judge.name, judge.model, judge.prompt_hash, judge.canonical_decoding)
         with self._transaction():
             self._connection.execute("INSERT OR IGNORE INTO judges VALUES (?, ?, ?, ?, ?)", row)
@@ -96,12 +96,12 @@ class VerdictStore:
         return found
 
     def save(self, judge: Identity, verdicts: Iterable[tuple[Comparison, Verdict]], booked: bool = False) -> None:
-        """Keep verdicts, all in one transaction; what earlier, unparsed replies to a comparison cost is added to it.
+        """Save verdicts in one transaction, adding the cost of earlier, unparsed replies to the same comparison.
 
         Args:
-            judge: who gave them.
-            verdicts: with their comparisons.
-            booked: their cost is on the account already.
+            judge: the judge.
+            verdicts: the verdicts with their comparisons.
+            booked: whether their cost is already on the account.
         """
         verdicts = list(verdicts)
         rows = [
@@ -127,9 +127,9 @@ class VerdictStore:
         max_usd: float | None = None,
         tolerance: float = 0.0,
     ) -> Spent | None:
-        """Add to what a judge has spent, unless that would pass a limit: then what it has spent, and nothing is added.
+        """Add to what a judge has spent, unless that would exceed a limit; then return what it has spent.
 
-        Two processes never both get the last call: looking and adding are one transaction.
+        Two processes never both get the last call: checking and adding are one transaction.
         """
         with self._transaction():
             spent = self.spent(judge)
@@ -154,7 +154,7 @@ class VerdictStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Take the write lock at once: two processes then wait for each other instead of failing half way."""
+        """Take the write lock at once, so that two processes wait for each other instead of failing halfway."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:

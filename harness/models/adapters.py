@@ -1,4 +1,4 @@
-"""Which parameters of a model are trained: all, all but frozen parts, or low-rank adapters beside a frozen base."""
+"""Which parameters of a model are trained: all, all but frozen parts, or low-rank adapters on a frozen base."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from transformers import PreTrainedModel
 from harness.config import LoRAConfig, TrainConfig
 from harness.system.packages import require_package
 
-# Names of attention modules in transformers' decoders: Llama and its kin, GPT-2, GPT-NeoX, BLOOM.
+# Names of attention modules in transformers' decoders: Llama-like ones, GPT-2, GPT-NeoX, BLOOM.
 _ATTENTION = {"self_attn", "attn", "attention", "self_attention"}
 _PARTS = ("embeddings", "head", "attention")
 _ALL_LINEAR = "all-linear"
 
 
 def make_trainable(model: PreTrainedModel, settings: TrainConfig, seed: int = 0) -> Any:
-    """The model to train: itself with parts frozen, or wrapped by PEFT with fresh adapters.
+    """The model to train: the given one with parts frozen, or wrapped by PEFT with fresh adapters.
 
     Args:
-        model: real or on the meta device (`harness.models.meta`), whose counts and names then serve as a check.
+        model: real, or on the meta device (`harness.models.meta`) to check counts and names.
         settings: method, lora and freeze.
-        seed: of the adapters' first matrix; the second starts at zero, so training starts at the base model.
+        seed: seed of the adapters' first matrix; the second is zero, so training starts at the base model.
 
     Raises:
         ValueError: a part or target that matches nothing, or nothing left to train.
@@ -39,7 +39,7 @@ def make_trainable(model: PreTrainedModel, settings: TrainConfig, seed: int = 0)
 
 
 def freeze(model: PreTrainedModel, parts: Iterable[str]) -> None:
-    """Take parts out of training: "embeddings", "head", "attention" or patterns of parameter names.
+    """Freeze parts: "embeddings", "head", "attention" or patterns of parameter names.
 
     Raises:
         ValueError: a part matches nothing, is tied to one that is still trained, or leaves nothing to train.
@@ -102,10 +102,10 @@ def add_adapters(model: PreTrainedModel, settings: LoRAConfig, seed: int) -> Any
 
 
 def adapter_base(model: Any) -> Any:
-    """The base as adapters stand beside it, in training and when they are read back alike.
+    """The base model as adapters need it, both in training and when they are loaded again.
 
-    Of a base in 4 bits, embedding, norms and head become float32 (QLoRA, 2305.14314; PEFT's
-    `prepare_model_for_kbit_training`). With these in 16 bits the same adapter gives other answers.
+    On a 4-bit base, embedding, norms and head become float32 (QLoRA, 2305.14314; PEFT's
+    `prepare_model_for_kbit_training`). In 16 bits the same adapter would give other answers.
     """
     if not getattr(model, "is_quantized", False):
         return model
@@ -120,10 +120,10 @@ def check_peft() -> None:
 
 @contextmanager
 def peft_warnings() -> Iterator[None]:
-    """Silence what only PEFT's authors can mend, or what is dealt with here.
+    """Silence warnings that only PEFT can fix, or that are handled here.
 
-    0.21 asks transformers 5.23 by a name that the latter deprecates; it says that it turned fan_in_fan_out for Conv1D;
-    and it warns of adapters on tied weights, which `merge_adapters` takes apart.
+    PEFT 0.21 uses a name that transformers 5.23 deprecates; it reports setting fan_in_fan_out for Conv1D; and it warns
+    of adapters on tied weights, which `merge_adapters` unties.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
@@ -142,7 +142,7 @@ def _targets(model: PreTrainedModel, targets: list[str]) -> str | list[str]:
         if not any(name == target or name.endswith(f".{target}") for name in names):
             ends = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if _is_linear(module)})
             raise ValueError(
-                f"train.lora.targets: {target!r} is the end of no module's name in {type(model).__name__}; "
+                f"train.lora.targets: {target!r} matches the end of no module name in {type(model).__name__}; "
                 f"its linear layers: {', '.join(ends)}"
             )
     return targets
@@ -158,9 +158,9 @@ def is_adapted(model: Any) -> bool:
 
 
 def for_inference(model: Any) -> Any:
-    """The model to generate with: adapters are merged where that is exact to float32's rounding.
+    """The model to generate with: adapters are merged if that is exact up to float32 rounding.
 
-    A base in 4 or 16 bits keeps its adapters beside it, since merging would round them away.
+    A 4- or 16-bit base keeps its adapters separate, since merging would round them away.
     """
     if is_adapted(model) and model.dtype == torch.float32 and not getattr(model, "is_quantized", False):
         return merge_adapters(model)
@@ -170,8 +170,8 @@ def for_inference(model: Any) -> Any:
 def merge_adapters(model: Any) -> Any:
     """The base model with W + (alpha / rank) B A in place of each adapted W.
 
-    Where embedding and head are one tensor and an adapter stands on one of them, they are two in the merged model:
-    merged into the shared tensor, the adapter would change the other as well, which it never did in training.
+    If embedding and head are one tensor and an adapter is on one of them, they are untied in the merged model: merged
+    into the shared tensor, the adapter would also change the other, which it never did in training.
     """
     _untie_adapted(model)
     with peft_warnings():
@@ -192,7 +192,7 @@ def _untie_adapted(model: Any) -> None:
 
 
 def check_quantisation() -> None:
-    """Refuse method=qlora where it cannot run.
+    """Check that method=qlora can run here.
 
     Raises:
         ValueError: bitsandbytes is not installed, or no CUDA device is visible.

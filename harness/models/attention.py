@@ -1,4 +1,4 @@
-"""Attention within each packed document, for models that go through transformers' attention interface.
+"""Attention within each packed document, for models that use transformers' attention interface.
 
 B rows, H heads, T tokens of a row, L tokens of one document, E features of a head.
 """
@@ -22,12 +22,12 @@ SEGMENTS = "segments"
 
 _HALF = (torch.bfloat16, torch.float16)
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
-# Keyword arguments by which a layer asks for another kind of attention than the one below.
+# Keyword arguments with which a layer asks for a kind of attention not implemented below.
 _OTHER_ATTENTION = ("softcap", "s_aux", "position_bias")
 
 
 class SegmentsMissingError(ValueError):
-    """A layer was not told where the documents of its rows end."""
+    """A layer was not told where the documents in its rows end."""
 
 
 def segment_attention(
@@ -43,10 +43,10 @@ def segment_attention(
     segment_lengths: Sequence[Sequence[int]] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention of each document to itself alone.
+    """Causal attention within each document.
 
-    The lengths travel as a keyword argument of the model's forward, so recomputation under gradient
-    checkpointing finds them again.
+    The lengths are a keyword argument of the model's forward, so recomputation under gradient checkpointing has them
+    too.
 
     Args:
         module: the calling layer; unused.
@@ -63,7 +63,7 @@ def segment_attention(
 
     Raises:
         SegmentsMissingError: no segment_lengths, or a mask in their place.
-        ValueError: segment_lengths that do not fit, or a kind of attention not known here.
+        ValueError: segment_lengths that do not match, or an unsupported kind of attention.
     """
     del module
     asked = [name for name in _OTHER_ATTENTION if kwargs.get(name) is not None]
@@ -79,7 +79,7 @@ def segment_attention(
         raise ValueError(
             f"segment_lengths add up to {totals}, queries are (rows, heads, tokens, features) {query.shape}"
         )
-    # Under autocast a norm of queries and keys (Qwen3) leaves them wider than the values.
+    # Under autocast, a norm on queries and keys (Qwen3) leaves them in a wider dtype than the values.
     query, key = query.to(value.dtype), key.to(value.dtype)
     kernel = choose_kernel(query.device, query.dtype, dropout)
     if kernel != "per_document":
@@ -87,7 +87,7 @@ def segment_attention(
         return varlen_attention(kernel, query, key, value, documents, sliding_window, scaling, dropout), None
     options = {"scale": scaling, "dropout_p": dropout, "enable_gqa": key.shape[1] != query.shape[1]}
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
-        # The CPU's flash attention goes backward in bfloat16 at half the speed of float32.
+        # The backward pass of the CPU's flash attention is half as fast in bfloat16 as in float32.
         with torch.autocast("cpu", enabled=False):
             wide = _rows(query.float(), key.float(), value.float(), segment_lengths, sliding_window, options)
         return wide.bfloat16(), None
@@ -105,7 +105,7 @@ def _rows(
     sliding_window: int | None,
     options: dict[str, Any],
 ) -> Tensor:
-    """All rows at once where they are cut alike (the two halves of a pair), otherwise one by one."""
+    """All rows at once if they have the same document lengths (the two halves of a pair), else one by one."""
     if len(set(map(tuple, segment_lengths))) == 1:
         return _segments(query, key, value, segment_lengths[0], sliding_window, options)
     rows = zip(query.split(1), key.split(1), value.split(1), segment_lengths, strict=True)
@@ -137,7 +137,7 @@ def _causal(query: Tensor, key: Tensor, value: Tensor, sliding_window: int | Non
 
 @contextmanager
 def packed_attention(model: PreTrainedModel) -> Iterator[None]:
-    """While inside, every layer attends by `segment_attention`; backward passes belong inside, too.
+    """Inside the block, every layer uses `segment_attention`; backward passes must be inside, too.
 
     Args:
         model: a causal language model for which `supports_packing` holds; a PEFT model will do.
@@ -151,11 +151,11 @@ def packed_attention(model: PreTrainedModel) -> Iterator[None]:
 
 
 def supports_packing(model: PreTrainedModel) -> bool:
-    """Whether documents packed by `packed_attention` go through this model as if each were alone.
+    """Whether documents packed by `packed_attention` pass through this model as if each were alone.
 
-    First by its structure (decoder only, attention through transformers' interface, positions given by
-    position_ids, full or sliding causal layers), then by its figures: of two short documents in a row, the
-    second must have the hidden states that it has alone, and they must not move with the tokens of the first.
+    Checked first by structure (decoder only, attention through transformers' interface, positions given by
+    position_ids, full or sliding causal layers), then by computing: of two short documents in a row, the second must
+    have the same hidden states as alone, whatever the tokens of the first.
 
     Args:
         model: a causal language model before it is wrapped or sharded; its mode (training or not) is
@@ -165,7 +165,7 @@ def supports_packing(model: PreTrainedModel) -> bool:
         return False
     try:
         return _isolates_documents(model)
-    except SegmentsMissingError:  # some models do not hand keyword arguments on to their layers
+    except SegmentsMissingError:  # some models do not pass keyword arguments on to their layers
         return False
 
 
@@ -208,9 +208,9 @@ def _isolates_documents(model: PreTrainedModel) -> bool:
             after_a, after_b = second_after(first_a), second_after(first_b)
     finally:
         model.train(was_training)
-    # Equal to the bit in most models; experts group their tokens anew and round otherwise.
+    # Bitwise equal in most models; experts regroup their tokens and round differently.
     moved, off = ((after_a - other).norm() / alone.norm() for other in (after_b, alone))
-    # A base of 4 bits computes in bfloat16 beside a float32 embedding.
+    # A 4-bit base computes in bfloat16 with a float32 embedding.
     quantised = any(type(each).__name__ == "Params4bit" for each in model.parameters())
     computes_in_half = embedding.dtype in _HALF or quantised
     rounding = 5e-2 if computes_in_half else 1e-3

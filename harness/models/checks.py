@@ -1,17 +1,24 @@
-"""What can be said of a model's files before they are loaded: a second of reading JSON instead of a late crash."""
+"""Checks of a model's files before they are loaded: a second of reading JSON instead of a late crash."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness.config import ModelConfig
 from harness.config.paths import resolve_path
-from harness.record import read_json
+from harness.record import read_mapping
+from harness.record.files import open_regular
 from harness.system.looks import looked_once
 from harness.system.packages import is_installed, require_package
 
+_MAPPINGS = (
+    *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    "model.safetensors.index.json",
+)
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -20,7 +27,7 @@ def check_model(config: ModelConfig, fetch: bool = True) -> None:
 
     Args:
         config: of the model.
-        fetch: the model will be read: where the Hub is out of reach (offline=true), it must be in the local cache.
+        fetch: the model will be read, so with offline=true it must be in the local cache.
 
     Raises:
         ValueError: no source or two, a missing or empty folder, no tokenizer, pickled weights alone, a tokenizer
@@ -59,7 +66,7 @@ def check_noisable(config: ModelConfig) -> None:
     sizes: dict[str, Any] = config.shape or {}
     folder = resolve_path(config.path) if config.path is not None else None
     if folder is not None and (folder / "config.json").is_file():
-        sizes = read_json(folder / "config.json")
+        sizes = read_mapping(folder / "config.json")
     text = sizes.get("text_config")
     width = {**sizes, **(text if isinstance(text, dict) else {})}.get("hidden_size_per_layer_input")
     if width:
@@ -93,36 +100,46 @@ def _check_folder(folder: Path) -> None:
         raise ValueError(
             f"model.path={folder}: no tokenizer in it ({', '.join(_TOKENIZERS)}); copy it from the model it was made of"
         )
+    for name in names & set(_MAPPINGS):
+        read_mapping(folder / name)
     _check_vocabulary(folder)
     _check_weights(folder)
 
 
 def _check_weights(folder: Path) -> None:
-    """Headers and sizes of the safetensors files, which a broken download, or a pointer of git-lfs, does not have."""
+    """Check headers and sizes of the safetensors files; broken downloads and git-lfs pointers fail here."""
     from safetensors import SafetensorError, safe_open
 
     index = folder / "model.safetensors.index.json"
-    shards = sorted(set(read_json(index).get("weight_map", {}).values())) if index.exists() else []
-    missing = [name for name in shards if not (folder / name).exists()]
+    places = read_mapping(index).get("weight_map") if index.exists() else {}
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise ValueError(f"{index}: key weight_map: expected a mapping of tensors to files")
+    missing = [name for name in sorted(set(places.values())) if not (folder / name).exists()]
     if missing:
         raise ValueError(f"model.path={folder}: {missing[0]} is missing, which {index.name} names; fetch it")
     for path in sorted(folder.glob("*.safetensors")):
         try:
+            open_regular(path).close()
             with safe_open(path, framework="numpy"):
                 pass
         except (SafetensorError, OSError) as error:
             raise ValueError(
-                f"model.path={folder}: {path.name} ({path.stat().st_size:,} bytes) is no whole safetensors file "
+                f"model.path={folder}: {path.name} ({path.lstat().st_size:,} bytes) is no whole safetensors file "
                 f"({error}); fetch it again (git-lfs leaves small pointers until `git lfs pull`)"
             ) from None
 
 
 def _check_vocabulary(folder: Path) -> None:
-    config = read_json(folder / "config.json")
-    rows = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
-    if not (folder / "tokenizer.json").exists() or not isinstance(rows, int):
-        return  # only the loaded tokenizer knows; load_model compares then
-    tokens = vocabulary_size(read_json(folder / "tokenizer.json"))
+    config = read_mapping(folder / "config.json")
+    inner = config.get("text_config")
+    rows = config.get("vocab_size") or (inner.get("vocab_size") if isinstance(inner, dict) else None)
+    path = folder / "tokenizer.json"
+    if not path.exists() or not isinstance(rows, int):
+        return  # only the loaded tokenizer knows; load_model compares
+    try:
+        tokens = vocabulary_size(read_mapping(path))
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError(f"{path}: not a tokenizer of the tokenizers library") from None
     if tokens > rows:
         raise ValueError(
             f"model.path={folder}: tokenizer.json has {tokens} tokens, the embedding only {rows} rows "
@@ -139,7 +156,7 @@ def vocabulary_size(tokenizer: dict[str, Any]) -> int:
 
 
 def _check_gguf(path: Path) -> None:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         magic = file.read(4)
     if path.suffix != ".gguf" or magic != b"GGUF":
         raise ValueError(f"model.path={path}: expected a model folder or a GGUF file, which starts with 'GGUF'")
@@ -156,3 +173,32 @@ def _check_cached(config: ModelConfig) -> None:
             f"model={config.name}: offline is set, and {config.hub_id} is not in the local cache; "
             f"fetch it where there is a network (hf download {config.hub_id}{revision}) or give model.path=FOLDER"
         )
+
+
+def reason(error: Exception) -> str:
+    """Why transformers could not read something, in one line.
+
+    For models with their own Python files it advises running them, which this program never does.
+    """
+    text = " ".join(str(error).split())
+    if "trust_remote_code" in text:
+        return "it needs Python code of its own, which is never run here; use an architecture of transformers"
+    return text
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn whatever transformers and tokenizers raise about malformed files into one line.
+
+    They check little and raise anything: AttributeError for a null in config.json, a plain Exception for a token.
+
+    Raises:
+        ValueError: begins with `where`.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith(where):
+            raise
+        kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{where}: {kind}{reason(error)}") from error

@@ -1,4 +1,4 @@
-"""generation_config.json of a trained model: whoever loads it decodes as its evaluation did."""
+"""generation_config.json of a trained model, so that it decodes as in its evaluation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from harness.config import GenerateConfig
 def generation_config(settings: GenerateConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Greedy decoding with the evaluation's penalty and limits, ending at the tokenizer's end-of-text token.
 
-    max_new_tokens stands there only where it is the tighter limit: transformers takes no notice of max_length beside
-    it. vLLM reads the penalty and no do_sample, so it must be asked with temperature 0; a temperature or top_k here
-    would keep transformers from saving the model again.
+    max_new_tokens is set only if it is the tighter limit, because transformers ignores max_length next to it. vLLM
+    reads the penalty but not do_sample, so it must be asked with temperature 0; a temperature or top_k here would keep
+    transformers from saving the model again.
     """
     found: dict[str, Any] = {
         "do_sample": False,

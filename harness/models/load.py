@@ -29,13 +29,13 @@ def load_model(
 
     Args:
         config: where it comes from.
-        seed: of random initial weights.
+        seed: seed of random initial weights.
         weights: a folder of whole weights written by `save_model`, instead of the base model.
-        four_bits: load the base in 4 bits, quantised as this says (bitsandbytes, on a GPU).
+        four_bits: load the base in 4 bits with these settings (bitsandbytes, on a GPU).
 
     Raises:
         ValueError: the tokenizer has more tokens than the embedding has rows (the vocabulary is never grown here),
-            tensors are missing, or it is no causal model.
+            tensors are missing, or it is not a causal model.
     """
     dtype = getattr(torch, config.dtype)
     if config.architecture is not None and weights is None:
@@ -66,16 +66,16 @@ def load_model(
 
 
 def checkpoint_layers(model: PreTrainedModel, reentrant: bool = False) -> None:
-    """Have each layer's activations recomputed in the backward pass, under the name that this transformers has for it.
+    """Recompute each layer's activations in the backward pass, whatever this release of transformers calls it.
 
-    Releases up to 5.17 know it as gradient_checkpointing_enable alone; later ones warn of that name.
+    Releases up to 5.17 only have gradient_checkpointing_enable; later ones warn about that name.
     """
     enable: Any = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": reentrant})
 
 
 def load_trained(config: ModelConfig, seed: int, folder: Path, four_bits: LoRAConfig | None = None) -> Any:
-    """What `save_model` wrote: whole weights, or an adapter beside the base model, which must be at hand again.
+    """Load what `save_model` wrote: whole weights, or an adapter on the base model, which must be available.
 
     Raises:
         ValueError: neither is in the folder, or the base model is missing.
@@ -90,14 +90,14 @@ def load_trained(config: ModelConfig, seed: int, folder: Path, four_bits: LoRACo
 
 
 def load_tensor_parallel(folder: Path, dtype: str) -> PreTrainedModel:
-    """Whole weights cut over all processes of torchrun (transformers' tensor parallelism); each reads its slices.
+    """Load whole weights split over all processes of torchrun (transformers' tensor parallelism).
 
     Every process must then make the same calls.
     """
     options: dict[str, Any] = {"tp_plan": "auto"}
     settings = getattr(importlib.import_module("transformers.distributed"), "DistributedConfig", None)
     if settings is not None and "tp_plan" in inspect.signature(settings).parameters:
-        options = {"distributed_config": settings(tp_plan="auto")}  # the keyword alone is going
+        options = {"distributed_config": settings(tp_plan="auto")}  # the bare keyword is deprecated
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **options
     )
@@ -121,6 +121,6 @@ def _build_llama(size: TinyArchitecture, tokenizer: PreTrainedTokenizerBase, see
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        # Tokens of norm 1, as in trained models: against the usual initial 0.02 the papers' alpha would drown them.
+        # Embeddings of norm 1, as in trained models: with the usual std of 0.02 the papers' alpha would drown them.
         torch.nn.init.normal_(model.get_input_embeddings().weight, std=size.hidden_size**-0.5)
         return model

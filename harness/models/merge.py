@@ -1,4 +1,4 @@
-"""An adapter and its base as whole weights on disk, for what reads only those."""
+"""Merging an adapter and its base into whole weights on disk, for tools that read only those."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from harness.models.tokenizer import load_saved_tokenizer
 def save_merged(config: ModelConfig, seed: int, adapter: Path, folder: Path, dtype: str | None = None) -> None:
     """W + (alpha / rank) B A of every adapted layer, computed in float32 and saved in `dtype` (None: the base's type).
 
-    An adapter trained beside 4 bits (qlora) is merged into the unquantised base, which it has not seen: its
-    outputs differ a little from those of base and adapter in training.
+    An adapter trained on a 4-bit base (qlora) is merged into the unquantised base, which it has not seen, so its
+    outputs differ slightly from those in training.
 
     Args:
         config: of the base model.

@@ -12,17 +12,16 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 
 from harness.config import ModelConfig, TinyArchitecture
 from harness.config.paths import ASSETS, resolve_path
-from harness.models.checks import vocabulary_size
-from harness.models.source import reason
+from harness.models.checks import reading, vocabulary_size
 from harness.record import read_json
 
 
 def meta_model(config: ModelConfig) -> PreTrainedModel | None:
-    """The model on the meta device; None where its sizes are not known here (a Hub model without model.shape)."""
+    """The model on the meta device; None if its sizes are not known (a Hub model without model.shape)."""
     found = published_config(config)
     if found is None:
         return None
-    with torch.device("meta"):
+    with reading(f"model={config.name}: no model of its config can be built"), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
             found, dtype=getattr(torch, config.dtype), trust_remote_code=False
         )
@@ -35,10 +34,8 @@ def published_config(config: ModelConfig) -> PretrainedConfig | None:
         return tiny_llama(config.architecture, vocabulary_size(read_json(ASSETS / "tiny_tokenizer" / "tokenizer.json")))
     folder = resolve_path(config.path) if config.path is not None else None
     if folder is not None and folder.is_dir():
-        try:
+        with reading(f"model={config.name}: no config in {folder}"):
             loaded: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"model={config.name}: no config in {folder}: {reason(error)}") from error
         return loaded
     if config.shape is None:
         return None

@@ -1,7 +1,7 @@
-"""Matrix products of training through oneDNN, on CPUs where torch's own go through a slow path of MKL.
+"""Matrix products of training through oneDNN, on CPUs where torch takes a slow path of MKL.
 
-In float32 torch hands matrix products to MKL, which uses AVX-512 on Intel's processors only: on AMD's, oneDNN (which
-torch brings along) is more than twice as fast. The products are the same up to rounding in the last bits.
+In float32 torch calls MKL, which uses AVX-512 only on Intel processors: on AMD's, oneDNN (which ships with torch) is
+more than twice as fast. The products are the same up to rounding in the last bits.
 
 N rows, I inputs, O outputs.
 """
@@ -21,9 +21,9 @@ from torch.nn import functional
 
 @contextmanager
 def fast_linear(model: nn.Module) -> Iterator[None]:
-    """While inside, the plain linear layers of the model use `linear`; nothing changes where `onednn_is_faster` is not.
+    """Inside the block, plain linear layers of the model use `linear`; no effect unless `onednn_is_faster`.
 
-    The choice depends on the processor alone, never on a measurement, so that a repeated run has the same bits.
+    The choice depends only on the processor, never on a measurement, so that a repeated run has the same bits.
     """
     layers = [module for module in model.modules() if type(module) is nn.Linear] if onednn_is_faster() else []
     layers = [layer for layer in layers if "forward" not in vars(layer)]
@@ -41,7 +41,7 @@ def _forward(layer: nn.Linear, x: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """`torch.nn.functional.linear`, and its gradients of any order, by the faster of both libraries.
+    """`torch.nn.functional.linear` with gradients of any order, computed by the faster library.
 
     Args:
         x: (..., I).
@@ -66,7 +66,7 @@ def _may_use_onednn(x: Tensor) -> bool:
 
 
 class _ProductNT(torch.autograd.Function):
-    """a b'; both gradients are products of the same form, so it can be differentiated again and again."""
+    """a b'; both gradients are products of the same form, so it can be differentiated repeatedly."""
 
     @staticmethod
     def forward(ctx: Any, a_NI: Tensor, b_OI: Tensor) -> Tensor:
@@ -90,9 +90,9 @@ def _product(a_NI: Tensor, b_OI: Tensor) -> Tensor:
 
 @cache
 def onednn_is_faster() -> bool:
-    """A processor with AVX-512 that is not Intel's, a torch built with MKL, and oneDNN's operation works as expected.
+    """Whether the processor has AVX-512 but is not Intel's, torch uses MKL, and oneDNN's operation works as expected.
 
-    The operation is torch's own (its compiler uses it), but undocumented: it may vanish or change.
+    The operation is part of torch (its compiler uses it) but undocumented: it may vanish or change.
     """
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
         return False

@@ -1,4 +1,4 @@
-"""Where models compute: one answer for every stage, and memory given back when they are done."""
+"""Where models compute, decided once for every stage, and freeing their memory afterwards."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import nn
 
 
 def computing_device() -> torch.device:
-    """The device of this process: its GPU wherever there is one, whatever a run's settings; else the CPU.
+    """The device of this process: its GPU if there is one, whatever the settings; else the CPU.
 
-    Of several processes each has the GPU of its LOCAL_RANK (torchrun's).
+    Each of several processes has the GPU of its LOCAL_RANK (set by torchrun).
     """
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -22,9 +22,9 @@ def computing_device() -> torch.device:
 
 
 def place(model: Any) -> Any:
-    """The model on `computing_device`, moved where it is elsewhere.
+    """The model on `computing_device`, moved there if necessary.
 
-    A base in 4 bits is put on its GPU as it is read and stays there; so does a model that is cut over several devices.
+    A 4-bit base is loaded onto its GPU and stays there; so does a model that is split over several devices.
     """
     device = computing_device()
     if {parameter.device for parameter in model.parameters()} != {device} and not _stays(model):
@@ -37,30 +37,30 @@ def _stays(model: Any) -> bool:
 
 
 def located(model: Any) -> str:
-    """Where a model computes and in which type, for the log: `on cuda:0 (NVIDIA H100 80GB HBM3), bfloat16`."""
+    """Where a model computes and in which dtype, for the log: `on cuda:0 (NVIDIA H100 80GB HBM3), bfloat16`."""
     return f"{describe(model.device)}, {str(model.dtype).removeprefix('torch.')}"
 
 
 def describe(device: torch.device) -> str:
-    """A device as the log names it: `on cuda:0 (NVIDIA H100 80GB HBM3)`, `on the CPU (8 threads)`."""
+    """The name of a device for the log: `on cuda:0 (NVIDIA H100 80GB HBM3)`, `on the CPU (8 threads)`."""
     if device.type == "cpu":
         return f"on the CPU ({torch.get_num_threads()} threads)"
-    if device.type == "cuda" and torch.cuda.is_initialized():  # asking for the name would start CUDA
+    if device.type == "cuda" and torch.cuda.is_initialized():  # asking for the name would initialise CUDA
         return f"on {device} ({torch.cuda.get_device_name(device)})"
     return f"on {device}"
 
 
 def supports_bfloat16() -> bool:
-    """Whether this process computes on a GPU with bfloat16 in hardware: NVIDIA's since Ampere, AMD's all."""
+    """Whether this process computes on a GPU with bfloat16 in hardware: NVIDIA since Ampere, all of AMD's."""
     if computing_device().type != "cuda":
         return False
     return torch.version.cuda is None or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def cast(model: nn.Module, dtype: torch.dtype) -> None:
-    """Turn the parameters into another floating-point type, one by one, so that both never exist in whole.
+    """Cast the parameters to another floating-point type one by one, so that there are never two whole copies.
 
-    Buffers stay: rotary frequencies in 16 bits would move every position (`Module.to` casts them, too).
+    Buffers are kept: rotary frequencies in 16 bits would shift every position (`Module.to` casts them, too).
     """
     for parameter in model.parameters():
         if parameter.is_floating_point():
@@ -68,7 +68,7 @@ def cast(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def free_memory() -> None:
-    """Collect cycles that hold models, and hand the GPU memory that torch keeps for reuse back to the driver."""
+    """Collect reference cycles that hold models, and return the GPU memory that torch caches to the driver."""
     gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -25,14 +25,16 @@ def save_model(
         model: a transformers model, or one that PEFT wraps.
         tokenizer: of the model.
         folder: to write.
-        weights: whole ones where the model holds shards; None: the model's own.
-        generation: of generation_config.json; None: the model's own.
+        weights: whole weights, if the model holds shards; None: the model's own.
+        generation: contents of generation_config.json; None: the model's own.
     """
     with commit_folder(folder) as temporary:
         if is_adapted(model):
             # "auto" would ask the Hub whether the embedding was resized; it never is here.
             model.save_pretrained(temporary, state_dict=weights, save_embedding_layers=False)
-            (temporary / "README.md").unlink(missing_ok=True)  # PEFT's empty form; harness.export writes a real card
+            (temporary / "README.md").unlink(
+                missing_ok=True
+            )  # PEFT's empty template; harness.export writes a real card
         else:
             model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)

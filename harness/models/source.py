@@ -26,17 +26,6 @@ def source_of(config: ModelConfig) -> tuple[str, str | None]:
     return (str(_convert_gguf(path)) if path.suffix == ".gguf" else str(path)), None
 
 
-def reason(error: Exception) -> str:
-    """Why transformers could not read something, in one line.
-
-    Its advice for models that bring Python files of their own is to run them; this program never does.
-    """
-    text = " ".join(str(error).split())
-    if "trust_remote_code" in text:
-        return "it needs Python code that comes with it, which is never run here; use an architecture of transformers"
-    return text
-
-
 def _convert_gguf(path: Path) -> Path:
     """Dequantise a GGUF file to a safetensors folder in the cache (20 s once, 0.3 s afterwards)."""
     folder = cache_dir() / "gguf" / f"{path.stem}-{path_fingerprint(str(path))[:16]}"
@@ -67,7 +56,7 @@ def _convert(path: Path, folder: Path) -> None:
 
 
 def _restore_pre_tokenizer(tokenizer: Any, path: Path) -> None:
-    """Split digits one by one where the file names SmolLM's pre-tokenizer: the conversion loses it."""
+    """Split digits one by one if the file names SmolLM's pre-tokenizer, which the conversion loses."""
     from gguf import GGUFReader
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 

@@ -9,8 +9,9 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from harness.config import ModelConfig
 from harness.config.paths import ASSETS
+from harness.models.checks import reading
 from harness.models.meta import published_config
-from harness.models.source import reason, source_of
+from harness.models.source import source_of
 
 
 @cache
@@ -23,10 +24,8 @@ def positions(config: ModelConfig) -> int | None:
     found = published_config(config) if config.architecture is not None else None
     if found is None:
         source, revision = source_of(config)
-        try:
+        with reading(f"model={config.name}: no config in {source}"):
             found = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"model={config.name}: no config in {source}: {reason(error)}") from error
     text = found.get_text_config()
     check_vocabulary(config, text.vocab_size)
     limit: int | None = getattr(text, "max_position_embeddings", None)
@@ -44,23 +43,24 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(ASSETS / "tiny_tokenizer", trust_remote_code=False)
     else:
         source, revision = source_of(config)
-        try:
+        with reading(f"model={config.name}: no tokenizer in {source}"):
             tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"model={config.name}: no tokenizer in {source}: {reason(error)}") from error
     return with_end(tokenizer, f"model={config.name}")
 
 
 def load_saved_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer that `save_model` wrote beside the weights."""
-    return with_end(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), str(folder))
+    """The tokenizer that `save_model` wrote next to the weights."""
+    with reading(f"{folder}: no tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return with_end(tokenizer, str(folder))
 
 
 def with_end(tokenizer: PreTrainedTokenizerBase, where: str) -> PreTrainedTokenizerBase:
-    """The tokenizer with a padding token, without a new row of the embedding.
+    """The tokenizer with a padding token, without adding a row to the embedding.
 
-    A tokenizer that has none pads with its end token, as padding is known by the attention mask alone (labels, noise,
-    generation). The official code of the papers adds a token "[PAD]" and grows the embedding by a row instead.
+    A tokenizer without one pads with its end token, which is safe because only the attention mask marks padding
+    (labels, noise, generation). The official code of the papers adds a token "[PAD]" and grows the embedding
+    by a row instead.
 
     Raises:
         ValueError: there is no end-of-text token.

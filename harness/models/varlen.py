@@ -27,8 +27,8 @@ def choose_kernel(device: torch.device, dtype: torch.dtype, dropout: float = 0.0
     """The kernel for tensors of this kind; all of them compute the same function.
 
     On a GPU, in this order: the flash-attn package (half precision), torch's varlen_attn (half precision, no dropout,
-    torch 2.11 or later), FlexAttention (any precision, no dropout). Otherwise, and on a CPU always, documents one by
-    one. A flash-attn that is installed and does not load (built for another torch) counts as absent, with a warning.
+    torch 2.11 or later), FlexAttention (any precision, no dropout). Otherwise, and always on a CPU, documents one by
+    one. A flash-attn that is installed but does not load (built for another torch) counts as absent, with a warning.
     """
     if device.type != "cuda":
         return "per_document"
@@ -42,7 +42,7 @@ def choose_kernel(device: torch.device, dtype: torch.dtype, dropout: float = 0.0
 
 @cache
 def flash_function() -> Callable[..., Any] | None:
-    """flash-attn's kernel for documents of any length; None where it is absent or does not load."""
+    """flash-attn's kernel for documents of any length; None if it is absent or does not load."""
     try:
         function: Callable[..., Any] = importlib.import_module("flash_attn").flash_attn_varlen_func
     except ModuleNotFoundError as error:
@@ -54,13 +54,13 @@ def flash_function() -> Callable[..., Any] | None:
     else:
         return function
     reason = " ".join(str(problem).split())
-    warnings.warn(f"flash-attn is installed and does not load, so it is not used: {reason}", stacklevel=2)
+    warnings.warn(f"flash-attn is installed but does not load, so it is not used: {reason}", stacklevel=2)
     return None
 
 
 @cache
 def torch_function() -> Callable[..., Any] | None:
-    """torch's kernel for documents of any length; None where it has no window and scale (torch before 2.11)."""
+    """torch's kernel for documents of any length; None if it has no window and scale (torch before 2.11)."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -112,14 +112,14 @@ def _in_one_row(tensor_BHTE: Tensor) -> Tensor:
 @lru_cache(maxsize=16)  # every layer of a micro-batch asks for the same
 def _boundaries(lengths: Lengths, device: torch.device) -> Tensor:
     starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
-    return starts.to(device, non_blocking=True)  # without waiting for what the device is at
+    return starts.to(device, non_blocking=True)  # without synchronising with the device
 
 
 def _flash_attn(
     q_NHE: Tensor, k_NHE: Tensor, v_NHE: Tensor, lengths: Lengths, window: int | None, scale: float | None, drop: float
 ) -> Tensor:
     flash_attn_varlen_func = flash_function()
-    assert flash_attn_varlen_func is not None  # `choose_kernel` saw to it
+    assert flash_attn_varlen_func is not None  # `choose_kernel` ensures it
     starts, longest = _boundaries(lengths, q_NHE.device), max(lengths)
     left = -1 if window is None else window - 1
     options: dict[str, Any] = {"causal": True, "window_size": (left, -1 if window is None else 0)}
@@ -133,7 +133,7 @@ def _torch_varlen(
     q_NHE: Tensor, k_NHE: Tensor, v_NHE: Tensor, lengths: Lengths, window: int | None, scale: float | None, drop: float
 ) -> Tensor:
     varlen_attn = torch_function()
-    assert varlen_attn is not None  # `choose_kernel` saw to both
+    assert varlen_attn is not None  # `choose_kernel` ensures both
     assert not drop
     starts, longest = _boundaries(lengths, q_NHE.device), max(lengths)
     left = -1 if window is None else window - 1
@@ -176,7 +176,7 @@ def _block_mask(lengths: Lengths, window: int | None, device: torch.device) -> A
 
 @cache
 def _flex_attention(device_type: str) -> Callable[..., Any]:
-    """Compiled on a GPU, for every length at once; elsewhere as it is, which is slow and for tests."""
+    """FlexAttention, compiled once for all lengths on a GPU; uncompiled elsewhere, which is slow and for tests."""
     from torch.nn.attention.flex_attention import flex_attention
 
     attend: Callable[..., Any] = flex_attention

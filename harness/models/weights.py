@@ -1,6 +1,6 @@
-"""Whether a model's weight files hold the model: every tensor, of its shape, finite; and a model that writes text.
+"""Checks that weight files hold the whole model: every tensor, with its shape, finite; and that it is a decoder.
 
-transformers fills what is missing with random numbers and says so on stderr alone.
+transformers fills missing tensors with random numbers and only says so on stderr.
 """
 
 from __future__ import annotations
@@ -18,22 +18,25 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from harness.config import ModelConfig
 from harness.config.paths import resolve_path
+from harness.models.checks import reading
 from harness.record.cache import cache_dir
 
 
 def check_weights(config: ModelConfig) -> None:
-    """Hold a folder's weights against its config.json: names and shapes by the files' headers, then every number once.
+    """Check a folder's weights against its config.json: names and shapes from the headers, then every number once.
 
     Raises:
-        ValueError: a model that does not write text, tensors that are missing, left over or of another shape, or
-            weights that are no numbers.
+        ValueError: not a decoder; tensors that are missing, left over or of another shape; or weights that are not
+            finite.
     """
     if config.path is None or not (folder := resolve_path(config.path)).is_dir():
-        return  # a Hub model and a GGUF file are held against their config when they are read
+        return  # a Hub model and a GGUF file are checked against their config when they are loaded
     where = f"model.path={folder}"
-    try:
+    unreadable = f"{where}: transformers cannot read it"
+    with reading(unreadable):
         found: PretrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        refuse_encoder(found, where)
+    refuse_encoder(found, where)
+    with reading(unreadable):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             device_map="meta",
@@ -42,17 +45,13 @@ def check_weights(config: ModelConfig) -> None:
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        if str(error).startswith(where):
-            raise
-        raise ValueError(f"{where}: transformers cannot read it: {str(error).strip().splitlines()[0]}") from None
     model, info = loaded
     refuse_incomplete(model, info, where)
     _refuse_not_finite(sorted(folder.glob("*.safetensors")), where)
 
 
 def refuse_encoder(config: Any, where: str) -> None:
-    """Refuse BERT and its kin, which attend to what follows: as a causal model they would be told the answer.
+    """Refuse models like BERT, which attend to later tokens: as causal models they would see the answer.
 
     Raises:
         ValueError: such a model, or one with an encoder.
@@ -60,16 +59,18 @@ def refuse_encoder(config: Any, where: str) -> None:
     text = config.get_text_config()
     masked = config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(text, "is_decoder", False)
     if masked or getattr(text, "is_encoder_decoder", False):
-        raise ValueError(f"{where}: model_type={config.model_type} is no decoder (a causal language model is needed)")
+        raise ValueError(
+            f"{where}: model_type={config.model_type} is not a decoder (a causal language model is needed)"
+        )
 
 
 def refuse_incomplete(model: PreTrainedModel, info: dict[str, Any], where: str) -> None:
-    """Refuse what transformers would have trained from random numbers, or left out.
+    """Refuse weights that transformers would fill with random numbers, or leave out.
 
     Args:
-        model: as loaded, perhaps on the meta device.
-        info: `output_loading_info` of its loading.
-        where: the model's place, for the message.
+        model: as loaded, possibly on the meta device.
+        info: the `output_loading_info`.
+        where: where the model is, for the message.
 
     Raises:
         ValueError: tensors that are missing or of another shape, or layers that config.json does not have.
@@ -77,7 +78,7 @@ def refuse_incomplete(model: PreTrainedModel, info: dict[str, Any], where: str) 
     if missing := sorted(map(str, info["missing_keys"])):
         raise ValueError(
             f"{where}: {len(missing)} tensors that config.json asks for are not in the weights, and would be random: "
-            f"{_some(missing)}; get the files again, or mend config.json"
+            f"{_some(missing)}; get the files again, or fix config.json"
         )
     if mismatched := sorted(map(str, info["mismatched_keys"])):
         raise ValueError(
@@ -87,12 +88,12 @@ def refuse_incomplete(model: PreTrainedModel, info: dict[str, Any], where: str) 
     further = sorted(str(name) for name in info["unexpected_keys"] if _numberless(str(name)) in known)
     if further:
         raise ValueError(
-            f"{where}: the weights hold layers that config.json does not have: {_some(further)}; mend num_hidden_layers"
+            f"{where}: the weights hold layers that config.json does not have: {_some(further)}; fix num_hidden_layers"
         )
 
 
 def _refuse_not_finite(files: list[Path], where: str) -> None:
-    """Each state of the files is read once; the cache remembers those that were sound."""
+    """Check that all numbers are finite, once per state of the files; the cache remembers sound ones."""
     state = [
         (str(path.resolve()), each.st_size, each.st_mtime_ns, each.st_ino) for path in files for each in [path.stat()]
     ]

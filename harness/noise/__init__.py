@@ -3,11 +3,11 @@
 definition     Noise, its axes, presets, schedules       perturbation the noise as a pure function
 distributions  uniform, gaussian, random signs, dropout  randomness   generators keyed by step and document
 tokens         documents and padding of a batch          embedding    a model's input embedding, and when it trains
-inject         for other people's loops                  statistics   the noise that really arrived, and its time
-pairs          a batch twice, as data                    verification what a training pass shows of a noise
-callback       for transformers' Trainer and its kin (the one file that needs transformers)
+inject         for other people's loops                  statistics   the noise that actually arrived, and its time
+pairs          a batch doubled, as data                  verification what one training pass shows of the noise
+callback       for transformers' Trainer and its derivatives (the only file that needs transformers)
 
-Imports torch alone, and nothing before a name is used, so that a schema can read the axes without torch.
+Imports only torch, and only when a name is first used, so that a schema can read the axes without torch.
 """
 
 from __future__ import annotations

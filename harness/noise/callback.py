@@ -1,4 +1,4 @@
-"""The noise in a transformers Trainer and what is built on it: TRL, axolotl, LLaMA-Factory, unsloth.
+"""The noise in transformers' Trainer and what builds on it: TRL, axolotl, LLaMA-Factory, unsloth.
 
 The only file of the package that imports transformers.
 """
@@ -30,15 +30,14 @@ class NoiseCallback(TrainerCallback):
     A pair is made where the trainer sees it: the collator of the training data loader gives 2B rows, or a flat row with
     every document twice, and the hook adds +e to one copy and -e to the other. Loss, num_items_in_batch, gradient
     accumulation, averages over devices, token accuracy, label smoothing and custom losses are then right because the
-    trainer does nothing special. The batch needs twice the memory: halve per_device_train_batch_size and double
-    gradient_accumulation_steps for the same. The trainer's counts of tokens count both copies.
+    trainer does nothing special. The batch needs twice the memory: to keep it constant, halve
+    per_device_train_batch_size and double gradient_accumulation_steps. The trainer's token counts include both copies.
 
     A document's noise is keyed by (seed, step, its token ids), so that a resumed training repeats it and packing,
-    order, micro-batches and ranks do not change it. Evaluation and generation are never noised, nor doubled.
+    order, micro-batches and ranks do not change it. Evaluation and generation are never noised or doubled.
 
-    The Trainer does not call `on_train_end` when training raises; `with` detaches even then. Without `with` the hooks
-    stay until the next training with this callback: they do nothing in evaluation and generation, and a second attach
-    is refused.
+    The Trainer does not call `on_train_end` when training raises; `with` detaches even then. Without `with`, the hooks
+    stay until this callback trains again: they do nothing in evaluation and generation, and a second attach raises.
 
     Args:
         noise: what to add.
@@ -84,7 +83,7 @@ class NoiseCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Attach to the Trainer's model, after taking off what a training that raised has left."""
+        """Attach to the Trainer's model, first detaching what a training that raised has left behind."""
         self._stack.close()
         if self.noise.pair != "none":
             self._pair_batches(kwargs.get("train_dataloader"))
@@ -117,7 +116,7 @@ class NoiseCallback(TrainerCallback):
         self._stack.close()
 
     def _key(self, args: TrainingArguments, state: TrainerState, micro_batch: int) -> None:
-        assert self.injector is not None, "the Trainer began a step before on_train_begin"
+        assert self.injector is not None, "the Trainer started a step before calling on_train_begin"
         self._micro_batch = micro_batch
         self.injector.at(
             step=state.global_step,
@@ -136,15 +135,15 @@ class NoiseCallback(TrainerCallback):
             print(self.report.text())
 
     def _pair_batches(self, loader: Any) -> None:
-        """Let the training data loader give pairs until training ends.
+        """Make the training data loader yield pairs until training ends.
 
-        accelerate's loaders wrap torch's; one made from them to skip the batches before a resume copies its collator.
+        accelerate's loaders wrap torch's; the loader that skips batches after a resume copies the collator.
         """
         inner = getattr(loader, "base_dataloader", loader)
         if not callable(getattr(inner, "collate_fn", None)):
             raise ValueError(
                 f"pair={self.noise.pair!r}: the training data loader ({type(loader).__name__}) has no collate_fn to "
-                "make pairs with; make them in your own data loader by harness.noise.paired"
+                "make pairs with; make them in your own data loader with harness.noise.paired"
             )
         collator = inner.collate_fn
         inner.collate_fn = PairCollator(collator)
@@ -153,9 +152,9 @@ class NoiseCallback(TrainerCallback):
 
 @contextmanager
 def attached(trainer: Any) -> Iterator[tuple[Any, dict[str, Any], Noise | None]]:
-    """A Trainer's model with the noise that a training would attach, and its first training batch.
+    """A Trainer's model with the noise that training would attach, and the first training batch.
 
-    Its NoiseCallback and transformers' `neftune_noise_alpha` are attached as `train` does it; other callbacks are not.
+    Its NoiseCallback and transformers' `neftune_noise_alpha` are attached as `train` does; other callbacks are not.
     """
     callback = next((each for each in trainer.callback_handler.callbacks if isinstance(each, NoiseCallback)), None)
     alpha, loader = trainer.args.neftune_noise_alpha, trainer.get_train_dataloader()

@@ -1,4 +1,4 @@
-"""Which noise: its axes, their checks, and the presets named for what they reproduce."""
+"""The definition of a noise: its axes, their checks, and presets named after what they reproduce."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Length = Literal["true", "padded", "row"]
 Where = Literal["all", "prompt", "response"]
 Schedule = Literal["constant", "linear", "cosine", "warmup"]
 
-# A distribution of one's own: a function in a module on Python's path (see `harness.noise.distributions`).
+# A user's own distribution: a function in a module on Python's path (see `harness.noise.distributions`).
 _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -42,27 +42,27 @@ class Noise:
 
     Attributes:
         distribution: of u. uniform on [-1, 1); standard gaussian; rademacher, +1 or -1 with probability 1/2
-            each (the papers' "Bernoulli"). "dropout" is no additive noise but the control: entries of X are
-            zeroed with probability `rate` and the others divided by 1 - rate; alpha, scale and length do not
-            apply. "none" adds nothing, whatever alpha says. MODULE:FUNCTION is one of your own.
+            each (the papers' "Bernoulli"). "dropout" is not additive but a control: entries of X are
+            zeroed with probability `rate`, the others divided by 1 - rate; alpha, scale and length do not
+            apply. "none" adds nothing, whatever alpha says. MODULE:FUNCTION is your own.
         alpha: strength, at least 0; 0 leaves the embeddings bitwise as they are.
         scale: raw: as above. matched: u divided by sqrt(3) where needed, so that every distribution has the
             variance 1/3 of the uniform one (2605.23171). relative: matched, and times the mean L2 norm of the
             document's token embeddings, so that one alpha is one strength in models whose embeddings differ in
             size. The norm counts as a number: no gradient flows through it.
         pair: antithetic: both X + e and X - e are trained on (SymNoise). independent: X + e and X + e' with
-            two draws, which costs the same without the symmetry.
+            two draws: the same cost without the symmetry.
         length: the L above. true: the document's own number of real tokens, as in the official training code.
             padded: the width of the padded batch, padding noised too, as in transformers. row: the real
-            tokens of the row, packed documents counted as one: the known fault, for reproduction.
-        where: which tokens are noised: all; prompt, those with label -100; response, the others. It chooses
-            the place and not the strength: L stays the whole document's.
+            tokens of the row, with packed documents counted as one: a known bug, for reproduction.
+        where: which tokens are noised: all; prompt, those with label -100; response, the others. It selects
+            positions and does not change the strength: L remains that of the whole document.
         special_tokens: whether tokens marked in special_tokens_mask are noised.
-        schedule: the course of alpha (of the rate for "dropout") over training, see `schedule_factor`.
+        schedule: how alpha (for "dropout" the rate) changes over training, see `schedule_factor`.
         rate: of "dropout", in [0, 1).
 
     Raises:
-        ValueError: a value that is unknown, out of range, or without effect in this combination.
+        ValueError: a value that is unknown, out of range, or has no effect in this combination.
     """
 
     distribution: Distribution | str = "uniform"
@@ -90,7 +90,7 @@ class Noise:
             raise ValueError(f"rate={self.rate!r}: only distribution='dropout' has a rate")
         if self.distribution == "dropout" and (self.scale, self.length) != ("raw", "true"):
             raise ValueError(
-                f"scale={self.scale!r}, length={self.length!r}: without effect with distribution='dropout'; "
+                f"scale={self.scale!r}, length={self.length!r}: no effect with distribution='dropout'; "
                 "leave them at 'raw' and 'true'"
             )
 
@@ -119,7 +119,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-# What each name stands for; alpha is left to the caller. Sources: the class docstring and docs/noise.md.
+# What each name means; alpha is left to the caller. Sources: the class docstring and docs/noise.md.
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {"distribution": "none"},
     "neftune": {"distribution": "uniform"},
@@ -169,10 +169,10 @@ _FACTORS: dict[str, Callable[[float], float]] = {
 
 
 def schedule_factor(schedule: str, progress: float) -> float:
-    """The share of alpha in force when the share `progress` of the training steps is done.
+    """The factor on alpha when the fraction `progress` of the training steps is done.
 
     With t = progress: constant 1; linear 1 - t; cosine (1 + cos(pi t)) / 2; warmup min(1, t / 0.1).
-    The papers use constant only.
+    The papers use only constant.
 
     Raises:
         ValueError: progress outside [0, 1] or no such schedule.
@@ -180,5 +180,5 @@ def schedule_factor(schedule: str, progress: float) -> float:
     if schedule not in _FACTORS:
         raise ValueError(f"schedule={schedule!r}: choose from {', '.join(_FACTORS)}")
     if not 0.0 <= progress <= 1.0:
-        raise ValueError(f"progress={progress!r}: the share of training done lies in [0, 1]")
+        raise ValueError(f"progress={progress!r}: the fraction of training done must be in [0, 1]")
     return _FACTORS[schedule](progress)

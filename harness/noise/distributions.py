@@ -38,7 +38,7 @@ def draw(
 
 @cache
 def own_distribution(target: str) -> Any:
-    """The function behind MODULE:FUNCTION: it draws like those below, and has a `standard_deviation` at width 1.
+    """The function named by MODULE:FUNCTION; it draws like those below and has a `standard_deviation` at width 1.
 
     Raises:
         ValueError: there is no such module or function, or it lacks a positive `standard_deviation`.
@@ -58,7 +58,7 @@ def own_distribution(target: str) -> Any:
 
 
 def matching_factor(distribution: str) -> float:
-    """What a draw is multiplied by to have the variance of uniform noise (2605.23171)."""
+    """The factor that gives a draw the variance of uniform noise (2605.23171)."""
     own = own_distribution(distribution).standard_deviation if is_own(distribution) else None
     return _STANDARD_DEVIATION["uniform"] / (_STANDARD_DEVIATION[distribution] if own is None else float(own))
 
@@ -71,9 +71,9 @@ def draw_blocks(
     generators: Sequence[torch.Generator],
     dtype: torch.dtype,
 ) -> Tensor:
-    """Blocks of (rows[i], columns), one below the other, each what `draw` gives with its own generator, to the bit.
+    """Stacked blocks of (rows[i], columns), each bitwise what `draw` gives with its own generator.
 
-    On a GPU one launch a block and a few for all of them.
+    On a GPU, one launch per block and a few for all of them.
     """
     if distribution == "rademacher":
         return _rademacher_blocks(rows, columns, width, generators, dtype)
@@ -109,11 +109,11 @@ _FILL: dict[str, Fill] = {"uniform": _uniform, "gaussian": _gaussian, "dropout":
 def _rademacher_blocks(
     rows: Sequence[int], columns: int, width: float, generators: Sequence[torch.Generator], dtype: torch.dtype
 ) -> Tensor:
-    """One random bit a sign: 64-bit words read as bytes, each byte looked up as eight signs.
+    """One random bit per sign: 64-bit words are read as bytes, each byte looked up as eight signs.
 
     Fifteen times as fast as a uniform draw. `random_()` without bounds would leave the top bit of every word
-    zero, so that each 64th sign were always the same; from -2**63 upwards all 64 bits are random. sign(u) of
-    a uniform u would be zero now and then. Each block begins with a word of its own.
+    zero, so that every 64th sign would be the same; from -2**63 upwards all 64 bits are random. sign(u) of
+    a uniform u would occasionally be zero. Each block begins with a new word.
     """
     device = generators[0].device
     entries = [count * columns for count in rows]
@@ -128,7 +128,7 @@ def _rademacher_blocks(
     return signs.view(-1, columns)
 
 
-@lru_cache(maxsize=4)  # asked for in every draw of a training
+@lru_cache(maxsize=4)  # needed for every draw during training
 def _signs_of_bytes(width: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(256, 8): the signs of each byte's bits times width."""
     bits = (torch.arange(256, device=device)[:, None] >> torch.arange(8, device=device)) & 1

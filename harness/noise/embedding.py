@@ -1,4 +1,4 @@
-"""What the noise asks of a model: its input embedding, and whether a call of it is a training forward."""
+"""What the noise needs from a model: its input embedding, and whether a call is a training forward pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def input_embedding(model: nn.Module) -> nn.Module:
-    """The token embedding of a model, looked for under DDP's and others' `.module` too.
+    """The token embedding of a model, also inside wrappers with `.module` such as DDP.
 
     Raises:
         ValueError: the model has none.
@@ -19,18 +19,20 @@ def input_embedding(model: nn.Module) -> nn.Module:
     while not hasattr(module, "get_input_embeddings") and isinstance(getattr(module, "module", None), nn.Module):
         module = module.module
     if not hasattr(module, "get_input_embeddings"):
-        raise ValueError(f"{type(model).__name__} has no get_input_embeddings(): no place for embedding noise")
+        raise ValueError(f"{type(model).__name__} has no get_input_embeddings(): nowhere to add embedding noise")
     try:
         embedding = module.get_input_embeddings()
     except NotImplementedError as error:
-        raise ValueError(f"{type(model).__name__}.get_input_embeddings() finds no embedding") from error
+        raise ValueError(f"{type(model).__name__}.get_input_embeddings() finds none") from error
     if not isinstance(embedding, nn.Module):
-        raise ValueError(f"{type(model).__name__}.get_input_embeddings() gives {embedding!r}: no embedding to noise")
+        raise ValueError(
+            f"{type(model).__name__}.get_input_embeddings() gives {embedding!r}, which is not an embedding"
+        )
     return embedding
 
 
 def is_training(module: nn.Module) -> bool:
-    """Training mode and gradients recorded: `generate` on a model left in training mode must stay clean."""
+    """Training mode with gradients recorded: `generate` on a model left in training mode must not be noised."""
     return module.training and torch.is_grad_enabled()
 
 

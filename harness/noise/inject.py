@@ -30,18 +30,18 @@ class EmbeddingNoise:
                 noise.at(step=step)
                 model(**batch).loss.backward()
 
-    A forward pass is one of training if the module is in training mode and gradients are recorded: evaluation
-    and `generate` never see noise. Only the output of `get_input_embeddings()` changes: position tables and a
-    tied output head do not. Where the module rescales its output (Gemma in transformers 5), alpha refers to
-    the scaled embeddings.
+    A forward pass counts as training if the module is in training mode and gradients are recorded: evaluation
+    and `generate` never see noise. Only the output of `get_input_embeddings()` changes, not position tables or a
+    tied output head. Where the module rescales its output (Gemma in transformers 5), alpha refers to the scaled
+    embeddings.
 
     A pair is one pass over 2B rows, X + e first. Where the loss is the model's own, the module given here doubles its
     call: all (B, ...) tensors, labels and num_items_in_batch, so that the loss is the mean over the 2B rows
     (2312.01523, Algorithm 2) and its logits have 2B rows. Where the loop computes the loss, it doubles the batch itself
-    by `harness.noise.paired`. A loop that has no memory for 2B rows takes one half after the other, `at(half=...)`.
+    by `harness.noise.paired`. A loop without memory for 2B rows can take one half after the other, `at(half=...)`.
 
-    Works for whatever has `get_input_embeddings`, also inside DDP, FSDP, PEFT and torch.compile: give the module that
-    the loop calls. A loop that computes the embeddings itself needs no hook: `harness.noise.perturb`.
+    Works for any model with `get_input_embeddings`, also inside DDP, FSDP, PEFT and torch.compile: pass the module that
+    the loop calls. A loop that computes the embeddings itself needs no hook but `harness.noise.perturb`.
     """
 
     def __init__(
@@ -52,15 +52,16 @@ class EmbeddingNoise:
         document_key: Callable[[list[int]], DocumentKey] | None = None,
         paired_batches: bool = False,
     ) -> None:
-        """Prepare; nothing is attached before `with`.
+        """Prepare only; nothing is attached before `with`.
 
         Args:
             model: the module that is called for a training forward.
             noise: what to add.
             seed: of the noise alone.
-            document_key: from a document's token ids to its key, where `at` names no documents; None: they are keyed by
-                where they stand. `harness.noise.content_key` knows a document by its tokens, in any order and packing.
-            paired_batches: a pair comes from `harness.noise.paired` and no other way; the call is never doubled.
+            document_key: maps a document's token ids to its key, for when `at` names no documents; None: documents are
+                keyed by position. `harness.noise.content_key` identifies a document by its tokens, in any order and
+                packing.
+            paired_batches: pairs come only from `harness.noise.paired`; the call is never doubled.
 
         Raises:
             ValueError: no input embedding, or layers that have embeddings of the tokens of their own.
@@ -78,7 +79,7 @@ class EmbeddingNoise:
         self._reset()
 
     def _reset(self) -> None:
-        """Nothing said, nothing seen."""
+        """Forget what was said and seen of the last forward pass."""
         self._key: ForwardKey | None = None
         self._told = False
         self._pending: CalledBatch | None = None
@@ -87,12 +88,14 @@ class EmbeddingNoise:
 
     def __enter__(self) -> Self:
         if self._embedding in _ATTACHED:
-            raise ValueError("this model has embedding noise attached already: leave the first EmbeddingNoise")
+            raise ValueError("this model already has embedding noise attached: leave the first EmbeddingNoise")
         if hasattr(self._embedding, "neftune_noise_alpha"):
-            raise ValueError("neftune_noise_alpha is set on this model: transformers' own noise would add to this one")
+            raise ValueError(
+                "neftune_noise_alpha is set on this model: transformers' own noise would be added to this one"
+            )
         _ATTACHED.add(self._embedding)
         self._reset()
-        # Not as decorators: torch.compiler.disable imports torch._dynamo, seconds of every import of this file.
+        # Not as decorators: torch.compiler.disable imports torch._dynamo, which would take seconds on import.
         before, after, noised = map(
             torch.compiler.disable, (self._before_model, self._after_model, self._after_embedding)
         )
@@ -114,7 +117,7 @@ class EmbeddingNoise:
         self._others.close()
         _ATTACHED.discard(self._embedding)
         if error is None and self._told and not self._forwards:
-            raise ValueError("no training forward reached the input embedding: the whole training was without noise")
+            raise ValueError("no training forward reached the input embedding: training ran without noise")
 
     def at(
         self,
@@ -128,25 +131,25 @@ class EmbeddingNoise:
         document_ids: Tensor | None = None,
         special_tokens_mask: Tensor | None = None,
     ) -> None:
-        """Say what the next forward pass is: its key, and of its batch what the model call does not show.
+        """Describe the next forward pass: its key, and what the model call does not show of its batch.
 
-        Holds for one forward pass and replaces everything said before. A loop that never calls it gets the number
-        of training forwards as step.
+        Applies to one forward pass and replaces everything said before. In a loop that never calls it, the step is
+        the number of training forward passes so far.
 
         Args:
             step, micro_batch, rank, documents: the key, see `noise_generators`; with `documents` only step
                 and documents count. rank defaults to that of torch.distributed.
-            progress: share of training done, for a schedule.
+            progress: fraction of training done, for a schedule.
             half: of a pair, trained in two passes with half the activation memory: 0 for X + e; 1, with the same key,
                 for X - e or the second draw. The gradient of the mean of the two losses is that of the pair in one
                 pass. None: both, the call is doubled.
             document_ids, special_tokens_mask: (B, L) as in `perturb`, of the rows before doubling.
 
         Raises:
-            ValueError: outside of `with`, or a half of what is no pair.
+            ValueError: outside of `with`, or a half where there is no pair.
         """
         if not self._handles:
-            raise ValueError("nothing is attached: `at` is for inside `with`")
+            raise ValueError("nothing is attached: call `at` inside `with`")
         if half is not None and (half not in (0, 1) or self.noise.pair == "none"):
             raise ValueError(f"half={half} with pair={self.noise.pair!r}: 0 or 1, for a pair")
         self._told = True
@@ -155,7 +158,7 @@ class EmbeddingNoise:
 
     @property
     def alpha(self) -> float:
-        """Strength in force after the schedule (for "dropout" the rate)."""
+        """Current strength after the schedule (for "dropout" the rate)."""
         return self.noise.strength(self._key.progress if self._key else None)
 
     @property
@@ -170,13 +173,15 @@ class EmbeddingNoise:
     def _before_model(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Read the batch from the model call; for a pair that is not one yet, double it."""
+        """Read the batch from the model call; double it if a pair is wanted and it is not one yet."""
         self._pending = None
         half_BL = kwargs.pop(HALF, None)
         if not is_training(module):
             return args, kwargs
         if getattr(module, "_is_replica", False):
-            raise ValueError("nn.DataParallel runs copies of the model in threads: start one process a GPU (torchrun)")
+            raise ValueError(
+                "nn.DataParallel runs copies of the model in threads: start one process per GPU (torchrun)"
+            )
         call = named_arguments(args, kwargs)
         if not self._told:
             self._start(ForwardKey(step=self._forwards, rank=rank_of_process()))
@@ -197,15 +202,13 @@ class EmbeddingNoise:
         if self.noise.pair == "none":
             raise ValueError(f"a batch of two halves ({HALF}) for pair='none'")
         if self.noise.length != "true" and is_flat(call):
-            raise ValueError(
-                f"length={self.noise.length!r}: a flat row with every document twice has twice that length"
-            )
+            raise ValueError(f"length={self.noise.length!r}: a flat row with every document twice is twice that long")
 
     def _double(self, call: dict[str, Any], tokens: Tokens) -> tuple[dict[str, Any], Tensor | None, Tokens]:
-        """The call with every row twice, num_items_in_batch too, so that the loss stays a mean.
+        """Double the rows of the call, and num_items_in_batch, so that the loss stays a mean.
 
         Returns:
-            Of 2B rows None and the layout of B; of a flat row with every document twice its halves and its layout.
+            For 2B rows: None and the layout of B. For a flat row with every document twice: its halves and layout.
         """
         if self.paired_batches:
             raise ValueError(
@@ -235,14 +238,14 @@ class EmbeddingNoise:
             self._others.close()
 
     def _after_embedding(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        """Replace the embeddings by noised ones."""
+        """Replace the embeddings with noised ones."""
         del args
         if not is_training(module):
             return None
         if torch._C._current_graph_task_id() != -1:
             raise ValueError(
                 "a forward pass inside backward: activation checkpointing of the whole model would draw its noise "
-                "anew; checkpoint the layers (gradient_checkpointing_enable)"
+                "again; checkpoint the layers (gradient_checkpointing_enable)"
             )
         key, batch = self._take()
         if batch.half is not None:
@@ -293,7 +296,7 @@ class EmbeddingNoise:
                 "EmbeddingNoise: give it the module that the loop calls"
             )
         if self._used:
-            raise ValueError("a second forward pass with one key: call `at` before each pass, or never")
+            raise ValueError("a second forward pass with the same key: call `at` before each pass, or never")
         self._pending, self._used = None, True
         self._forwards += 1
         return key, batch

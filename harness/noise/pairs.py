@@ -1,4 +1,4 @@
-"""The pair as data: a batch twice over, each token told which half it is, so that any trainer counts it rightly.
+"""The pair as data: a doubled batch in which each token knows its half, so that any trainer counts it correctly.
 
 Loss, number of targets, gradient accumulation, averages over devices and token accuracy are the trainer's own: they see
 2B rows, or a flat row with every document twice. `EmbeddingNoise` adds +e to the first half and -e to the second.
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# In a batch: 0 where a token belongs to X + e, 1 where to X - e (or the second draw). Never reaches the model.
+# In a batch: 0 for tokens of X + e, 1 for those of X - e (or the second draw). Never reaches the model.
 HALF = "noise_half"
 
 _CUMULATIVE = ("cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens")
@@ -23,20 +23,20 @@ _IGNORE_INDEX = -100
 
 
 def paired(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """The batch twice, with a tensor `noise_half`.
+    """The doubled batch, with a tensor `noise_half`.
 
     Rows become 2B rows, the first B before the second. One flat row (B = 1 with position numbers that return to 0 or
-    lengths of sequences) stays one row of 2L tokens with every document twice, because attention keeps the documents of
-    a flat row apart and no others.
+    lengths of sequences) stays one row of 2L tokens with every document twice, because attention separates
+    documents only within a flat row.
 
     Args:
         batch: as a collator gives it; input_ids (B, L) and whatever else the model takes.
 
     Raises:
-        ValueError: a batch that is paired already, or has a value that cannot be doubled.
+        ValueError: the batch is a pair already, or has a value that cannot be doubled.
     """
     if HALF in batch:
-        raise ValueError(f"{HALF}: this batch is a pair already")
+        raise ValueError(f"{HALF}: this batch already is a pair")
     input_ids = batch.get("input_ids")
     if not isinstance(input_ids, Tensor) or input_ids.ndim != 2:
         raise ValueError("input_ids: a pair needs the (rows, tokens) tensor")
@@ -62,7 +62,7 @@ def is_flat(batch: Mapping[str, Any]) -> bool:
 
 
 class PairCollator:
-    """A collator whose batches are pairs; for the data loader of training alone."""
+    """A collator that makes pairs; only for the training data loader."""
 
     def __init__(self, collator: Callable[[Any], Mapping[str, Any]]) -> None:
         self.collator = collator
@@ -95,7 +95,7 @@ def _along_the_row(key: str, value: Any, input_ids: Tensor) -> Any:
         return torch.cat([value, value])
     if value.shape != input_ids.shape:
         return _whole(key, value)
-    # Numbers of documents go on counting: from 0 in seq_idx, from 1 in a mask that has them, 0 being padding there.
+    # Document numbers continue: from 0 in seq_idx, from 1 in a mask that holds them, where 0 is padding.
     if key == "seq_idx":
         return torch.cat([value, value + value.max() + 1], dim=1)
     if key == "attention_mask" and int(value.max()) > 1:
@@ -104,7 +104,7 @@ def _along_the_row(key: str, value: Any, input_ids: Tensor) -> Any:
 
 
 def _whole(key: str, value: Any) -> Any:
-    """What belongs to no row: a number, a flag, nothing."""
+    """Whether a value belongs to no row: a number, a flag, None."""
     if value is None or isinstance(value, bool | int | float | str) or (isinstance(value, Tensor) and value.ndim == 0):
         return value
     if key == "cache_position":

@@ -33,18 +33,18 @@ def perturb(
     With scale="relative" times the mean norm of the document's token embeddings, through which no gradient flows.
 
     Args:
-        embeddings: (B, L, D), floating point; gradients pass through to it.
+        embeddings: (B, L, D), floating point; gradients flow through to it.
         attention_mask: (B, L), 1 at real tokens, 0 at padding.
         noise: what to draw.
         generator: one generator draws the whole (B, L, D) tensor at once and so repeats the official training
             code and transformers' hook bit for bit in float32 (for bfloat16 and float16 see below). A
             sequence holds one for each document, in order of appearance; each draws the (tokens, D) block of
-            its own document, which makes the noise of a document the same wherever it stands: packed, padded,
-            in any order.
+            its own document, so that a document's noise is the same wherever it stands: packed, padded, in any
+            order.
         document_ids: (B, L), equal integers in a row are one document; None: each row is one.
         labels: (B, L), -100 outside the response; needed by where="prompt" and "response".
         special_tokens_mask: (B, L), 1 at special tokens; needed by special_tokens=False.
-        progress: share of training done; needed by a schedule other than constant.
+        progress: fraction of training done; needed by any schedule but constant.
 
     Returns:
         (B, L, D), or (2B, L, D) for a pair: rows 0..B-1 have X + e, rows B..2B-1 have X - e or the second
@@ -55,7 +55,7 @@ def perturb(
     transformers and the official code, which draw in the embeddings' type.
 
     Raises:
-        ValueError: shapes that do not fit, or a tensor that the noise needs and that is missing.
+        ValueError: shapes that do not match, or a missing tensor that the noise needs.
     """
     if embeddings.ndim != 3 or not embeddings.is_floating_point():
         raise ValueError(
@@ -78,7 +78,7 @@ def apply_noise(
     strength: float,
     halves: Sequence[int],
 ) -> Tensor:
-    """Noise the chosen halves of a pair: (H or 1, B, L, D) -> (H, B, L, D), H = len(halves).
+    """Add noise to the chosen halves of a pair: (H or 1, B, L, D) -> (H, B, L, D), H = len(halves).
 
     Args:
         strength: alpha (or rate) after the schedule; at 0 nothing is drawn and the embeddings come back
@@ -108,7 +108,7 @@ def apply_to_halves(
     strength: float,
     half_BL: Tensor,
 ) -> Tensor:
-    """Noise a batch that holds both halves of a pair already: (B, L, D) -> (B, L, D).
+    """Add noise to a batch that already holds both halves of a pair: (B, L, D) -> (B, L, D).
 
     Args:
         half_BL: 0 at tokens of X + e, 1 at those of X - e or the second draw. The copies of a document have equal keys.
@@ -151,10 +151,10 @@ def _draw(
     dtype: torch.dtype,
     unit_BL: Tensor | None = None,
 ) -> Tensor:
-    """One draw of e, (B, L, D): zero where no noise belongs.
+    """One draw of e, (B, L, D): zero where there is to be no noise.
 
     Args:
-        unit_BL: what the scale is multiplied by at each token; None: 1.
+        unit_BL: factor of the scale at each token; None: 1.
     """
     scale = _scale(tokens, noise, strength, shape[2], dtype)
     noised_BL = _noised(tokens, noise)
@@ -162,7 +162,7 @@ def _draw(
         scale = scale.to(unit_BL.device) * unit_BL.to(dtype)
         noised_BL = noised_BL.to(unit_BL.device)
     # One scale for all tokens is drawn at that width: a pass less, and the arithmetic of transformers to the
-    # bit. Different ones multiply a draw of width 1: the arithmetic of the official code.
+    # bit. Different scales multiply a draw of width 1: the arithmetic of the official code.
     width = scale.item() if scale.ndim == 0 else 1.0
     if isinstance(generator, torch.Generator):
         noise_BLD = draw(noise.distribution, shape, width, generator, dtype)
@@ -182,10 +182,10 @@ def _draw_documents(
     shape: tuple[int, int, int],
     dtype: torch.dtype,
 ) -> Tensor:
-    """Each document's block from its own generator, put in its place."""
+    """Draw each document's block from its own generator and put it in place."""
     positions = tokens.positions(with_padding=noise.length == "padded")
     if len(generators) != len(positions):
-        raise ValueError(f"{len(generators)} generators for {len(positions)} documents: give one for each")
+        raise ValueError(f"{len(generators)} generators for {len(positions)} documents: give one per document")
     noise_BLD = torch.zeros(shape, dtype=dtype, device=generators[0].device if generators else "cpu")
     if generators:
         rows = [len(where) for where in positions]
@@ -204,7 +204,7 @@ def _scale(tokens: Tokens, noise: Noise, strength: float, hidden_size: int, dtyp
     elif noise.length == "row":
         length = tokens.real_BL.sum(1, keepdim=True).expand_as(tokens.real_BL)
     else:
-        # Padding has the number -1 and looks up a neighbour's length: it is masked out afterwards.
+        # Padding is numbered -1 and looks up another document's length: it is masked out afterwards.
         length = tokens.lengths[tokens.document_BL] if len(tokens.lengths) else torch.ones_like(tokens.document_BL)
     size = length.clamp(min=1).to(dtype) * hidden_size
     scale: Tensor = strength / torch.sqrt(size)

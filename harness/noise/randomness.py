@@ -1,4 +1,4 @@
-"""Where the noise's randomness comes from: a generator for each document, keyed by what it is for."""
+"""The randomness of the noise: a generator for each document, keyed by its use."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def noise_generators(
 
     Why not the global generator: dropout, the data order and whatever ran before would change the noise, a
     resumed run would have to restore the state exactly, and ranks seeded alike would draw alike. With a key,
-    the noise of a document in a step is the same number for number
+    the noise of a document in a step is exactly the same
 
-    - after a resume, because the step is in the key and no state is carried along;
+    - after a resume, because the step is in the key and there is no other state;
     - whatever else draws random numbers (dropout has its own generator, which the noise leaves alone);
     - in any order, packing, split into micro-batches, rank or number of ranks, because none of these is in
       the key;
@@ -31,10 +31,10 @@ def noise_generators(
     Args:
         seed: of the run.
         step: optimiser step, counted from 0 over the whole training.
-        documents: what tells each document from the others of the step: its index in the data set, and where one
-            step can hold a document twice (small data, several epochs) a pair such as (epoch, index). Where
-            no such key is known, where it stands does instead: (micro_batch, rank, number of the document in the
-            batch); then the noise still repeats after a resume but depends on how the batch was split.
+        documents: what distinguishes each document from the others of the step: its index in the data set or, where a
+            step can hold a document twice (small data, several epochs), a pair such as (epoch, index). If no such
+            key is known, its position will do: (micro_batch, rank, number of the document in the batch); the noise
+            then still repeats after a resume but depends on how the batch was split.
         device: of the generators, and so of the draws. CPU and CUDA draw different numbers from one key.
 
     The key is hashed by BLAKE2b to 64 bits. torch's CPU generator keeps the lower 32 of them, so that two
@@ -50,14 +50,14 @@ def _hash(seed: int, step: int, key: DocumentKey) -> int:
 
 
 def content_key(token_ids: Sequence[int]) -> int:
-    """A document by what is in it: 63 bits of BLAKE2b over its token ids."""
+    """Key of a document by its content: 63 bits of BLAKE2b over its token ids."""
     text = ",".join(map(str, token_ids))
     return int.from_bytes(blake2b(text.encode(), digest_size=8, person=b"document").digest(), "little") >> 1
 
 
 @dataclass(frozen=True)
 class ForwardKey:
-    """What a forward pass is in the training, and what was said about its batch."""
+    """Where a forward pass stands in training, and what was said about its batch."""
 
     step: int
     micro_batch: int = 0
@@ -69,7 +69,7 @@ class ForwardKey:
     special_tokens_mask: Tensor | None = None
 
     def document_keys(self, count: int) -> Sequence[DocumentKey]:
-        """What keys the noise of each of `count` documents: which it is or, failing that, where it stands."""
+        """The key of each of `count` documents: its name or, failing that, its position."""
         if self.documents is None:
             return [(self.micro_batch, self.rank, number) for number in range(count)]
         if len(self.documents) != count:
@@ -78,6 +78,6 @@ class ForwardKey:
 
 
 def rank_of_process() -> int:
-    """Of torch.distributed; 0 without it."""
+    """The rank in torch.distributed; 0 without it."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_rank() if distributed else 0

@@ -1,4 +1,4 @@
-"""The noise that really reached the model: measured from the embeddings before and after.
+"""The noise that actually reached the model, measured from the embeddings before and after.
 
 B rows, L token positions, D hidden size, H halves of a pair.
 """
@@ -25,7 +25,7 @@ class NoiseStatistics:
             alpha / sqrt(3) for uniform and matched noise, alpha for gaussian, exactly alpha for rademacher; with
             scale="relative" alpha / sqrt(3) times the mean norm of the document's token embeddings.
         ratio: (H, documents), the same divided by the L2 norm of the document's embeddings.
-        noised: share of the real tokens that were changed, in [0, 1].
+        noised: fraction of the real tokens that were changed.
         noised_padding: number of padding positions that were changed; 0 unless length="padded".
     """
 
@@ -36,7 +36,7 @@ class NoiseStatistics:
 
     @classmethod
     def none(cls, halves: int, documents: int) -> NoiseStatistics:
-        """Of a pass without noise."""
+        """The statistics of a pass without noise."""
         return cls(torch.zeros(halves, documents), torch.zeros(halves, documents), 0.0, 0)
 
     def summary(self) -> dict[str, float]:
@@ -92,7 +92,7 @@ def _by_document(squares_HBL: Tensor, tokens: Tokens) -> Tensor:
 
 
 class Stopwatch:
-    """Adds up the time of blocks. On CUDA two events mark each block, and nothing waits before `seconds` is read."""
+    """Sums the time of blocks. On CUDA, two events mark each block, and nothing waits until `seconds` is read."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -100,7 +100,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self, device: torch.device) -> Iterator[None]:
-        """Count the block."""
+        """Time the block."""
         if device.type == "cuda":
             first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             first.record()

@@ -1,4 +1,4 @@
-"""What the noise has to know about the tokens of a batch: which are real, and which document each belongs to.
+"""What the noise needs to know about the tokens of a batch: which are real, and which document each belongs to.
 
 B rows, L token positions.
 """
@@ -29,7 +29,7 @@ class Tokens:
         document_BL: int64, the number of the token's document, -1 at padding.
         lengths: int64 (documents,), real tokens of each document.
         prompt_BL: bool or None, true where the label is -100; None without labels.
-        special_BL: bool or None, the special tokens; None where nobody said.
+        special_BL: bool or None, true at special tokens; None if unknown.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Tokens:
         labels: Tensor | None = None,
         special_tokens_mask: Tensor | None = None,
     ) -> None:
-        """Check and digest the tensors of a batch, all (B, L).
+        """Check the tensors of a batch, all (B, L), and derive the layout.
 
         Args:
             attention_mask: 1 at real tokens, 0 at padding; holes are allowed and do not count.
@@ -68,9 +68,8 @@ class Tokens:
         """Flat positions (row * L + column) of each document's tokens, in reading order.
 
         Args:
-            with_padding: let the padding of a row follow its last document's own tokens, for noise that is
-                drawn document by document and falls on padding too. Padding of a row without any document
-                stays out.
+            with_padding: append the padding of a row to its last document's tokens, for noise that is drawn document
+                by document and also falls on padding. Padding of a row without documents is left out.
         """
         owner = self.document_BL.flatten()
         if with_padding:
@@ -139,14 +138,14 @@ class CalledBatch:
 
 
 def named_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """A model call as keywords; only input_ids may have come by position.
+    """A model call as keyword arguments; only input_ids may be positional.
 
     Raises:
-        ValueError: more arguments by position, or no input_ids (with inputs_embeds the embedding is never
+        ValueError: more positional arguments, or no input_ids (with inputs_embeds the embedding is never
             called).
     """
     if len(args) > 1:
-        raise ValueError(f"{len(args)} arguments by position: name all but input_ids, the noise reads them by name")
+        raise ValueError(f"{len(args)} positional arguments: pass all but input_ids as keywords, which the noise reads")
     call = {"input_ids": args[0], **kwargs} if args else dict(kwargs)
     if not isinstance(call.get("input_ids"), Tensor):
         raise ValueError("a training forward without input_ids: with inputs_embeds the embedding is never called")
@@ -156,7 +155,7 @@ def named_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, 
 def tokens_of_call(
     call: dict[str, Any], document_ids: Tensor | None = None, special_tokens_mask: Tensor | None = None
 ) -> Tokens:
-    """The layout of a batch, from the arguments of the model call and what it does not carry.
+    """The layout of a batch, from the arguments of the model call and what was said beside it.
 
     Without an attention_mask every token is real, as the model itself takes it. Documents of a row are told apart by,
     first found: `document_ids`, a mask that numbers them from 1, lengths of sequences (cumulative or not), position
@@ -171,7 +170,7 @@ def tokens_of_call(
         mask = torch.ones_like(input_ids_BL)
     if not isinstance(mask, Tensor) or mask.shape != input_ids_BL.shape:
         found = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"attention_mask {found}: the noise reads the (rows, tokens) mask alone")
+        raise ValueError(f"attention_mask {found}: the noise reads only a (rows, tokens) mask")
     labels = call.get("labels")
     if document_ids is None:
         document_ids = _documents_of_call(call, mask)

@@ -1,4 +1,4 @@
-"""Does the noise arrive? One training forward pass watched: whoever put the noise there, this package or another.
+"""Does the noise arrive? Watches one training forward pass, whether this package or another added the noise.
 
 H copies of a document in a batch, B rows, L token positions, D hidden size.
 """
@@ -23,7 +23,7 @@ from harness.noise.pairs import HALF
 from harness.noise.statistics import mean_norms, realised_noise
 from harness.noise.tokens import LAYOUT_KEYS, Tokens, tokens_of_call
 
-# A length counts as the one used if the norms fit it to this share: half a percent of sampling noise is usual.
+# A length counts as the one used if the norms match it this closely: half a percent of sampling noise is usual.
 _FITS = 0.05
 
 
@@ -32,17 +32,16 @@ class NoiseReport:
     """What reached the model in one training forward pass.
 
     Attributes:
-        arrives: some real token's embedding was changed.
+        arrives: whether any real token's embedding was changed.
         times: how often: 1 is right; 2 where two hooks, or a hook and a patched forward, each added noise.
-        documents: in the batch, the copies of a pair counted singly.
+        documents: number in the batch, the two copies of a pair counted once.
         lengths: real tokens of each document, in order of appearance.
-        norms: L2 norm of each one's noise.
-        share: norm over the norm of the document's embeddings, mean.
-        intended: the norm that alpha asks for, of scale="relative" the mean over documents; None where no alpha is
-            known.
-        realised: norm over the intended one, (smallest, mean, largest); None without.
-        length: "true" where L is the document's own, "row", "padded", or "unknown".
-        noised: share of the real tokens that were changed.
+        norms: L2 norm of the noise of each document.
+        share: mean ratio of that norm to the norm of the document's embeddings.
+        intended: the norm that alpha implies, for scale="relative" the mean over documents; None if alpha is not known.
+        realised: ratio of the norm to the intended one, (smallest, mean, largest); None if that is None.
+        length: "true" if L is the document's own, "row", "padded", or "unknown".
+        noised: fraction of the real tokens that were changed.
         noised_padding: padding positions that were changed.
         pair: "antithetic", "independent", or "none".
         asymmetry: of an antithetic pair, norm of (e+ + e-) over that of e+.
@@ -74,11 +73,11 @@ class NoiseReport:
         return once and self.length == "true" and not self.noised_padding and not self.beside
 
     def json(self) -> str:
-        """One object; keys as the attributes."""
+        """The report as a mapping, with the attributes as keys."""
         return json.dumps({**asdict(self), "right": self.right})
 
     def text(self) -> str:
-        """A line for each question."""
+        """The report as text, one line per question."""
         if not self.arrives:
             return "noise: NONE arrives: the embeddings of a training pass are those of evaluation"
         low, high, mean = min(self.norms), max(self.norms), sum(self.norms) / len(self.norms)
@@ -108,16 +107,16 @@ _LENGTHS = {
 def verify(
     model: Any, batch: Mapping[str, Any] | None = None, alpha: float | None = None, noise: Noise | None = None
 ) -> NoiseReport:
-    """Watch one training forward pass of a model or a transformers Trainer, whatever noise is attached to it.
+    """Watch one training forward pass of a model or a transformers Trainer, with any noise attached to it.
 
     Weights, gradients, modes and random state stay as they are; nothing is trained.
 
     Args:
         model: a module with a noise attached, or a Trainer before or after training: its NoiseCallback and its own
             `neftune_noise_alpha` are attached for the pass, on the first batch of its training data loader.
-        batch: of keywords for the model; needed for a module.
-        alpha: the strength asked for; None: what the Trainer, its callback or the embedding says.
-        noise: what was asked for, where a norm follows from more than alpha, as with scale="relative".
+        batch: keyword arguments for the model; needed for a module.
+        alpha: the requested strength; None: as the Trainer, its callback or the embedding says.
+        noise: the requested noise, if its norm depends on more than alpha, as with scale="relative".
 
     Raises:
         ValueError: a module without a batch, or without an input embedding.
@@ -156,8 +155,8 @@ class Watch:
 
     Args:
         model: the module that is called.
-        noise: what was asked for, where known.
-        alpha: the strength asked for, where no noise is known.
+        noise: the requested noise, if known.
+        alpha: the requested strength, if the noise is not known.
     """
 
     def __init__(self, model: nn.Module, noise: Noise | None = None, alpha: float | None = None) -> None:
@@ -195,7 +194,7 @@ class Watch:
 
     @property
     def seen(self) -> bool:
-        """A training pass went through."""
+        """Whether a training pass has been seen."""
         return bool(self._stages)
 
     def _read(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -225,7 +224,7 @@ class Watch:
 
     @torch.no_grad()
     def _look_up_clean(self, *_: object) -> None:
-        """The embeddings as evaluation has them."""
+        """The embeddings without noise, as in evaluation."""
         if self._ids is None or self._clean_BLD is not None:
             return
         modes = [(module, module.training) for module in self._model.modules()]
@@ -237,7 +236,7 @@ class Watch:
                 module.training = mode
 
     def _layout(self) -> Tokens:
-        """Of the rows that reached the embedding: those of the call, or twice those."""
+        """The tokens that reached the embedding: those of the call, or those twice."""
         assert self._ids is not None
         layout = {key: self._call.get(key) for key in LAYOUT_KEYS}
         times = len(self._ids) // len(self._call["input_ids"])
@@ -248,7 +247,7 @@ class Watch:
         return tokens_of_call({"input_ids": self._ids, **grown})
 
     def _halves(self) -> Tensor | None:
-        """0 and 1 at the copies of a pair, from the batch or from how the call was doubled."""
+        """0 and 1 for the two copies of a pair, from the batch or from how the call was doubled."""
         assert self._ids is not None
         rows = len(self._call["input_ids"])
         if HALF in self._call:
@@ -301,7 +300,7 @@ def _three(values: Tensor) -> tuple[float, float, float]:
 
 
 def _deviation(added_BLD: Tensor, tokens: Tokens, noise: Noise | None) -> float:
-    """Standard deviation at width 1: of the noise asked for, else of what the entries look like by their kurtosis."""
+    """Standard deviation at width 1 of the requested noise, else of the distribution that the kurtosis suggests."""
     if noise is not None and noise.distribution in ("uniform", "gaussian", "rademacher"):
         matched = noise.scale != "raw" or noise.distribution == "uniform"
         return math.sqrt(1 / 3) if matched else 1.0
@@ -313,7 +312,7 @@ def _deviation(added_BLD: Tensor, tokens: Tokens, noise: Noise | None) -> float:
 
 
 def _length(norm: Tensor, tokens: Tokens, intended: Tensor | None, hidden: int) -> str:
-    """Which L explains the norms best: norm = intended sqrt(L of the document / L used), or the same up to a factor."""
+    """The L that explains the norms best: norm = intended sqrt(L of the document / L used), up to a common factor."""
     if not float(norm.sum()):
         return "unknown"
     own = tokens.lengths.double()
@@ -321,7 +320,7 @@ def _length(norm: Tensor, tokens: Tokens, intended: Tensor | None, hidden: int) 
     row = torch.zeros(len(own), dtype=torch.float64)
     row[tokens.document_BL[tokens.real_BL]] = row_BL[tokens.real_BL].double()
     used = {"true": own, "row": row, "padded": torch.full_like(own, tokens.real_BL.shape[1])}
-    # A norm scatters by about 1 / sqrt(2 L d) of itself; short documents of a narrow model get that much more room.
+    # A norm scatters by about 1 / sqrt(2 L d) of its value; short documents of a narrow model get that much more room.
     room = _FITS + 2 / math.sqrt(float(own.min()) * hidden)
     for name, length in used.items():
         logs = norm.clamp(min=1e-300).log() - 0.5 * (own / length).log()
@@ -332,7 +331,7 @@ def _length(norm: Tensor, tokens: Tokens, intended: Tensor | None, hidden: int) 
 
 
 def _pair(added_BLD: Tensor, tokens: Tokens, half_BL: Tensor | None) -> tuple[str, float | None]:
-    """Kind of pair, and how far it is from symmetric; copies stand in the same order in both halves."""
+    """Kind of pair, and how far from symmetric it is; both halves hold the documents in the same order."""
     if half_BL is None:
         return "none", None
     first, second = ((half_BL == half).cpu() & tokens.real_BL for half in (0, 1))
@@ -348,11 +347,11 @@ def _pair(added_BLD: Tensor, tokens: Tokens, half_BL: Tensor | None) -> tuple[st
 def _of_transformers(
     clean_BLD: Tensor, tokens: Tokens, half_BL: Tensor | None, alpha: float | None
 ) -> tuple[float, float, float] | None:
-    """Realised over intended norm of uniform noise on the width of the batch, as transformers' hook draws it."""
+    """Ratio of realised to intended norm for uniform noise at the batch's width, as transformers' hook draws it."""
     if not alpha:
         return None
     width = clean_BLD.shape[1]
-    if half_BL is not None and len(half_BL) == 1:  # a flat pair: its batch had half the width
+    if half_BL is not None and len(half_BL) == 1:  # a flat pair: the original batch had half the width
         width //= 2
     scale = alpha / math.sqrt(width * clean_BLD.shape[2])
     noise_BLD = draw("uniform", (*clean_BLD.shape,), scale, torch.Generator().manual_seed(0), torch.float64)

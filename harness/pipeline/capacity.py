@@ -12,16 +12,16 @@ from pathlib import Path
 from harness.config import Config, ModelConfig
 from harness.config.paths import resolve_path
 
-# A model of fewer bytes gains next to nothing from a second thread: its matrix products are too small to share.
+# A model of fewer bytes gains almost nothing from a second thread: its matrix products are too small to split.
 SMALL_BYTES = 64 * 2**20
-# What a run of such a model holds at its peak, with its libraries.
+# Peak memory of a run of such a model, libraries included.
 RUN_BYTES = 1.5 * 2**30
 THREADS = "OMP_NUM_THREADS"
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """Runs at a time, and threads of each (None: all that torch takes by itself)."""
+    """Runs at a time, and threads of each (None: torch's own choice)."""
 
     runs: int = 1
     threads: int | None = None
@@ -33,10 +33,10 @@ class Capacity:
 
 
 def capacity_for(configs: Sequence[Config]) -> Capacity:
-    """Cores and memory decide for small models on a CPU; larger ones and those on a GPU run one after another.
+    """For small models on a CPU, cores and memory decide; larger models and those on a GPU run one after another.
 
-    `harness.workers` sets the number of runs. The threads of a small model are always one (unless OMP_NUM_THREADS says
-    otherwise), in a sweep and alone: sums over other threads differ in their last bits.
+    `harness.workers` sets the number of runs. A small model always gets one thread (unless OMP_NUM_THREADS says
+    otherwise), in a sweep and alone: with another number of threads, sums differ in their last bits.
     """
     wanted = configs[0].harness.workers
     threads = threads_of(configs)
@@ -50,7 +50,7 @@ def capacity_for(configs: Sequence[Config]) -> Capacity:
 
 
 def threads_of(configs: Sequence[Config]) -> int | None:
-    """Threads of each of these runs: 1 where all their models are small, else what torch takes (None)."""
+    """Threads of each run: 1 if all models are small, else torch's own choice (None)."""
     if any(config.train.several for config in configs):
         return None
     if not all(is_small(config.model) for config in configs):
@@ -60,7 +60,7 @@ def threads_of(configs: Sequence[Config]) -> int | None:
 
 @contextmanager
 def computing_threads(config: Config) -> Iterator[None]:
-    """Inside, torch computes on the threads that this run has alone and in a sweep alike: it has the same bits."""
+    """Inside, torch uses the same number of threads alone as in a sweep, so that a run has the same bits."""
     threads = threads_of([config])
     if threads is None:
         yield
@@ -76,7 +76,7 @@ def computing_threads(config: Config) -> Iterator[None]:
 
 
 def is_small(model: ModelConfig) -> bool:
-    """Whether the weights are known here and take less than `SMALL_BYTES`."""
+    """Whether the size of the weights is known and below `SMALL_BYTES`."""
     size = weight_bytes(model)
     return size is not None and size < SMALL_BYTES
 
@@ -91,7 +91,7 @@ def weight_bytes(model: ModelConfig) -> int | None:
         return None
     try:
         path = resolve_path(model.path)
-    except ValueError:  # the base of a run that needs it no more
+    except ValueError:  # the base of a run that no longer needs it
         return None
     files = list(path.glob("*.safetensors")) if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)
@@ -103,7 +103,7 @@ def cores() -> int:
 
 
 def free_bytes() -> float:
-    """Main memory that is free or can be freed; where the system does not say, enough for every core."""
+    """Main memory that is free or can be freed; if the system does not say, enough for every core."""
     table = Path("/proc/meminfo")
     if not table.exists():
         return float("inf")
@@ -112,7 +112,7 @@ def free_bytes() -> float:
 
 
 def has_gpu() -> bool:
-    """Whether a GPU is visible, without importing torch for the answer alone."""
+    """Whether a GPU is visible, without importing torch just for that."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return listed not in ("", "-1")

@@ -1,6 +1,6 @@
-"""What a sweep says at its end: counts, time, what was found of each noise, what to type next.
+"""The closing lines of a sweep: counts, time, a finding for each noise, what to type next.
 
-The findings are those of `python -m analysis finding`, run as a command: harness does not know analysis.
+The findings come from `python -m analysis finding`, run as a command: harness does not import analysis.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.context import Job
-from harness.record import read_json
+from harness.record import read_mapping
 from harness.record.variants import kept
 
 _BASELINE = "none"
-# What `analysis finding` begins with where there is nothing to compare.
+# How `analysis finding` begins if there is nothing to compare.
 _NOTHING = "nothing to compare"
 
 
@@ -26,9 +26,9 @@ def closing(jobs: Sequence[Job], arguments: Sequence[str], seconds: float | None
     """The last lines of a sweep.
 
     Args:
-        jobs: all of the command, also those that were done before.
+        jobs: all jobs of the command, including those done before.
         arguments: what was typed after `python -m harness -m`.
-        seconds: of this command; None where nothing was left to run.
+        seconds: time of this command; None if nothing was left to run.
     """
     took = "" if seconds is None else f" in {duration(seconds)}"
     lines = [f"{_counted(jobs)}{took}"]
@@ -57,7 +57,7 @@ def duration(seconds: float) -> str:
 
 
 def without_noise(arguments: Sequence[str]) -> str:
-    """The command that runs the same grid without noise: alpha is no part of that."""
+    """The command that runs the same grid without noise, and so without alpha."""
     kept = [each for each in arguments if each.partition("=")[0] not in ("noise", "alpha")]
     sweep = ["-m"] if any("," in each.partition("=")[2] or "(" in each for each in kept) else []
     return shlex.join(["python", "-m", "harness", *sweep, f"noise={_BASELINE}", *kept])
@@ -75,7 +75,7 @@ def _status(job: Job) -> str:
     folder = kept(job.folder, job.fingerprints, job.config.stages) or job.folder
     if not (folder / "done").exists():
         return "failed" if (folder / "failed").exists() else "not done"
-    return str(read_json(folder / "summary.json")["status"])
+    return str(read_mapping(folder / "summary.json").get("status", "not done"))
 
 
 def _findings(jobs: Sequence[Job], arguments: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from harness.config import Config, parse
 from harness.context import Job
 from harness.pipeline.stages import check
-from harness.record import RunFolder, read_json
+from harness.record import RunFolder, read_mapping
 from harness.record.identity import fingerprints, run_name
 from harness.record.secrets import refuse_secrets
 from harness.record.tracking import upload_is_due
@@ -130,8 +130,8 @@ def pending_stages(job: Job) -> list[str]:
 def _is_recorded(folder: RunFolder) -> bool:
     """Whether the run was closed and its summary can be read."""
     try:
-        return (folder / "done").exists() and "final" in read_json(folder / "summary.json")
-    except (OSError, ValueError, TypeError):
+        return (folder / "done").exists() and "final" in read_mapping(folder / "summary.json")
+    except (OSError, ValueError):
         return False
 
 

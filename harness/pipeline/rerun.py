@@ -1,4 +1,4 @@
-"""`run_id=RUN`: a run that is there already, from its folder alone, with what the command line changes about it."""
+"""`run_id=RUN`: an existing run, from its folder alone, with the changes that the command line makes."""
 
 from __future__ import annotations
 
@@ -6,33 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness.config import Config, parse
 from harness.pipeline.trust import refuse_foreign
-from harness.record import read_json
+from harness.record import read_mapping, read_settings
 
-# The command's own switches and places come from the command, not from the run's file.
+# The command's own switches and folders come from the command, not from the run's file.
 _OF_THE_COMMAND = ("harness", "output_dir")
-# Changing these leaves a run what it is.
+# Changing these does not make it another run.
 _FREE = ("judge", "probe", "tracking", "stages", "experiment")
 
 
 def stored_config(composed: dict[str, Any], overrides: Sequence[str]) -> Config:
-    """The settings in RUN/config.yaml, with the overrides of the command laid over them.
+    """The settings in RUN/config.yaml, with the overrides of the command applied.
 
     Args:
-        composed: what Hydra made of the whole command, with `run_id`: a name in output_dir, or a folder.
-        overrides: the command's own, such as "stages=[generate]" or "judge=similarity".
+        composed: what Hydra composed from the command, with `run_id`: a name in output_dir, or a folder.
+        overrides: those of the command, such as "stages=[generate]" or "judge=similarity".
 
     Raises:
-        ValueError: no such run, an override that would make it another one, or a judge, program or task file that
-            the folder alone names.
+        ValueError: no such run, an override that would make it another one, or a judge, program or task file that only
+            the folder names.
     """
     from harness.record.identity import run_id
 
     folder = _folder(str(composed["run_id"]), str(composed["output_dir"]))
-    plain = _settings(folder / "config.yaml")
+    plain = _settings(folder / "config.yaml", composed)
     plain |= {key: composed[key] for key in _OF_THE_COMMAND}
     plain["output_dir"] = str(folder.parent)
     plain["harness"] = {**plain["harness"], "files": _files(folder)}
@@ -56,14 +54,21 @@ def stored_config(composed: dict[str, Any], overrides: Sequence[str]) -> Config:
     return config
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML ({type(error).__name__})") from None
-    if not isinstance(plain, dict) or not isinstance(plain.get("harness"), dict):
-        raise ValueError(f"{path}: holds no run's settings")
+def _settings(path: Path, composed: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the folder, in which each of our sections is a mapping, so that overrides can be applied."""
+    plain = read_settings(path)
+    wrong = _no_sections(plain, composed)
+    if wrong or not isinstance(plain.get("harness"), dict):
+        raise ValueError(f"{path}: holds no run's settings: key {(wrong or ['harness'])[0]}: expected a mapping")
     return plain
+
+
+def _no_sections(stored: Any, ours: dict[str, Any], prefix: str = "") -> list[str]:
+    """Keys of `stored` that hold a plain value where `ours` holds a section."""
+    sections = {key: value for key, value in ours.items() if isinstance(value, dict) and stored.get(key) is not None}
+    wrong = [prefix + key for key in sections if not isinstance(stored[key], dict)]
+    inner = (_no_sections(stored[key], each, f"{prefix}{key}.") for key, each in sections.items())
+    return wrong or [key for keys in inner for key in keys]
 
 
 def _folder(name: str, output_dir: str) -> Path:
@@ -76,9 +81,11 @@ def _folder(name: str, output_dir: str) -> Path:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Contents of the run's files when it started: they need not be on this machine any more."""
+    """Hashes of the run's files when it started: the files need not be on this machine any more."""
     path = folder / "provenance.json"
-    files: dict[str, str] = read_json(path).get("files", {}) if path.exists() else {}
+    files = read_mapping(path).get("files", {}) if path.exists() else {}
+    if not isinstance(files, dict):
+        raise ValueError(f"{path}: key files: expected a mapping, found {type(files).__name__}")
     return files
 
 

@@ -15,7 +15,7 @@ from harness.pipeline.capacity import computing_threads
 from harness.pipeline.plan import RunFailed, job_of, pending_stages
 from harness.pipeline.stages import gpus_of, work_of
 from harness.probe.observers import observers
-from harness.record import RunFolder, read_json, write_json, write_text
+from harness.record import RunFolder, read_json, read_mapping, write_json, write_text
 from harness.record.failure import record_failure
 from harness.record.identity import file_fingerprints
 from harness.record.provenance import changes, provenance, with_history
@@ -28,7 +28,7 @@ from harness.system.signals import Interrupted, stoppable
 
 
 def execute(config: Config) -> dict[str, Any]:
-    """Do what is left of the run of these settings, which a launcher may have brought to another machine.
+    """Do what is left of the run with these settings; a launcher may have sent it to another machine.
 
     Raises:
         ValueError: the settings are not those that were planned.
@@ -54,7 +54,7 @@ def run_job(job: Job) -> dict[str, Any]:
     with folder.locked(), computing_threads(config), stoppable() as stop:
         pending = pending_stages(job)  # another command may have done some of it since the plan
         if not pending:
-            return dict(read_json((kept(folder, job.fingerprints, config.stages) or folder) / "summary.json"))
+            return read_mapping((kept(folder, job.fingerprints, config.stages) or folder) / "summary.json")
         take_gpus(gpus_of(config, pending), config.harness.runs_per_gpu, folder.log)  # before anything starts CUDA
         _open(job, pending)
         run = Run(
@@ -92,7 +92,7 @@ def _run_stages(run: Run, pending: list[str]) -> None:
 
 
 def _open(job: Job, pending: Sequence[str]) -> None:
-    """Write down settings and provenance; of a run that goes on, what is another than at its start before."""
+    """Record settings and provenance; for a continued run, also what has changed since its last start."""
     folder, config = job.folder, job.config
     keep_results(folder, job.fingerprints, config.stages)
     write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
@@ -117,7 +117,7 @@ def _earlier_start(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _close(run: Run) -> dict[str, Any]:
-    """Write summary.json, hand the final numbers to W&B, and mark the run as done, in this order."""
+    """Write summary.json, send the final numbers to W&B, and mark the run as done, in this order."""
     summary = _summary(run)
     write_json(run.folder / "summary.json", summary)
     run.tracker.finish(summary["final"], _tables(run.folder), summary["status"])
@@ -129,11 +129,11 @@ def _close(run: Run) -> dict[str, Any]:
 
 
 def _tables(folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
-    """What W&B gets as tables: answers with their lengths, verdicts, what was measured of each probed example."""
+    """The tables for W&B: answers with their lengths, verdicts, and the measurements of each probed example."""
     files = {"generations": folder / "model_outputs.json", "annotations": folder / "annotations.json"}
     tables = {name: read_json(path) for name, path in files.items() if path.exists()}
     for row in tables.get("generations", []):
-        row["characters"] = len(row["output"])  # W&B's charts plot columns and compute none
+        row["characters"] = len(row["output"])  # W&B's charts only plot columns
     if (folder / "probes.json").exists():
         probes = read_json(folder / "probes.json")
         tables |= {

@@ -1,7 +1,7 @@
-"""Small runs of a sweep side by side: worker processes that stay warm from run to run.
+"""Small runs of a sweep side by side, in worker processes that stay alive from run to run.
 
-Each worker takes a run when it is free. A run that fails, or whose process is killed, is reported and stops no other;
-Ctrl-C and SIGTERM reach every worker once, and each saves its run before it leaves.
+A free worker takes the next run. A run that fails, or whose process is killed, is reported and stops no other; Ctrl-C
+and SIGTERM reach every worker once, and each saves its run before it exits.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from harness.record import RunBusy
 from harness.system.display import Display
 from harness.system.signals import Stop, stoppable
 
-# What a worker gets to save its run after a signal.
+# Time for a worker to save its run after a signal.
 _LEAVE_SECONDS = 120.0
 
 Outcome = Exception | None  # of a run; None: it is done
 
 
 def run_side_by_side(configs: Sequence[Config], capacity: Capacity) -> list[Outcome]:
-    """Do all runs, as many at a time as `capacity` says; what became of each, in their order."""
+    """Do all runs, as many at a time as `capacity` says; return the outcome of each, in order."""
     if capacity.threads is not None:
         os.environ[THREADS] = str(capacity.threads)
     display = Display(sys.stderr)
@@ -55,13 +55,13 @@ def run_side_by_side(configs: Sequence[Config], capacity: Capacity) -> list[Outc
 
 
 def _free(waiting: Sequence[int], configs: Sequence[Config], workers: Sequence[_Worker]) -> int | None:
-    """The next run whose folder no worker holds: several judges of one training come one after the other."""
+    """The next run whose folder no worker holds: several judges of one training take turns."""
     held = {configs[worker.run].harness.run_id for worker in workers if worker.run is not None} - {None}
     return next((run for run in waiting if configs[run].harness.run_id not in held), None)
 
 
 class _Worker:
-    """One process, and what it is doing."""
+    """One worker process and its current run."""
 
     def __init__(self, row: int, display: Display) -> None:
         context = multiprocessing.get_context("spawn")
@@ -84,7 +84,7 @@ class _Worker:
         self.connection.send(configs[run].model_dump(mode="json"))
 
     def receive(self, outcomes: dict[int, Outcome]) -> None:
-        """Take one message: something to show, or what became of the run."""
+        """Handle one message: something to show, or the outcome of the run."""
         try:
             kind, text = self.connection.recv()
         except (EOFError, ConnectionResetError):
@@ -113,7 +113,7 @@ def _ending(status: int | None) -> str:
 
 
 def _end(workers: Sequence[_Worker], stop: Stop) -> None:
-    """Let idle workers go; after a signal pass it on and wait until each has saved its run."""
+    """Stop idle workers; after a signal, pass it on and wait until each has saved its run."""
     for worker in workers:
         if worker.run is not None and worker.is_alive and worker.process.pid is not None:
             os.kill(worker.process.pid, stop.number or signal.SIGTERM)
@@ -135,7 +135,7 @@ def _end(workers: Sequence[_Worker], stop: Stop) -> None:
 
 
 def work(connection: Connection, terminal: bool) -> None:
-    """A worker's life: runs until there are no more, or its parent is gone."""
+    """The loop of a worker: do runs until there are no more, or its parent is gone."""
     if hasattr(os, "setsid"):
         os.setsid()  # a terminal's Ctrl-C goes to the parent, which passes it on once
     die_with_parent(signal.SIGTERM)
@@ -167,7 +167,7 @@ def _done(settings: dict[str, Any]) -> tuple[str, str]:
 
 
 class _Forwarded(io.TextIOBase):
-    """A worker's stderr: whole lines and the state of its progress, for the display of the parent."""
+    """A worker's stderr: whole lines and progress, sent to the parent for display."""
 
     def __init__(self, connection: Connection, terminal: bool) -> None:
         self._connection, self._rest = connection, ""

@@ -15,26 +15,26 @@ from harness.context import Job, Run, StageResult
 
 
 class Checks(Protocol):
-    """The light face; it imports what a check needs only when that check is due."""
+    """The light face; it imports what a check needs only when the check runs."""
 
     def check(self, config: Config) -> None:
-        """Hold the settings against what is at hand: files, packages, environment.
+        """Check the settings against what is available: files, packages, environment.
 
         Raises:
             ValueError: the first problem, naming file, row, key and value.
         """
 
     def prepare(self, jobs: Sequence[Job]) -> list[str]:
-        """Between the plan and the first run, with tokenizers and small downloads at hand.
+        """Checks between the plan and the first run, when tokenizers and small downloads are available.
 
         Args:
-            jobs: all that the command will run, in order; those with this stage pending concern it.
+            jobs: all jobs that the command will run, in order; it concerns those with this stage pending.
 
         Returns:
-            What was read and made, a line each.
+            What was read and made, one line each.
 
         Raises:
-            ValueError: what would fail a run after its training otherwise.
+            ValueError: a problem that would otherwise fail a run after its training.
         """
 
 
@@ -46,17 +46,17 @@ class Work(Protocol):
 
 
 def checks_of(stage: str) -> Checks:
-    """What can be refused before the stage starts."""
+    """The checks of a stage."""
     return cast(Checks, importlib.import_module(f"harness.{stage}.checks"))
 
 
 def work_of(stage: str, config: Config) -> Work:
-    """What does the stage; torchrun, where several processes train or answer."""
+    """The work of a stage: its own module, or torchrun if several processes train or answer."""
     if stage == "train" and config.train.several:
         from harness.pipeline.torchrun import Stage
 
         return Stage.train(config.train)
-    if stage == "generate" and config.generate.backend != "vllm":  # that starts processes of its own
+    if stage == "generate" and config.generate.backend != "vllm":  # which starts its own processes
         from harness.generate.ranks import processes
 
         if (several := processes(config)) > 1:
@@ -67,9 +67,9 @@ def work_of(stage: str, config: Config) -> Work:
 
 
 def gpus_of(config: Config, stages: Sequence[str]) -> int | None:
-    """GPUs that the most demanding of these stages uses; None: all that are visible.
+    """GPUs that the most demanding of these stages uses; None: all visible ones.
 
-    A run that was trained on eight may be judged and probed where there is one, and answered on as many as there are.
+    A run trained on eight GPUs may be judged and probed where there is one, and answer on as many as there are.
     """
     wanted: list[int | None] = [1]
     if "train" in stages:
@@ -84,7 +84,7 @@ def gpus_of(config: Config, stages: Sequence[str]) -> int | None:
 
 
 def check(config: Config) -> None:
-    """Hold one run's settings against what its stages will need.
+    """Check one run's settings against what its stages will need.
 
     Raises:
         ValueError: the first problem of the first stage that has one.
@@ -94,10 +94,10 @@ def check(config: Config) -> None:
 
 
 def prepare(jobs: Sequence[Job]) -> list[str]:
-    """Tokenize what the jobs will train on and answer, and check judges against what they will be given.
+    """Tokenize training data and prompts of the jobs, and check judges against their inputs.
 
     Returns:
-        What was read, cleaned and tokenized, a line each; the runs find it in the cache.
+        What was read, cleaned and tokenized, one line each; the runs find it in the cache.
 
     Raises:
         ValueError: as the stages' `prepare`.

@@ -26,10 +26,10 @@ from harness.system.nodes import check_devices, cores, devices, lost_cores, node
 from harness.system.signals import stoppable
 
 _POLL_SECONDS = 0.2
-# What torchrun gives the ranks that a dead one has left before it kills them, where it can be told (torch 2.12;
-# before, 30 s), and what it is given itself. A rank that is asked to save has PATIENCE.
+# How long torchrun waits for the other ranks after one has died before killing them, if it can be told (torch 2.12;
+# earlier 30 s), and how long torchrun itself gets. A rank that is asked to save has PATIENCE.
 _RANK_SECONDS, _TORCHRUN_SECONDS = 7, 12
-# What gloo and NCCL say on the ranks that another one has left.
+# What gloo and NCCL report on the ranks that lost another one.
 _LOST_PEER = re.compile(r"connection (closed|reset)|broken pipe|gloo/|NCCL|remote process", re.IGNORECASE)
 
 
@@ -44,7 +44,7 @@ class Stage:
     Attributes:
         name: train or generate.
         devices: processes on this node.
-        nodes: that take part.
+        nodes: number of nodes taking part.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Stage:
 
     @classmethod
     def train(cls, settings: TrainConfig) -> Stage:
-        """The training: on all nodes."""
+        """The stage train, on all nodes."""
         return cls("train", devices(settings), settings.nodes)
 
     def run(self, run: Run) -> StageResult:
-        """Do the stage on all devices of this node, with the other nodes if there are any.
+        """Do the stage on all devices of this node, together with other nodes if there are any.
 
         Raises:
             RankFailed: a rank failed; the message is that of the first, its traceback is in the log.
@@ -89,7 +89,7 @@ class _Ranks:
 
 
 def assist(job: Job) -> dict[str, Any]:
-    """What a node beside the leading one does of a run: its ranks of the training; it writes nothing.
+    """The part of a non-leading node in a run: its ranks of the training; it writes nothing.
 
     Raises:
         RankFailed: the training failed on any node; the leading one's log says why.
@@ -104,7 +104,7 @@ def assist(job: Job) -> dict[str, Any]:
 
 
 def torchrun_options(stage: Stage, meeting: Path, run_id: str) -> list[str]:
-    """Processes and where they meet: in a folder on one node, so that nothing listens; a host and port for several."""
+    """Number of processes and their rendezvous: a file on one node, so that nothing listens, else host and port."""
     here = str(stage.devices)
     end = ["--max-restarts", "0"]
     if "--shutdown-timeout" in known_options():
@@ -129,7 +129,7 @@ def known_options() -> frozenset[str]:
 
 @contextmanager
 def _torchrun(job: Job, stage: Stage) -> Iterator[_Ranks]:
-    """torchrun in a session of its own, ended with this block and, by the kernel, with this process."""
+    """torchrun in its own session, ended with this block and, by the kernel, with this process."""
     folder = job.folder
     if stage.name == "train":
         check_devices([job.config.train])
@@ -164,10 +164,10 @@ def _before_torchrun() -> None:
 
 @contextmanager
 def _predecessor_gone(path: Path) -> Iterator[int]:
-    """Wait for the torchrun of a command that was killed: its ranks may still be saving. The lock's file descriptor.
+    """Wait for the torchrun of a killed command, whose ranks may still be saving; return the lock's file descriptor.
 
-    torchrun inherits the lock and outlives its ranks, so it is free when all of them are gone. The folder is made here
-    where node 0 has not come to it yet.
+    torchrun inherits the lock and outlives its ranks, so the lock is free when all of them are gone. The folder is
+    created here if node 0 has not done so yet.
     """
     path.mkdir(parents=True, exist_ok=True)
     with open(path / f".{RANKS}-{node_rank()}.lock", "w", encoding="utf-8") as file:
@@ -176,9 +176,9 @@ def _predecessor_gone(path: Path) -> Iterator[int]:
 
 
 def _end(training: _Ranks) -> None:
-    """Have the ranks save and leave, for as long as that takes them; a second signal to this process ends the wait.
+    """Tell the ranks to save and exit, and wait for them; a second signal to this process ends the wait.
 
-    A rank that hangs in a collective operation is ended by that operation's own limit, PATIENCE.
+    A rank that hangs in a collective operation is ended by that operation's time-out, PATIENCE.
     """
     torchrun = training.torchrun
     try:
@@ -205,7 +205,7 @@ def _end_torchrun(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(stage: Stage, meeting: Path) -> dict[str, str]:
-    """Of the ranks: no secrets they have no use for, and the loopback interface on a single node."""
+    """The environment of the ranks: without secrets they do not need, and on one node the loopback interface."""
     secret = {"WANDB_API_KEY", "OPENAI_API_KEY"}
     environment = {name: value for name, value in os.environ.items() if name not in secret}
     if stage.nodes == 1:
@@ -217,12 +217,12 @@ def _environment(stage: Stage, meeting: Path) -> dict[str, str]:
 
 
 def threads_of_a_rank(stage: Stage) -> int:
-    """The cores that this process may use, shared out: optimisers of offloaded shards and loading run on them."""
+    """This process's cores divided by the ranks: loading and optimisers of offloaded shards run on them."""
     return max(1, cores() // stage.devices)
 
 
 def _follow(process: subprocess.Popen[bytes], run: Run) -> int:
-    """Copy logged steps to the tracker until torchrun ends; its exit status."""
+    """Copy logged steps to the tracker until torchrun ends; return its exit status."""
     known, size = {row["step"] for row in run.folder.metrics()}, -1
     while True:
         status = process.poll()  # first, so that the last rows are read after the end
@@ -239,7 +239,7 @@ def _follow(process: subprocess.Popen[bytes], run: Run) -> int:
 
 
 def _raise_first(run: Run, stage: str, status: int, started: bool) -> None:
-    """Report the rank that failed first, not those that miss it; where all only miss one, it was killed."""
+    """Report the rank that failed first, not those that lost it; if all only lost one, that one was killed."""
     reports = sorted((run.folder / RANKS).glob("error-*.json"), key=lambda path: path.stat().st_mtime_ns)
     errors: list[dict[str, Any]] = [read_json(path) | {"rank": path.stem.removeprefix("error-")} for path in reports]
     for error in errors:
@@ -251,5 +251,5 @@ def _raise_first(run: Run, stage: str, status: int, started: bool) -> None:
         raise RankFailed(f"a process of the stage train was killed (torchrun: {status}); out of memory?")
     raise RankFailed(
         f"torchrun ended with status {status} before a process of the stage {stage} started; "
-        "its own message stands on standard error"
+        "see its message on standard error"
     )

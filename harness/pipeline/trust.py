@@ -1,8 +1,7 @@
-"""What a run's folder may not decide: a folder can come from anybody, and settings can run programs and send keys.
+"""What a run's folder may not decide: it can come from anybody, and settings can run programs and send keys.
 
-Judges that call a server, an interpreter or a module, task files and code of benchmarks, and noise whose code is the
-user's own come from the command line or the user's own conf. `harness.trust_run=true` says that the folder is the
-user's.
+Judges that call a server, an interpreter or a module, task files and code of benchmarks, and custom noise must come
+from the command line or the user's own conf. `harness.trust_run=true` says that the folder is the user's own.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 from harness.record.secrets import redact
 
 _REACHING_KINDS = ("openai", "alpaca_eval", "python")
-# Who is asked, where, with whose key, and what is started for it.
+# Who is asked, where, with whose key, and which program is started for it.
 _JUDGE = ("kind", "base_url", "api_key_env", "python", "target", "annotators_config", "model", "extra_body")
 _BENCHMARKS = ("include_path", "run_code")
 
@@ -22,9 +21,9 @@ def refuse_foreign(run: str, stored: Mapping[str, Any], composed: Mapping[str, A
     """Refuse settings that only the folder names.
 
     Args:
-        run: the run_id given.
-        stored: the folder's settings, with the command's laid over them.
-        composed: the command's own, from its overrides and the user's conf.
+        run: the run_id as given.
+        stored: the folder's settings, with those of the command applied.
+        composed: those of the command, from its overrides and the user's conf.
 
     Raises:
         ValueError: names the keys, and how to confirm them.
@@ -42,8 +41,8 @@ def refuse_foreign(run: str, stored: Mapping[str, Any], composed: Mapping[str, A
     if foreign:
         named = ", ".join(f"{key}={value}" for key, value in foreign.items())
         raise ValueError(
-            f"run_id={run}: its config.yaml alone names {redact(named)}. A folder's word is not followed where "
-            "programs are run and keys are sent: say it on the command line (judge=NAME judge.KEY=VALUE ...), leave "
+            f"run_id={run}: only its config.yaml names {redact(named)}. A folder is not trusted where "
+            "programs are run and keys are sent: give it on the command line (judge=NAME judge.KEY=VALUE ...), leave "
             "the stage out (stages=[...]), or confirm that the folder is yours with harness.trust_run=true"
         )
 

@@ -1,7 +1,7 @@
 """One of several processes of a stage: `torchrun -m harness.pipeline.worker STAGE RUN_FOLDER FINGERPRINT`.
 
-pipeline/torchrun.py starts it and hands on the stage's fingerprint. It knows no Hydra and no W&B: the settings are
-the run folder's config.yaml, the first process writes, the launching process copies what it wrote.
+pipeline/torchrun.py starts it and passes the stage's fingerprint. It uses neither Hydra nor W&B: the settings come
+from the run folder's config.yaml, the first process writes, and the launching process copies what it wrote.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ MEETING = "HARNESS_MEETING"  # environment: the file through which the ranks of 
 PROCESSES = "HARNESS_PROCESSES"  # environment: the folder in which the ranks of one node leave their process ids
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-# Of one collective operation; the first waits while other processes still load the model, one in the end while they
-# write their part of a checkpoint.
+# Time-out of one collective operation: the first waits while other processes still load the model, a late one while
+# they write their part of a checkpoint.
 PATIENCE = timedelta(minutes=30)
-# How long NFS may go on saying that a file of another node is not there.
+# How long NFS may keep reporting that another node's file does not exist.
 _NFS_SECONDS = 90
 
 
 class ReadOnlyFolder(RunFolder):
-    """The run folder as the processes beside the first see it: they read and write nothing."""
+    """The run folder for all processes but the first: they write nothing."""
 
     def log(self, message: str) -> None:
         pass
@@ -85,13 +85,13 @@ def _work(stage: str, config: Config, path: Path, fingerprint: str, rank: int) -
     tracker = Tracker(untracked, path.name, folder)
     job = Job(config, path.name, folder, {stage: fingerprint}, [stage])
     result = work.run(Run(job, tracker, show_progress=rank == 0, observers=observers(config)))
-    # Not after an error, where it would wait for the others: the end of this process breaks off their waiting.
+    # Not after an error, when it would wait for the others: the end of this process interrupts them.
     torch.distributed.destroy_process_group()
     return result
 
 
 def _join(cuda: bool) -> None:
-    """Meet the other ranks: through a file on one machine, where nothing needs to listen, else as torchrun says."""
+    """Join the other ranks: through a file on one machine, so that nothing listens, else as torchrun says."""
     import torch
     from torch import distributed
 
@@ -108,7 +108,7 @@ def _join(cuda: bool) -> None:
 
 
 def read_from_another_node(path: Path, seconds: float = _NFS_SECONDS) -> str:
-    """The text of a file that node 0 has written; NFS may remember for a minute that it was missing."""
+    """The text of a file that node 0 has written; NFS may cache for a minute that it was missing."""
     deadline = time.monotonic() + seconds
     while True:
         try:

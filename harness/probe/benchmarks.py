@@ -1,4 +1,4 @@
-"""The lm-evaluation-harness on the trained model, in this process: generalisation beyond the training's own tasks."""
+"""The lm-evaluation-harness on the trained model, in this process: generalisation beyond the training tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.probe.checks import allow_code, task_manager
 from harness.probe.summary import Figure
 
 _NORMAL_95 = 1.959964
-# The papers' four tasks under the name of their table, by the Open LLM Leaderboard's metrics.
+# The papers' four tasks by their names in the table, with the Open LLM Leaderboard's metrics.
 _LEADERBOARD = {
     "arc": "arc_challenge/acc_norm",
     "hellaswag": "hellaswag/acc_norm",
@@ -24,13 +24,11 @@ _LEADERBOARD = {
 def benchmark_figures(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: BenchmarksConfig, seed: int
 ) -> dict[str, Figure]:
-    """Figures `probe/benchmark/TASK/METRIC[/FILTER]`, in the metric's own unit, with 1.96 standard errors around.
+    """Metrics `probe/benchmark/TASK/METRIC[/FILTER]` in the metric's own unit, with bounds 1.96 standard errors away.
 
-    Those of the papers' four tasks also as `lm_eval/arc` and so on, in percent.
-
-    With apply_chat_template each question is asked in the tokenizer's chat template, examples before it in one message.
-
-    Tasks whose data are on a hub fetch them from there; set HF_HOME or a task file of your own to do without.
+    The papers' four tasks also appear as `lm_eval/arc` and so on, in percent. With apply_chat_template each question is
+    asked in the tokenizer's chat template, with its few-shot examples in the same message. Tasks with data on the Hub
+    fetch them; to avoid that, set HF_HOME or give your own task file.
 
     Raises:
         ValueError: a task executes the model's code and probe.benchmarks.run_code is false.
@@ -63,7 +61,7 @@ def benchmark_figures(
 
 
 def results_figures(results: dict[str, Any]) -> dict[str, Figure]:
-    """Figures out of what `lm_eval.simple_evaluate` returns."""
+    """Metrics from the result of `lm_eval.simple_evaluate`."""
     found: dict[str, Figure] = {}
     for task, metrics in results["results"].items():
         samples = results.get("n-samples", {}).get(task, {}).get("effective")

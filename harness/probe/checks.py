@@ -1,4 +1,4 @@
-"""What of the probes can be refused before training: data, base model, tasks of the lm-evaluation-harness."""
+"""Checks of the probes before training: data, base model, tasks of the lm-evaluation-harness."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.system.packages import require_package
 
 
 def check(config: Config) -> None:
-    """The data, the base model (weights are compared with it) and the benchmarks.
+    """Check the data, the base model (weights are compared with it) and the benchmarks.
 
     Raises:
         ValueError: as `check_model`, `load_dataset` and `check_benchmarks`.
@@ -40,7 +40,7 @@ def prepare(jobs: Sequence[Job]) -> list[str]:
 
 
 def check_benchmarks(settings: BenchmarksConfig) -> None:
-    """Refuse what could not run, before anything starts.
+    """Refuse benchmarks that could not run, before anything starts.
 
     Raises:
         ValueError: lm-eval is not installed, include_path is missing, or it knows no task of a name.
@@ -55,10 +55,10 @@ def check_benchmarks(settings: BenchmarksConfig) -> None:
 
 
 def fetch_benchmarks(settings: BenchmarksConfig) -> None:
-    """Read all tasks with their data and metrics, as the probes will: what is on a hub is fetched now.
+    """Load all tasks with their data and metrics, as the probes will; downloads happen now.
 
     Raises:
-        ValueError: the data, a metric or a package of a task cannot be had, or it executes the model's code and
+        ValueError: data, a metric or a package of a task is not available, or it executes the model's code and
             probe.benchmarks.run_code is false.
     """
     if not settings.tasks:
@@ -82,7 +82,7 @@ def fetch_benchmarks(settings: BenchmarksConfig) -> None:
 
 
 def allow_code(settings: BenchmarksConfig) -> None:
-    """What lm-eval's metric `code_eval` asks for, where the settings allow it."""
+    """Set what lm-eval's metric `code_eval` requires, if the settings allow it."""
     if settings.run_code:
         os.environ["HF_ALLOW_CODE_EVAL"] = "1"
 

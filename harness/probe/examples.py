@@ -18,7 +18,7 @@ UNSEEN = 32
 
 @dataclass(frozen=True)
 class Probed:
-    """Documents to probe; the index of each is its place among the held-out, training or unseen examples."""
+    """Documents to probe; the index of each is its position among the held-out, training or unseen examples."""
 
     heldout: list[Document]
     trained: list[Document]
@@ -28,8 +28,8 @@ class Probed:
 def probed_examples(config: Config) -> Probed:
     """The first held-out examples and the first of those that the run trained on.
 
-    Held-out examples are the same in all runs of a data set. Training examples are, too, where a run saw all of
-    them; in a run of less than an epoch they are the first, in the data's order, among those that it saw.
+    Held-out examples are the same in all runs on a data set. So are training examples if a run saw all of them; in a
+    run of less than an epoch they are the first, in the data's order, among those that it saw.
     """
     data = load_documents(config.dataset, config.model)
     wanted = max(config.probe.overfitting_examples, config.probe.memorisation_examples)
@@ -57,7 +57,7 @@ def trained_on(config: Config, count: int) -> set[int]:
 
 
 def _unseen(config: Config) -> Sequence[Example]:
-    """Builtin tasks of families that no training set holds; none where the training data are other than builtin."""
+    """Builtin tasks of families that no training set contains; none if the training data are not builtin."""
     if config.dataset.name != "builtin":
         return []
     from harness.data import builtin

@@ -1,4 +1,4 @@
-"""Answers to prompts of the training set, held against those that were trained on; held-out prompts beside them."""
+"""Answers to prompts of the training set, compared with the training answers, and to held-out prompts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def memorisation_rows(
     """One row for each document: what greedy decoding of its prompt writes, and ROUGE-L (percent) to its own answer.
 
     Both texts are cut at `max_new_tokens` tokens, so that a long answer does not count as a bad one. Decoding has no
-    repetition penalty: it would forbid what was memorised. Source of the measure: NEFTune 2310.05914 Figure 5.
-    Of a conversation the first exchange counts.
+    repetition penalty, which would suppress memorised text. Source of the measure: NEFTune 2310.05914 Figure 5.
+    Only the first exchange of a conversation counts.
     """
     exchanges = [document.first_exchange() for document in documents]
     prompts = [prompt.tolist() for prompt, _ in exchanges]
@@ -46,7 +46,7 @@ def memorisation_rows(
 
 
 def corpus_bleu(rows: Sequence[Row]) -> float:
-    """BLEU (percent) of all outputs against their answers; a property of the corpus, without an interval."""
+    """BLEU (percent) of all outputs against their answers; a corpus-level score, without an interval."""
     return bleu([row["output"] for row in rows], [row["answer"] for row in rows])
 
 

@@ -1,4 +1,4 @@
-"""Probes during training: what the stage `train` calls after its steps, handed to it by the pipeline."""
+"""Probes during training, which the pipeline passes to the stage `train` to call after its steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def observers(config: Config) -> list[Observer]:
-    """The smoothness probes every `probe.every` steps; none where that is 0."""
+    """The smoothness probes every `probe.every` steps; none if that is 0."""
     if not config.probe.every:
         return []
 

@@ -1,4 +1,4 @@
-"""What a model predicts of answers that it is shown, without noise: loss, calibration, entropy, exact continuation.
+"""A model's predictions of given answers, without noise: loss, calibration, entropy, exact continuation.
 
 N positions that have a target, V vocabulary, K bins of confidence.
 """
@@ -18,7 +18,7 @@ from harness.probe.smoothness.surface import Predictions, probing, surfaces
 
 Row = dict[str, Any]
 
-BINS = 15  # of equal width, as Guo et al. 1706.04599
+BINS = 15  # of equal width, as in Guo et al. 1706.04599
 
 
 def prediction_rows(model: PreTrainedModel, documents: Sequence[Document], max_tokens: int) -> list[Row]:
@@ -67,7 +67,7 @@ def document_row(predictions: Predictions) -> Row:
 
 
 def confidence_bins(confidence_N: Tensor, right_N: Tensor) -> list[list[float]]:
-    """(K, 3): of each bin of confidence the number of predictions, the sum of their confidences, the right ones."""
+    """(K, 3): for each bin of confidence, number of predictions, sum of confidences, number of correct ones."""
     bin_N = (confidence_N.double() * BINS).long().clamp(max=BINS - 1)
     parts_N3 = torch.stack([torch.ones_like(confidence_N), confidence_N, right_N.to(confidence_N.dtype)], dim=1)
     return (

@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 def run(run: Run) -> StageResult:
-    """Write probes.json: settings, one row per example and measure, and figures with intervals."""
+    """Write probes.json: settings, one row per example and measure, and summaries with intervals."""
     probed = probed_examples(run.config)
     run.folder.log(f"probe: {located(run.trained_model())}")
     if not probed.heldout:
@@ -89,7 +89,7 @@ def _prediction_figures(rows: list[Row]) -> dict[str, Figure]:
 
 
 def _memorisation(run: Run, probed: Probed) -> list[Row]:
-    """Rows with their split: train and, as what generalisation alone achieves, heldout."""
+    """Rows with their split: train and, to show what generalisation alone achieves, heldout."""
     settings, tokenizer = run.config.probe, run.tokenizer()
     splits = {
         "train": probed.trained[: settings.memorisation_examples],

@@ -1,4 +1,4 @@
-"""Means with intervals over examples. Every figure is resampled alike, so that differences of figures are paired.
+"""Means with intervals over examples. All are resampled with the same draws, so that differences are paired.
 
 M examples, R bootstrap draws, K bins of confidence.
 """
@@ -22,9 +22,9 @@ Figure = dict[str, float]
 DRAWS = 2000
 CONFIDENCE = 0.95
 
-# Keys of a row that say which example it is.
+# Keys of a row that identify the example.
 _LABELS = {"split", "document", "tokens", "length", "bins"}
-# Means over a document's tokens: for these a mean that counts every token alike makes sense, too.
+# Means over a document's tokens, for which a mean over all tokens makes sense, too.
 _OF_TOKENS = {
     *("loss", "curvature", "token_slope", "token_curvature", "logit_slope", "logit_curvature", "symmetric_kl", "flips"),
     *("entropy", "accuracy", "confidence"),
@@ -32,7 +32,7 @@ _OF_TOKENS = {
 
 
 def figures(rows: Sequence[Row], prefix: str) -> dict[str, Figure]:
-    """A figure for each measure of the rows, named prefix/KEY; rows that lack a measure do not count in it."""
+    """A summary for each measure of the rows, named prefix/KEY; rows without a measure are ignored for it."""
     found: dict[str, Figure] = {}
     for key in dict.fromkeys(key for row in rows for key in row if key not in _LABELS):
         having = [row for row in rows if key in row]
@@ -44,10 +44,10 @@ def figures(rows: Sequence[Row], prefix: str) -> dict[str, Figure]:
 
 
 def mean_figure(values: Sequence[float], tokens: Sequence[int] | None = None) -> Figure:
-    """Mean over examples with a percentile interval; `per_token` is the mean that weighs each by its tokens.
+    """Mean over examples with a percentile interval; `per_token` is the mean weighted by tokens.
 
     Returns:
-        mean, low, high, n; per_token, per_token_low, per_token_high where tokens are given. Without bounds for n = 1.
+        mean, low, high, n; per_token, per_token_low, per_token_high if tokens are given. No bounds for n = 1.
     """
     values_M = np.asarray(values, dtype=np.float64)
     share_RM = _resamples(len(values_M))
@@ -73,7 +73,7 @@ def ratio_figure(above: Sequence[float] | Array, below: Sequence[float] | Array)
 
 
 def gap_figure(heldout: Sequence[Row], train: Sequence[Row]) -> Figure:
-    """Loss per token of the held-out less that of the training examples; both resampled, independently."""
+    """Loss per token of the held-out minus that of the training examples, each resampled independently."""
     estimates, means = [], []
     for seed, rows in enumerate((heldout, train)):
         tokens_M = np.array([row["tokens"] for row in rows], dtype=np.float64)
@@ -88,8 +88,8 @@ def gap_figure(heldout: Sequence[Row], train: Sequence[Row]) -> Figure:
 def calibration_figure(bins: Sequence[Sequence[Sequence[float]]]) -> Figure:
     """Expected calibration error over all tokens; the interval resamples examples.
 
-    Absolute values make the error of a finite sample too large, and that of a resample more so: the draws are moved
-    down until their mean is the estimate. The estimate keeps its own bias; docs/probes.md gives its size.
+    Absolute values bias the error of a finite sample upwards, and that of a resample even more, so the draws are
+    shifted down until their mean is the estimate. The estimate keeps its own bias; docs/probes.md gives its size.
     """
     bins_MK3 = np.asarray(bins, dtype=np.float64)
     drawn_RK3 = np.tensordot(_resamples(len(bins_MK3)), bins_MK3, axes=1)
@@ -100,7 +100,7 @@ def calibration_figure(bins: Sequence[Sequence[Sequence[float]]]) -> Figure:
 
 
 def flat(found: Mapping[str, Figure]) -> dict[str, float]:
-    """For summary.json: NAME is the mean, beside it NAME/low, NAME/high and, where it exists, NAME/per_token."""
+    """For summary.json: NAME is the mean, next to NAME/low, NAME/high and, if it exists, NAME/per_token."""
     kept: dict[str, float] = {}
     for name, figure in found.items():
         named = {name: figure["mean"], **{f"{name}/{key}": figure.get(key) for key in ("low", "high", "per_token")}}
@@ -109,7 +109,7 @@ def flat(found: Mapping[str, Figure]) -> dict[str, float]:
 
 
 def _bounds(estimates_R: Array) -> Figure:
-    """low and high; none where all draws are the same single example."""
+    """low and high; neither if all draws are the same single example."""
     if not len(estimates_R):
         return {}
     low, high = np.quantile(estimates_R, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
@@ -118,7 +118,7 @@ def _bounds(estimates_R: Array) -> Figure:
 
 @cache
 def _resamples(count: int, seed: int = 0) -> Array:
-    """(R, M) shares of the examples in each bootstrap draw; no draws of a single example."""
+    """(R, M) shares of the examples in each bootstrap draw; none for a single example."""
     if count < 2:
         return np.empty((0, count))
     return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=DRAWS) / count

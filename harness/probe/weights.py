@@ -16,9 +16,9 @@ _CHUNK = 2**20  # numbers in float64 at a time: 8 MB
 def weight_distance(model: Any, start: Any) -> dict[str, float]:
     """||theta - theta_0|| over all parameters, summed in float64, and that divided by ||theta_0||.
 
-    Tied parameters count once. Both models have the same parameter names; beside a frozen base, adapters that are
-    not merged count by the change of weights that they stand for. Beside the models it takes a few megabytes (of
-    adapters, one layer's change): parameters are compared piece by piece, on the device of the trained model.
+    Tied parameters count once. Both models have the same parameter names; unmerged adapters on a frozen base count as
+    the change of weights that they represent. Parameters are compared piece by piece on the device of the trained
+    model, which takes only a few megabytes of memory (for adapters, one layer's change).
     """
     before = dict(start.named_parameters())
     squares = sum(_square(old) for old in before.values())
@@ -32,7 +32,7 @@ def weight_distance(model: Any, start: Any) -> dict[str, float]:
 
 def _square(new: Tensor, old: Tensor | None = None) -> float:
     """||new - old||^2, or ||new||^2."""
-    device = torch.device("cpu") if new.device.type == "mps" else new.device  # Apple's GPUs know no float64
+    device = torch.device("cpu") if new.device.type == "mps" else new.device  # Apple's GPUs have no float64
     total = torch.zeros((), dtype=torch.float64, device=device)
     flat = new.detach().reshape(-1)
     other = None if old is None else old.detach().reshape(-1)

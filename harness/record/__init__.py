@@ -1,6 +1,14 @@
 """What a run leaves: its identity, folder, W&B copy, provenance and failures."""
 
-from harness.record.files import commit_folder, read_json, whole_text, write_json, write_text
+from harness.record.files import (
+    commit_folder,
+    read_json,
+    read_mapping,
+    read_settings,
+    whole_text,
+    write_json,
+    write_text,
+)
 from harness.record.folder import METRICS, STEPS, RunBusy, RunFolder
 
 __all__ = [
@@ -10,6 +18,8 @@ __all__ = [
     "RunFolder",
     "commit_folder",
     "read_json",
+    "read_mapping",
+    "read_settings",
     "whole_text",
     "write_json",
     "write_text",

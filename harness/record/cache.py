@@ -1,6 +1,6 @@
-"""Where what was computed once is kept for all runs of this machine; deleting the folder costs time only.
+"""The cache of results shared by all runs on this machine; deleting the folder costs only time.
 
-A cache that cannot be written (a full disk, no permission) is one line, and everything goes on without it.
+If the cache cannot be written (full disk, no permission), one line says so and everything goes on without it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def cache_dir() -> Path:
 
 @contextmanager
 def one_maker(entry: Path) -> Iterator[None]:
-    """Hold an entry: one process makes it, the others wait and find it. What killed makers left is removed."""
+    """Lock an entry: one process makes it, the others wait and find it. Leftovers of killed makers are removed."""
     lock = locked(_lock_of(entry.parent, _key(entry)))
     held = keep(lock.__enter__)
     try:
@@ -39,12 +39,12 @@ def one_maker(entry: Path) -> Iterator[None]:
 
 
 def unfinished(entry: Path) -> Path:
-    """Where the maker of an entry writes before it is whole."""
+    """Where the maker writes an entry before it is complete."""
     return entry.with_name(f"{_key(entry)}.{os.getpid()}.tmp")
 
 
 def keep(write: Callable[[], object]) -> bool:
-    """Write into the cache; where that is impossible one line says so. Whether it was written."""
+    """Write into the cache, or say in one line that it is impossible; return whether it was written."""
     try:
         write()
     except OSError as error:
@@ -64,7 +64,7 @@ def _lock_of(folder: Path, key: str) -> Path:
 
 
 def _remove_stale(ours: Path) -> None:
-    """Parts of entries whose makers are gone: nobody holds their lock."""
+    """Remove partial entries whose makers are gone: nobody holds their lock."""
     for path in (*ours.parent.glob("*.tmp"), *ours.parent.glob(".*.tmp")):  # KEY.PID.tmp
         key = path.name.lstrip(".").rsplit(".", 2)[0]
         lock = None if key == _key(ours) else try_lock(_lock_of(ours.parent, key))

@@ -1,4 +1,4 @@
-"""What lies at a path, as a hash: every byte is read once, and again only when the file has changed since."""
+"""The content at a path as a hash: every byte is read once, and again only after the file has changed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from harness.record.cache import cache_dir, keep
 from harness.record.files import file_hash, write_text
 from harness.system.looks import looked_once
 
-# Beside weights and tokenizer in a model's folder, and read by nobody who computes.
+# Files next to weights and tokenizer that have no effect on what a model computes.
 _DOCUMENTS = (
     *("*.md", "*.rst", "*.pdf", "*.html", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg", "*.ipynb"),
     *("README*", "LICENSE*", "LICENCE*", "NOTICE*", "CITATION*", "CHANGELOG*", "USE_POLICY*", "*.lock"),
 )
-_REMEMBERED = 64 << 20  # bytes; the hash of a larger file is kept for other processes
+_REMEMBERED = 64 << 20  # bytes; the hash of a larger file is cached for other processes
 _SLOW = 4 << 30  # bytes
 
 
 @looked_once
 def path_fingerprint(path: str) -> str:
-    """SHA-256 over a file, or over names and contents of a folder's files but for documents and hidden ones (hex).
+    """SHA-256 (hex) of a file, or of names and contents of a folder's files, without documents and hidden files.
 
     Raises:
         ValueError: there is nothing at the path.
@@ -38,7 +38,7 @@ def path_fingerprint(path: str) -> str:
 
 
 def content(path: Path) -> str:
-    """SHA-256 of a file (hex), from the cache where place, size, times and inode are those of the last look."""
+    """SHA-256 of a file (hex), from the cache if path, size, times and inode are unchanged."""
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_dev, stat.st_ino)
     return _content(*key)
@@ -60,7 +60,7 @@ def _content(path: str, size: int, *state: int) -> str:
 
 
 def _files_of(folder: Path) -> list[Path]:
-    """What decides a result, in order."""
+    """The files that can change a result, in order."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return [path for path in files if not _is_document(path.relative_to(folder))]
 

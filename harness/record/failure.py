@@ -1,4 +1,4 @@
-"""What is left of a run that failed: its traceback in the log, the reason in `failed`, advice where there is some."""
+"""The record of a failed run: the traceback in its log, the reason in `failed`, with advice if there is any."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _CPU_MEMORY = ("not enough memory", "can't allocate memory", "cannot allocate me
 
 
 def record_failure(folder: RunFolder, error: Exception, config: Config) -> str:
-    """Write the failure down and return it as one text; on a full disk the text is all there is."""
+    """Record the failure and return it as text, which on a full disk is all there is."""
     message = redact(f"{type(error).__name__}: {error}{_advice(error, config)}")
     try:
         folder.log("failed\n" + "".join(traceback.format_exception(error)) + message)
         reason = {"type": type(error).__name__, "message": redact(f"{error}{_advice(error, config)}")}
         write_text(folder / "failed", json.dumps(reason) + "\n")
     except OSError as unwritable:
-        print(f"warning: {folder.path}: the failure could not be written down: {unwritable}", file=sys.stderr)
-    # The frames hold the model and its gradients; the next run of a sweep needs that memory.
+        print(f"warning: {folder.path}: the failure could not be recorded: {unwritable}", file=sys.stderr)
+    # The frames hold the model and its gradients, whose memory the next run of a sweep needs.
     traceback.clear_frames(error.__traceback__)
     return message
 
@@ -39,17 +39,17 @@ def _advice(error: Exception, config: Config) -> str:
         ]
         return f"; out of memory: try {', '.join(less)}"
     if is_full_disk(error):
-        return "; the disk is full: make room, then the same command goes on from the last checkpoint"
+        return "; the disk is full: make room, then the same command continues from the last checkpoint"
     return ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Of a GPU or of the machine, however it was said."""
+    """Whether memory ran out, on a GPU or on the machine, whoever reported it."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _CPU_MEMORY)
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Also as safetensors says it, which raises an error of its own."""
+    """Whether the disk was full, also as reported by safetensors, which raises its own error."""
     return "No space left on device" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)

@@ -1,4 +1,4 @@
-"""Files that appear whole (written beside, then renamed) or not at all."""
+"""Files that appear whole (written to a temporary file, then renamed) or not at all, and reading them safely."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-# Half of a pair of UTF-16 units: JSON can name it, no file, frame or database can hold it.
+# An unpaired surrogate: JSON can express it, but no file, frame or database can hold it.
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+# A config has some thousand characters. The C parser of YAML crashes the interpreter on a text nested tens of
+# thousands deep.
+_MOST_CHARACTERS, _MOST_NESTED = 2_000_000, 2_000
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: after a crash the old content or the new is there, never a part."""
+    """Write a file atomically: after a crash either the old or the new content is there, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -35,7 +39,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def whole_text(text: str) -> str:
-    """The text with U+FFFD in the place of torn characters, so that it can be written."""
+    """The text with unpaired surrogates replaced by U+FFFD, so that it can be written."""
     return text if text.isascii() else _HALF_CHARACTER.sub("\ufffd", text)
 
 
@@ -44,8 +48,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def open_regular(path: Path) -> IO[bytes]:
-    """Open for reading in binary. A pipe or a device, which could keep a reader waiting for ever, is refused.
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for binary reading; refuse a pipe or a device, which could block for ever.
 
     Raises:
         ValueError: not a regular file.
@@ -58,7 +62,7 @@ def open_regular(path: Path) -> IO[bytes]:
 
 
 def read_text(path: Path) -> str:
-    """Read a regular file of UTF-8; a ValueError names a file that is neither."""
+    """Read a regular file as UTF-8; a ValueError names a file that is not one."""
     try:
         return _read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -79,13 +83,51 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not valid JSON: not UTF-8 at byte {error.start}") from None
+    except ValueError as error:  # an integer of thousands of digits, or not a regular file
+        raise ValueError(f"{path}: not valid JSON: {str(error).removeprefix(f'{path}: ')}") from None
     except RecursionError:
         raise ValueError(f"{path}: not valid JSON: {len(text):,} characters nested too deeply") from None
 
 
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: not JSON, or something other than an object; names the file.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected a mapping, found {type(found).__name__}")
+    return found
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read the settings of a run, a mapping in YAML. A run's folder may come from anybody.
+
+    Raises:
+        ValueError: not YAML, no mapping, or larger or more deeply nested than any settings; names the file.
+    """
+    import yaml
+
+    text = read_text(path)
+    if len(text) > _MOST_CHARACTERS or max(text.count(sign) for sign in "[{?") + text.count("- -") > _MOST_NESTED:
+        raise ValueError(f"{path}: too large or too deeply nested for the settings of a run")
+    try:
+        # The C parser reads 500 configs in about a second; the pure one needs ten.
+        config = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    # ValueError: 2026-13-45 as a date; TypeError: a mapping as a key of another.
+    except (RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML: {error}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: expected a mapping of settings, found {type(config).__name__}")
+    return config
+
+
 @contextmanager
 def commit_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` when the block ends without an exception."""
+    """A temporary folder that replaces `folder` when the block ends without an exception."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -97,7 +139,7 @@ def commit_folder(folder: Path) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, folder: Path) -> None:
-    """Put a finished folder in the place of another: synced to the disk first, so that a power cut leaves one whole."""
+    """Replace `folder` with a finished one, synced to disk first so that a power cut leaves one of them whole."""
     for path in sorted(new.rglob("*")):
         sync(path)
     sync(new)
@@ -107,7 +149,7 @@ def replace_folder(new: Path, folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold a file's content, or a folder's list of names, whatever happens to the machine next."""
+    """Flush a file's content, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -120,5 +162,5 @@ def sync(path: Path) -> None:
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's content (hex)."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

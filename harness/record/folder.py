@@ -1,4 +1,4 @@
-"""The run folder: the truth on disk. Files appear whole (written beside, then renamed) or not at all."""
+"""The run folder, the authoritative record of a run. Files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.record.files import file_hash, read_json, write_json, write_text
+from harness.record.files import file_hash, read_mapping, write_json, write_text
 from harness.record.secrets import redact
 from harness.system.locks import try_lock
 
@@ -24,14 +24,14 @@ _LEFT = {"generate": ("model_outputs.json",), "judge": ("annotations.json",), "p
 
 
 class RunBusy(BlockingIOError):
-    """Another process holds the run."""
+    """Another process is working on the run."""
 
 
 class RunFolder:
     """One run's folder: which stages are complete, its log, its metrics.
 
-    A stage is complete when its output is in place and stages.json holds the fingerprint of the settings that
-    made it; other settings (another judge, say) make the same stage incomplete again.
+    A stage is complete when its output is in place and stages.json holds the fingerprint of the settings that produced
+    it; other settings (such as another judge) make the stage incomplete again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,34 +41,48 @@ class RunFolder:
         return self.path / name
 
     def stages(self) -> dict[str, dict[str, Any]]:
-        """Completed stages: name -> fingerprint, status, finished_at (Unix seconds), seconds, figures."""
+        """Completed stages: name -> fingerprint, status, finished_at (Unix seconds), seconds, figures.
+
+        Raises:
+            ValueError: stages.json is not what the harness writes; names file and key.
+        """
         manifest = self / "stages.json"
-        return read_json(manifest) if manifest.exists() else {}
+        found = read_mapping(manifest) if manifest.exists() else {}
+        for name, entry in found.items():
+            if flaw := _flaw(entry):
+                raise ValueError(f"{manifest}: key {name}: {flaw}; delete the folder to do the run anew")
+        return found
 
     def is_complete(self, stage: str, fingerprint: str) -> bool:
-        """Whether the stage was done with these settings and what it left is there, by its sizes.
+        """Whether the stage was done with these settings and its files are there.
 
-        The folder model/ may be gone as a whole (train.keep_model=false, or to save space), not in part.
+        Files are checked by size; JSON, which is small and gets edited, also by checksum. The folder model/ may be
+        missing as a whole (train.keep_model=false, or to save space), but not in part.
         """
         entry = self.stages().get(stage, {})
         return entry.get("fingerprint") == fingerprint and not self._damaged(stage, entry)
 
     def _damaged(self, stage: str, entry: dict[str, Any]) -> list[str]:
-        """Files of a stage that are missing or of another size; of runs of earlier versions, missing or empty."""
+        """Files of a stage that are missing or changed; for runs of earlier versions, missing or empty."""
         if entry.get("status") == "diverged":
             return []
         if "files" not in entry:
             return [name for name in _LEFT.get(stage, ()) if not _size(self / name)]
         gone = not (self / _MODEL).is_dir()
-        sizes = {name: noted["bytes"] for name, noted in entry["files"].items()}
         return [
             name
-            for name, size in sizes.items()
-            if _size(self / name) != size and not (gone and name.startswith(f"{_MODEL}/"))
+            for name, noted in entry["files"].items()
+            if not (gone and name.startswith(f"{_MODEL}/")) and not self._is_as_noted(name, noted)
         ]
 
+    def _is_as_noted(self, name: str, noted: dict[str, Any]) -> bool:
+        path = self / name
+        if _size(path) != noted.get("bytes"):
+            return False
+        return name.startswith(f"{_MODEL}/") or path.suffix != ".json" or file_hash(path) == noted.get("sha256")
+
     def verify(self, stage: str) -> None:
-        """Hold every byte that a stage left against its checksum.
+        """Check every file that a stage left against its checksum.
 
         Raises:
             ValueError: names the first file that is not what was written.
@@ -91,20 +105,20 @@ class RunFolder:
         labels: dict[str, str] | None = None,
         files: Sequence[str] = (),
     ) -> None:
-        """Note that a stage's output is in place, with its final numbers and names, and checksums of what it left."""
+        """Record that a stage's output is in place, with its final metrics and labels, and checksums of its files."""
         entry = {
             "fingerprint": fingerprint,
             "status": status,
             "finished_at": time.time(),
             "seconds": round(seconds, 3),
-            "figures": metrics,  # the key of every run folder so far
+            "figures": metrics,  # the key in all existing run folders
             "labels": labels or {},
             "files": {name: _noted(self / name) for name in self._names(files)},
         }
         write_json(self / "stages.json", {**self.stages(), stage: entry})
 
     def _names(self, files: Sequence[str]) -> list[str]:
-        """Files by name, those in folders too."""
+        """Names of the files, including those inside folders."""
         places = [
             path for name in files for path in ((self / name).rglob("*") if (self / name).is_dir() else [self / name])
         ]
@@ -114,7 +128,7 @@ class RunFolder:
         shutil.rmtree(self / name, ignore_errors=True)
 
     def log(self, message: str) -> None:
-        """Append a line with the local time to log.txt, secrets left out."""
+        """Append a line with the local time to log.txt, with secrets redacted."""
         with open(self / "log.txt", "a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {redact(message)}\n")
 
@@ -125,16 +139,16 @@ class RunFolder:
             file.write(json.dumps(finite) + "\n")
 
     def metrics(self, name: str = METRICS) -> list[dict[str, Any]]:
-        """All logged steps so far; what a crash left at the very end, which is no row, is left out.
+        """All logged steps so far, without an incomplete row that a crash left at the very end.
 
         Raises:
-            ValueError: a line before the last row is no row; names file and line.
+            ValueError: a line before the last row is not a row; names file and line.
         """
         path = self / name
         return list(_rows(path, path.read_bytes().split(b"\n")[:-1])) if path.exists() else []
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop rows after `step`: a resumed run logs them again, whatever is left of them.
+        """Drop rows after `step`, complete or not: a resumed run logs them again.
 
         Raises:
             ValueError: as `metrics`, of a line before that step.
@@ -147,7 +161,7 @@ class RunFolder:
             write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def _remove_unfinished(self) -> None:
-        """What a process that was killed had not yet renamed into place."""
+        """Remove what a killed process had not yet renamed into place."""
         for path in self.path.glob(".*.tmp"):
             if path.is_dir():
                 shutil.rmtree(path)
@@ -156,7 +170,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run for this process.
+        """Lock the run for this process.
 
         Raises:
             RunBusy: another process is working on the same run.
@@ -170,6 +184,18 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+
+def _flaw(entry: Any) -> str:
+    """What is wrong with an entry of stages.json; empty if nothing is."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("fingerprint"), str):
+        return "expected a mapping with a fingerprint"
+    if not isinstance(entry.get("seconds"), int | float) or not isinstance(entry.get("figures"), dict):
+        return "expected seconds and figures"
+    files = entry.get("files", {})
+    if not isinstance(files, dict) or not all(isinstance(noted, dict) for noted in files.values()):
+        return "files: expected a mapping to sizes and checksums"
+    return ""
 
 
 def _noted(path: Path) -> dict[str, Any]:
@@ -187,12 +213,12 @@ def _rows(path: Path, lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(rows, start=1):
         if row is None:
             text = lines[number - 1][:60]
-            raise ValueError(f"{path}: line {number} is no logged step: {text!r}; delete it, or the whole folder")
+            raise ValueError(f"{path}: line {number} is not a logged step: {text!r}; delete it, or the whole folder")
         yield row
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
-    """A logged step; None for anything else, such as the zeros of a block that never reached the disk."""
+    """A logged step; None for anything else, such as zeros from a block that never reached the disk."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Who a run is: the same settings and the same data give the same run_id, on any machine and in any folder."""
+"""The identity of a run: the same settings and data give the same run_id, on any machine and in any folder."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "judge": (*_TRAIN, "eval_set", "generate", "judge"),
     "probe": (*_TRAIN, "probe"),
 }
-# Where it is computed; sums differ in their last digits.
+# Where the run is computed; sums differ in their last digits.
 _PLACES = {"devices", "nodes", "sharding", "cpu_offload"}
-# Keys that change how a result is obtained or kept, but not the result.
+# Keys that change how a result is obtained or stored, but not the result.
 NO_RESULT = {
     "train": {
         *("name", "log_every", "heldout_every", "checkpoint_every", "keep_checkpoints", "keep_model"),
@@ -49,16 +49,16 @@ _MODELS_HERE = {"local_lm", "similarity", "reward", "python"}  # judges whose mo
 
 
 def run_id(config: Config) -> str:
-    """Readable prefix and a hash over everything that decides the run's outputs.
+    """A readable prefix and a hash of everything that determines the run's outputs.
 
-    Left out: folders, launcher, tracking, experiment name, and the judge (a run keeps the verdicts of
-    several judges). A path counts by the content behind it.
+    Excluded: folders, launcher, tracking, experiment name, and the judge (a run keeps the verdicts of several judges).
+    A path counts by its content.
     """
     return run_name(config, stage_fingerprint(config, "generate"))
 
 
 def run_name(config: Config, generate_fingerprint: str) -> str:
-    """The run_id of settings whose stage `generate` has this fingerprint."""
+    """The run_id for the settings, given the fingerprint of their stage `generate`."""
     alpha = f"-a{config.alpha:g}" if config.alpha else ""
     prefix = f"{config.model.name}-{config.dataset.name}-{config.noise.name}{alpha}-s{config.seed}"
     # W&B ends a run whose artifacts' names, "run-ID-probe_memorisation", pass 128 characters.
@@ -90,7 +90,7 @@ def stage_fingerprint(config: Config, stage: str) -> str:
     if code := _own_code(config):
         kept["noise"]["code"] = {key: _content(config, key, path) for key, path in code.items()}
     elif "own" in kept["noise"]:
-        del kept["noise"]["own"]  # so that runs without one keep their identity
+        del kept["noise"]["own"]  # so that runs without it keep their identity
     return hashlib.sha256(canonical_json(kept).encode()).hexdigest()
 
 
@@ -106,7 +106,7 @@ def file_fingerprints(config: Config) -> dict[str, str]:
 
 
 def _own_code(config: Config) -> dict[str, str]:
-    """Files of the distribution and method that are the user's own: their code decides the result."""
+    """Files of the user's own distribution and method: their code determines the result."""
     noise = config.noise
     targets = {"noise.distribution": noise.distribution if is_own(noise.distribution) else None}
     targets["noise.own.target"] = None if noise.own is None else noise.own.target
@@ -114,7 +114,7 @@ def _own_code(config: Config) -> dict[str, str]:
 
 
 def _content(config: Config, key: str, path: str) -> str:
-    """Hash of what lies at a path; of what lay there when a run was made, where it is gone since (run_id=RUN)."""
+    """Hash of the content at a path or, if it is gone, of what was there when the run was made (run_id=RUN)."""
     known = config.harness.files.get(key)
     if known is not None and not path.startswith("package:") and not Path(path).expanduser().exists():
         return known

@@ -33,8 +33,8 @@ def provenance(keep_diff: bool = False) -> dict[str, Any]:
     """Git commit and uncommitted changes of the code, command line, package versions and hardware.
 
     Args:
-        keep_diff: store the changes as text, with secrets of known form left out. Otherwise the names of the changed
-            files and the text's SHA-256 alone: no filter knows every form of a secret.
+        keep_diff: store the changes as text, with known forms of secrets redacted. Otherwise only the names of the
+            changed files and the text's SHA-256: no filter knows every form of a secret.
     """
     root = Path(__file__).parents[2]
     return {
@@ -48,18 +48,18 @@ def provenance(keep_diff: bool = False) -> dict[str, Any]:
 
 
 def as_typed(words: Sequence[str]) -> list[str]:
-    """A command as a person types it, word by word; older records call `python -m harness` "__main__.py"."""
+    """A command as one types it, word by word; older records have "__main__.py" for `python -m harness`."""
     program, *arguments = words
     typed = "python -m harness" if program == "__main__.py" else program
     return [*(typed.split() if typed.startswith("python -m ") else [typed]), *arguments]
 
 
-# Of one start of a run against the one before: what can change a result.
+# What can change a result between two starts of a run.
 _DECIDES = ("git", "python", "versions", "hardware", "files")
 
 
 def with_history(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
-    """The newest start at the top, those before it under `history`, oldest first."""
+    """The latest start at the top level, earlier ones under `history`, oldest first."""
     if not earlier:
         return {**now, "history": []}
     before = {key: value for key, value in earlier.items() if key != "history"}
@@ -67,7 +67,7 @@ def with_history(earlier: dict[str, Any] | None, now: dict[str, Any]) -> dict[st
 
 
 def changes(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two starts of a run, a line each: code, versions, machine, files."""
+    """What differs between two starts of a run, one line each: code, versions, machine, files."""
     before, after = ({key: start.get(key) for key in _DECIDES} for start in (earlier, now))
     flat_before, flat_after = dict(_flat(before)), dict(_flat(after))
     keys = [key for key in {**flat_before, **flat_after} if flat_before.get(key) != flat_after.get(key)]
@@ -83,7 +83,7 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _shown(value: Any) -> str:
-    """A commit or hash by its head; of a diff that it is another."""
+    """A value for display: a hash by its first characters, a diff only as different."""
     text = "none" if value in (None, "") else str(value)
     return text if len(text) <= 60 else f"{text[:12]}... ({len(text)} characters)"
 
@@ -101,7 +101,7 @@ def code(root: Path, keep_diff: bool = False) -> dict[str, Any]:
 
 
 def _changes(root: Path, *options: str) -> str:
-    """Uncommitted changes of tracked files, but for files that git ignores or that are named like secrets."""
+    """Uncommitted changes of tracked files, except files that git ignores or whose names suggest secrets."""
     ignored = _git(root, "ls-files", "-z", "--cached", "--ignored", "--exclude-standard").split("\0")
     skipped = [f":(exclude,top,literal){name}" for name in ignored if name]
     return _git(root, "diff", "--no-ext-diff", *options, "HEAD", "--", ".", *SECRET_FILES, *skipped)

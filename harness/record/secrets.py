@@ -11,14 +11,14 @@ from functools import cache
 from typing import Any
 
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
-# Names under which a request's settings carry a key, whatever the key looks like.
+# Names under which a request's settings hold a key, whatever it looks like.
 _SECRET_SETTING = re.compile(
     r"^(x-)?(api[_-]?key|apikey|authorization|auth|bearer|(access|auth|api|secret|private|session|hf|hub)[_-]?(key|token)"
     r"|token|secret|client[_-]?secret|password|passwd|credentials?|cookie)$",
     re.IGNORECASE,
 )
 _SECRET_SETTING_IN_JSON = re.compile(r'"' + _SECRET_SETTING.pattern[1:-1] + r'":', re.IGNORECASE)
-# Forms by which keys are known wherever they come from: OpenAI and others, Hugging Face, GitHub, GitLab, AWS, Google,
+# Forms in which keys are recognised anywhere: OpenAI and others, Hugging Face, GitHub, GitLab, AWS, Google,
 # Slack, Stripe, Groq, xAI, Replicate, PyPI, npm; JSON web tokens and private keys.
 _KNOWN = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
@@ -31,12 +31,12 @@ _KNOWN = re.compile(
     r"|(?<=[Bb]earer )[A-Za-z0-9._~+/-]{16,}=*|(?<=[Bb]asic )[A-Za-z0-9+/]{16,}=*",
     re.DOTALL,
 )
-# user:password@ in a URL; the password goes.
+# user:password@ in a URL; the password is removed.
 _IN_URL = re.compile(r"(?<=://)([^\s/:@\"']*):([^\s/@\"']+)@")
 _IN_QUERY = re.compile(
     r"([?&](?:api[_-]?key|apikey|key|token|access[_-]?token|auth|sig|signature|password)=)[^&\s\"'#]{6,}", re.IGNORECASE
 )
-# password = '...' and the like; a value that is a name of the program's own (os.environ[...], None) has no quotes.
+# password = '...' and the like; expressions of the program (os.environ[...], None) have no quotes.
 _ASSIGNED = re.compile(
     r"""((?:pass(?:word|wd|phrase)|pwd|secret|credentials?|(?:api|access|secret|private|auth)[_-]?key|[a-z_-]*token)["']?
     \s*(?:=|:|=>)\s*)(["'])(?!\[)((?:\\.|(?!\2)[^\\\r\n]){4,})\2""",
@@ -57,13 +57,13 @@ SECRET_FILES = [
 
 
 def know_secret(name: str, value: str) -> None:
-    """Redact this value from here on, whatever the variable is called that holds it."""
+    """Redact this value from now on, whatever the name of the variable that holds it."""
     if len(value) >= _SHORTEST_KNOWN:
         _known_values[name] = value
 
 
 def redact(text: str) -> str:
-    """The text with every secret of the environment replaced by its name, and whatever looks like a key by [secret]."""
+    """The text with secrets of the environment replaced by their names, and what looks like a key by [secret]."""
     for name, value in _of_environment().items():
         for form in _forms(value):
             text = text.replace(form, f"[{name}]")
@@ -71,18 +71,20 @@ def redact(text: str) -> str:
 
 
 def redact_code(text: str) -> str:
-    """`redact`, and the quoted values of what is called a password, key or token: for source code and its changes."""
+    """`redact`, plus quoted values of anything named password, key or token: for source code and diffs."""
     return _ASSIGNED.sub(r"\1\2[secret]\2", redact(text))
 
 
 def refuse_secrets(settings: Mapping[str, Any]) -> None:
-    """Refuse settings that hold a key: they are written to config.yaml, W&B and the list of processes.
+    """Refuse settings that contain a key: they are written to config.yaml, W&B and the list of processes.
 
     Raises:
         ValueError: names the setting, not its value.
     """
     text = json.dumps(settings, ensure_ascii=False)
-    if redact(text) != text or _SECRET_SETTING_IN_JSON.search(text):  # one look at all, for a sweep has thousands
+    if redact(text) != text or _SECRET_SETTING_IN_JSON.search(
+        text
+    ):  # one search over all values, because a sweep has thousands
         _find_secret(settings, "")
 
 
@@ -102,7 +104,7 @@ def _find_secret(value: Any, where: str, name: str = "") -> None:
 
 @cache
 def _forms(value: str) -> tuple[str, ...]:
-    """A secret as it stands in text, in JSON, in Python's repr and in a URL, longest first."""
+    """A secret as it appears in text, in JSON, in Python's repr and in a URL, longest first."""
     forms = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
     forms |= {urllib.parse.quote(value, safe=""), urllib.parse.quote(value), urllib.parse.quote_plus(value)}
     return tuple(sorted(forms, key=lambda form: -len(form)))

@@ -1,7 +1,7 @@
 """One training under several judges or probe settings: the results of each are kept in the run's folder.
 
-The folder itself holds those of the settings that were asked for last; variants/TAG/ holds the others, each with the
-files that analysis reads, linked where the file system can.
+The folder itself holds the results for the most recent settings; variants/TAG/ holds the others, each with the files
+that analysis reads, hard-linked where the file system allows it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.record.files import commit_folder
 from harness.record.folder import METRICS, STEPS, RunFolder
 
 FOLDER = "variants"
-# Stages whose settings are no part of a run_id.
+# Stages whose settings are not part of a run_id.
 _STAGES = ("judge", "probe")
 _TAG = 6  # characters
 _FILES = (
@@ -26,7 +26,7 @@ _FILES = (
 
 
 def variants(folder: RunFolder) -> list[RunFolder]:
-    """What is kept of the run under other settings than its last ones."""
+    """The results kept for settings other than the most recent ones."""
     return [RunFolder(path.parent) for path in sorted((folder / FOLDER).glob("[!.]*/done"))]
 
 
@@ -37,7 +37,7 @@ def kept(folder: RunFolder, fingerprints: Mapping[str, str], stages: Sequence[st
 
 
 def keep_results(folder: RunFolder, fingerprints: Mapping[str, str], stages: Sequence[str]) -> None:
-    """Before a finished run is judged or probed with other settings: keep what it has under the present ones."""
+    """Before a finished run is judged or probed with other settings, keep its results for the current ones."""
     found = {name: entry.get("fingerprint") for name, entry in folder.stages().items() if name in _STAGES}
     others = [name for name in stages if name in found and found[name] != fingerprints[name]]
     if not others or not (folder / "done").exists():
@@ -52,7 +52,7 @@ def keep_results(folder: RunFolder, fingerprints: Mapping[str, str], stages: Seq
 
 
 def drop_repeated(folder: RunFolder) -> None:
-    """Forget the variants whose judge and probe settings are those that the folder itself holds now."""
+    """Remove variants whose judge and probe settings are the ones that the folder itself now holds."""
     ours = folder.stages()
     for each in variants(folder):
         theirs = {name: entry for name, entry in each.stages().items() if name in _STAGES}
@@ -79,7 +79,7 @@ def tracking_id(folder: RunFolder, fingerprints: Mapping[str, str]) -> str:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for the file: every file of a run is replaced when it changes, none is written over."""
+    """Hard-link the file, which is safe because files of a run are replaced when they change, never overwritten."""
     try:
         os.link(source, target)
     except OSError:  # a file system without links

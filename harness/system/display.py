@@ -1,4 +1,4 @@
-"""Several runs on one screen: a moving line for each at the bottom, what they say above."""
+"""Several runs on one screen: a moving line for each at the bottom, their messages above."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _UP_AND_CLEAR = "\033[{}F\033[J"
 
 
 class Display:
-    """Status lines by row that are drawn in place in a terminal; elsewhere everything is a line of its own."""
+    """Status lines that are redrawn in place in a terminal; elsewhere everything is a separate line."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -18,7 +18,7 @@ class Display:
         self._drawn = 0
 
     def status(self, row: int, text: str) -> None:
-        """Replace a row's line; an empty text takes it away."""
+        """Replace a row's line; an empty text removes it."""
         self._status[row] = text
         if self._terminal:
             self._draw()

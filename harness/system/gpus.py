@@ -1,4 +1,4 @@
-"""Which GPUs this process may use: free ones of the machine, so that several runs share a node without meeting."""
+"""Which GPUs this process may use: free ones, so that several runs share a node without collisions."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from harness.system.locks import locked, try_lock
 
 _POLL_SECONDS = 1.0
 
-_held: list[tuple[str, FileLock]] = []  # GPUs of this process and their locks, which end with it however it ends
+_held: list[
+    tuple[str, FileLock]
+] = []  # GPUs of this process and their locks, which are released when it ends, however it ends
 
 
 def take_gpus(count: int | None, runs_per_gpu: int, say: Callable[[str], None]) -> list[str]:
     """Reserve `count` GPUs (None: all) for this process and make them its CUDA_VISIBLE_DEVICES; wait for free ones.
 
-    Kept until the process ends or asks for another number: what has once started CUDA stays where it is. Without GPUs
-    nothing happens.
+    They are kept until the process ends or asks for another number, because a process cannot move once CUDA has
+    started. Without GPUs nothing happens.
 
     Args:
         runs_per_gpu: processes that may share one.
-        say: told when there is something to wait for.
+        say: called with a message when it has to wait.
 
     Raises:
         ValueError: fewer GPUs are visible than asked for.
@@ -58,7 +60,7 @@ def visible_gpus() -> list[str]:
 
 
 def reachable_gpus() -> list[str]:
-    """All that this process could take: those it holds count with those that it left to others."""
+    """All GPUs that this process could take, including those it already holds."""
     listed = os.environ.get(_ALL) if _held else None
     return visible_gpus() if listed is None else listed.split(",")
 
@@ -67,7 +69,7 @@ _ALL = "HARNESS_ALL_GPUS"
 
 
 def _release() -> list[str]:
-    """Give back what is held; all GPUs that were visible at first."""
+    """Release what is held; return all GPUs that were visible at first."""
     while _held:
         _held.pop()[1].release()
     os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[_ALL]
@@ -75,7 +77,7 @@ def _release() -> list[str]:
 
 
 def _try_to_take(visible: list[str], wanted: int, runs_per_gpu: int) -> bool:
-    """All of them or none, so that two runs of several GPUs cannot wait for each other."""
+    """Lock all of them or none, so that two multi-GPU runs cannot wait for each other."""
     folder = _lock_folder()
     with locked(folder / "all"):
         for slot in range(runs_per_gpu):
@@ -91,7 +93,7 @@ def _try_to_take(visible: list[str], wanted: int, runs_per_gpu: int) -> bool:
 
 
 def _lock_folder() -> Path:
-    """Of this user and SLURM job: another job's GPU 0 is another GPU."""
+    """Folder of the locks of this user and SLURM job: another job's GPU 0 is another GPU."""
     job = os.environ.get("SLURM_JOB_ID", "none")
     folder = Path(tempfile.gettempdir()) / f"noise-harness-gpus-{os.getuid()}-{job}"
     folder.mkdir(mode=0o700, exist_ok=True)

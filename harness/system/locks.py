@@ -1,4 +1,4 @@
-"""Locks of files among processes: the kernel gives them back however a process ends."""
+"""File locks between processes: the kernel releases them however a process ends."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file for the block, after whoever holds it now; the file stays."""
+    """Hold a lock file for the block, waiting for its current holder; the file stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
         yield
 
 
 def try_lock(path: Path) -> FileLock | None:
-    """Take a lock file until `release()` or the end of the process; None where another holds it."""
+    """Take a lock file until `release()` or the end of the process; None if another process holds it."""
     lock = FileLock(path, blocking=False)
     try:
         lock.acquire()

@@ -1,4 +1,4 @@
-"""The main memory of this process: the peak that a part of a run held, and freed memory that is kept for reuse."""
+"""The memory of this process: the peak during a part of a run, and freed memory that is kept for reuse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Starts to look at the peak when it is made: of the GPU's allocator, on a CPU of the process's resident set.
+    """Measures the peak from its creation on: of the GPU's allocator or, on a CPU, of the resident set.
 
     Linux lets a process reset its own peak (5 into /proc/self/clear_refs), so that a run in the middle of a sweep does
     not inherit the peak of an earlier one. On other systems there is no number.
@@ -32,7 +32,7 @@ class PeakMemory:
                 self._known = False
 
     def row(self) -> dict[str, float]:
-        """train/peak_memory_gb, in units of 1e9 bytes; empty where it is not known."""
+        """train/peak_memory_gb, in units of 1e9 bytes; empty if not known."""
         if not self._known:
             return {}
         if self._device.type == "cuda":
@@ -43,19 +43,19 @@ class PeakMemory:
         return {"train/peak_memory_gb": size / 1e9}
 
 
-# mallopt(3): allocations from this size on are mapped for themselves; more than this free at the top is handed back.
+# mallopt(3): larger allocations get their own mapping; more than this much free memory at the top is returned.
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
 _NEVER = 2**31 - 1
-# Where glibc's own adjustment ends up in a process that allocates much.
+# Where glibc's dynamic threshold ends up in a process that allocates a lot.
 _USUAL = {_M_MMAP_THRESHOLD: 32 * 2**20, _M_TRIM_THRESHOLD: 64 * 2**20}
 
 
 @contextmanager
 def retain_freed_memory() -> Iterator[None]:
-    """While inside, glibc keeps what is freed; at the end it goes back to the system. Elsewhere nothing happens.
+    """Inside the block, glibc keeps freed memory; at the end it is returned to the system. No effect without glibc.
 
-    An optimiser step frees gigabytes of activations and asks for them again. Handed back in between, every page comes
-    anew from the kernel, filled with zeros: a fifth of the time on the machine in docs/performance.md.
+    An optimiser step frees gigabytes of activations and asks for them again. If it is returned in between, every page
+    comes again from the kernel, filled with zeros: a fifth of the time on the machine in docs/performance.md.
     """
     if platform.libc_ver()[0] != "glibc":
         yield

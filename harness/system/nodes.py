@@ -1,4 +1,4 @@
-"""What this machine gives to a run, and its place among the nodes: SLURM, or NODE_RANK, MASTER_ADDR, MASTER_PORT."""
+"""This machine's devices and its place among the nodes: from SLURM, or NODE_RANK, MASTER_ADDR and MASTER_PORT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.config import TrainConfig
 
 
 def node_rank() -> int:
-    """0 for the node that leads (it writes, generates and judges), 1, 2, ... for those that help to train."""
+    """0 for the leading node (it writes, generates and judges), 1, 2, ... for nodes that only help to train."""
     return int(os.environ.get("NODE_RANK", os.environ.get("SLURM_NODEID", "0")))
 
 
@@ -29,7 +29,7 @@ def cores() -> int:
 
 
 def lost_cores() -> str | None:
-    """A line where SLURM gave this task more cores than its process may use; None where it did not."""
+    """A warning if SLURM gave this task more cores than its process may use, else None."""
     asked = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if not asked.isdecimal() or int(asked) <= cores():
         return None
@@ -40,7 +40,7 @@ def lost_cores() -> str | None:
 
 
 def check_devices(all_settings: Iterable[TrainConfig]) -> None:
-    """Whether this machine has what train.devices asks for: a GPU for each process, or without GPUs a core.
+    """Check that this machine has what train.devices asks for: a GPU per process or, without GPUs, a core.
 
     Raises:
         ValueError: it has fewer.

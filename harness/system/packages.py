@@ -1,4 +1,4 @@
-"""Which optional packages are installed, and what to say where one is not."""
+"""Which optional packages are installed, and the message if one is missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 
 
 def is_installed(package: str) -> bool:
-    """Whether Python finds a package or module; it is not imported."""
+    """Whether Python finds a package or module, without importing it."""
     return importlib.util.find_spec(package) is not None
 
 
@@ -14,9 +14,9 @@ def require_package(package: str, key: str, extra: str, advice: str = "") -> Non
     """Refuse a setting that needs a package of one of this project's extras.
 
     Args:
-        package: as it is imported.
-        key: the setting, as it was given.
-        extra: the extra that brings the package.
+        package: its import name.
+        key: the setting, as given.
+        extra: the extra that installs the package.
         advice: what to do without it.
 
     Raises:

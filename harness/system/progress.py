@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-LINES = "HARNESS_PROGRESS_LINES"  # set where several runs share a terminal, so that none overwrites another's line
+LINES = "HARNESS_PROGRESS_LINES"  # set when several runs share a terminal, so that none overwrites another's line
 _LOG_FILE_SECONDS = 10.0
 # 80 columns hold the longest: "[12/21] symnoise-a10-s2 generate 45% 512/1150, 00:06 left, tokens/s 9012".
 _SCREEN_FORMAT = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt}, {remaining} left{postfix}"
@@ -18,7 +18,7 @@ _LOG_FILE_FORMAT = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} {unit}, {elaps
 
 
 class _Lines:
-    """stderr for a log file: a line per update instead of a carriage return; or what `show` does with it."""
+    """stderr for a log file: a line per update instead of a carriage return, or whatever `show` does."""
 
     def __init__(self, show: Callable[[str], None] | None = None) -> None:
         self._show = show or (lambda line: sys.stderr.write(line + "\n"))
@@ -37,7 +37,7 @@ class Progress:
 
     def __init__(self, label: str, total: int, unit: str, initial: int = 0, show: bool = True) -> None:
         terminal = sys.stderr.isatty() and LINES not in os.environ
-        # Of a worker of several: its parent has a line for it (harness/pipeline/side_by_side.py).
+        # In a worker, the parent shows the line (harness/pipeline/side_by_side.py).
         shown = getattr(sys.stderr, "status", None)
         seconds = getattr(sys.stderr, "seconds", _LOG_FILE_SECONDS)
         self._bar = tqdm(
@@ -57,7 +57,7 @@ class Progress:
         )
 
     def update(self, count: int = 1, **figures: str) -> None:
-        """Count on; `figures` (loss, tokens/s) replace those shown."""
+        """Advance the count; `figures` (loss, tokens/s) replace those shown."""
         if figures:
             said = (f"{name.replace('_per_', '/')} {value}" for name, value in figures.items())
             self._bar.set_postfix_str(", ".join(said), refresh=False)
@@ -84,10 +84,10 @@ _FIGURES = {
 
 
 def summary_line(label: str, summary: dict[str, Any], seconds: float) -> str:
-    """What a run's line ends as."""
+    """The final line of a run."""
     final = summary["final"]
     shown = [key for key in _FIGURES if key in final]
     if "judge/accuracy" in shown:
-        shown.remove("judge/win_rate")  # half of it, where a checker marks the answers
+        shown.remove("judge/win_rate")  # half of it, if a checker marks the answers
     figures = [_FIGURES[key].format(final[key]) for key in shown]
     return f"{label} {summary['status']} in {seconds:.0f} s: {', '.join(figures)}"

@@ -1,7 +1,7 @@
-"""SIGTERM (a scheduler's preemption) and Ctrl-C as an exit that unwinds: checkpoints and W&B are closed in order.
+"""SIGTERM (a scheduler's preemption) and Ctrl-C as an exit that unwinds: checkpoints and W&B are closed properly.
 
-So is the warning that SLURM gives before its limit (USR1 or USR2), where a launcher waits for it: submitit queues the
-job again, which has SLURM kill it. Everything is closed first, and then the launcher is told.
+The same holds for SLURM's warning before its time limit (USR1 or USR2), if a launcher waits for it: submitit requeues
+the job, which makes SLURM kill it. So everything is closed first, and then the launcher is told.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import Any, NoReturn
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
-# A step may take a minute, and who sees nothing happen presses again.
+# A step may take a minute, and people who see nothing happen press again.
 _PATIENCE_SECONDS = 2.0
 _STOPPING = "\nstopping after this step, with a checkpoint; Ctrl-C again stops at once without"
 
 
 def _warnings() -> list[signal.Signals]:
-    """Those that somebody waits for."""
+    """The warning signals that have a handler."""
     return [number for number in _WARNINGS if callable(signal.getsignal(number))]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with how far the work had come: "interrupted at step 20 of 100"."""
+    """Ctrl-C, with how far the work had got: "interrupted at step 20 of 100"."""
 
 
 class Stop:
-    """Which signal has asked this process to leave, if any."""
+    """The signal that asked this process to stop, if any."""
 
     number: int | None = None
 
     def check(self) -> None:
-        """Leave if asked to: some library's bare `except` may have swallowed what the signal raised."""
+        """Stop if asked to: a library's bare `except` may have swallowed the signal's exception."""
         if self.number is not None:
             self.leave()
 
@@ -47,9 +47,9 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Inside, signals raise at once, and once more at the end of the block if that was swallowed.
+    """Inside the block signals raise at once, and again at its end if the exception was swallowed.
 
-    After a warning the handler that was there before is called at the very end.
+    After a warning signal, the previous handler is called at the very end.
     """
     stop = Stop()
 
@@ -69,7 +69,7 @@ def stoppable() -> Iterator[Stop]:
 
 
 class Termination:
-    """Which signal has asked to leave after the step: SIGTERM, Ctrl-C or a warning; 0: none."""
+    """The signal that asked to stop after the step: SIGTERM, Ctrl-C or a warning; 0: none."""
 
     number = 0
 
@@ -78,7 +78,7 @@ class Termination:
         return self.number != 0
 
     def agreed(self, accelerator: Any) -> bool:
-        """Whether any rank has been asked to leave, so that all of them save at the same step."""
+        """Whether any rank has been asked to stop, so that all of them save at the same step."""
         if accelerator.num_processes == 1:
             return self.requested
         import torch
@@ -87,14 +87,14 @@ class Termination:
 
     @property
     def name(self) -> str:
-        """Of the signal; of SIGTERM on a rank that was not asked itself."""
+        """The number of the signal; SIGTERM on a rank that was not asked itself."""
         return signal.Signals(self.number or signal.SIGTERM).name
 
     def leave(self, reached: str) -> NoReturn:
-        """Leave as the signal does outside; the pipeline closes the log and W&B on the way.
+        """Stop as the signal would outside the block; the pipeline closes the log and W&B on the way.
 
         Args:
-            reached: how far the work has come, for a person at the terminal: "step 20 of 100".
+            reached: how far the work has got, for the user at the terminal: "step 20 of 100".
         """
         if self.number == signal.SIGINT:
             raise Interrupted(f"interrupted at {reached}")
@@ -107,9 +107,9 @@ class Termination:
 
 @contextmanager
 def deferred_termination() -> Iterator[Termination]:
-    """Inside, the first SIGTERM, Ctrl-C or warning only sets `number`; a second one ends the process as outside.
+    """Inside the block the first SIGTERM, Ctrl-C or warning only sets `number`; a second one acts as usual.
 
-    Signals reach the main thread alone: elsewhere (a test, a notebook's thread) nothing is deferred.
+    Signals reach only the main thread: in others (a notebook's, say) nothing is deferred.
     """
     termination = Termination()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""The oldest releases that the harness runs with, and one clear error where an older one is installed."""
+"""The oldest supported releases, and one clear error if an older one is installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FLOORS = {"torch": "2.11", "transformers": "5.17", "accelerate": "1.10", "safete
 
 
 def check_versions(floors: dict[str, str] = FLOORS) -> None:
-    """Compare what is installed with the floors.
+    """Compare the installed packages with the floors.
 
     Raises:
         ValueError: a package is older than its floor, or missing.

@@ -1,4 +1,4 @@
-"""A silence that lasts is explained: what a command is doing, once that has taken five seconds."""
+"""Explains a long silence: says what a command is doing once that has taken five seconds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SECONDS = 5.0
 
 @contextmanager
 def waiting(what: str, show: bool = True, seconds: float = SECONDS) -> Iterator[None]:
-    """Print "what ..." on stderr if the block is still at work after `seconds`; nothing if it is quick.
+    """Print "what ..." on stderr if the block is still running after `seconds`.
 
     Args:
         what: in a few words, with the run if there is one: "[2/6] symnoise-a5-s0: loading the model".
-        show: False on the ranks beside the first.
-        seconds: of silence that need no explanation.
+        show: False on all ranks but the first.
+        seconds: how long a silence needs no explanation.
     """
     timer = threading.Timer(seconds, lambda: print(f"{what} ...", file=sys.stderr, flush=True))
     timer.daemon = True

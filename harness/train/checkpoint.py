@@ -1,6 +1,6 @@
 """Resumable training state as safetensors: parameters and optimiser state by name, and the step. No pickle.
 
-Each process writes what it holds (whole tensors the first one alone), and any number of processes can read it.
+Each process writes its shards (whole tensors only the first), and any number of processes can read the result.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from torch.distributed.tensor import DTensor
 from harness.record import read_json, write_json
 from harness.record.files import file_hash, replace_folder, sync
 
-# Frozen parameters (the base under adapters) are not saved: they are the base model's, loaded again on resuming.
+# Frozen parameters (the base of adapters) are not saved: on resuming they are loaded from the base model.
 _OPTIONS = StateDictOptions(ignore_frozen_params=True)
 _OPTIONS_OF_PART = StateDictOptions(ignore_frozen_params=True, strict=False)
 _SCALARS = "__scalar__"
 
 
 class Resumed(NamedTuple):
-    """Where a training goes on.
+    """Where training resumes.
 
     Attributes:
-        step: steps that were done; 0 where there was nothing to restore.
-        counts: what the meter had counted by then.
+        step: steps already done; 0 if there was nothing to restore.
+        counts: state of the meter at that step.
         refused: a line for each checkpoint that could not be used.
     """
 
@@ -55,19 +55,19 @@ def save_checkpoint(
     It is on the disk when this returns: files and folders are synced, and state.json holds a checksum of each file.
 
     Args:
-        folder: of all checkpoints.
+        folder: the folder of all checkpoints.
         step: steps done.
-        fingerprint: of the settings.
-        model: as it is trained, perhaps in shards.
+        fingerprint: hash of the settings.
+        model: as it is trained, possibly sharded.
         optimizer: one or several.
-        keep: checkpoints.
-        counts: of the meter (`harness.train.cost`).
+        keep: number of checkpoints to keep.
+        counts: state of the meter (`harness.train.cost`).
     """
     weights, tensors, scalars = _state(model, optimizer)
     path, temporary = folder / f"step-{step:08d}", folder / ".next.tmp"
     rank = _rank()
     if rank == 0:
-        shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed attempt
         temporary.mkdir(parents=True)
     _wait_for_all()
     write_pieces(weights, temporary / f"model-{rank:05d}.safetensors", rank)
@@ -101,14 +101,14 @@ def load_checkpoint(folder: Path, fingerprint: str, model: nn.Module, optimizer:
             set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=moments, options=options)
             return Resumed(int(state["step"]), state["counts"], refused)
         refused.append(problems[0])
-    # Asking an optimiser for its state has made it start one.
+    # Asking an optimiser for its state has made it create one.
     for each in optimizer if isinstance(optimizer, list) else [optimizer]:
         each.state.clear()
     return Resumed(0, {}, refused)
 
 
 def _read(path: Path, fingerprint: str, model: nn.Module, optimizer: Any) -> tuple[dict[str, Any], Any, Any]:
-    """state.json, and weights and optimiser state as this process holds them."""
+    """Read state.json, and weights and optimiser state in the shapes that this process holds."""
     state: dict[str, Any] = read_json(path / "state.json")
     if state["fingerprint"] != fingerprint:
         raise ValueError("it belongs to other settings")
@@ -163,13 +163,13 @@ def _from_all(value: str | None) -> list[str | None]:
 
 
 def write_pieces(tensors: Mapping[str, Tensor], path: Path, rank: int) -> None:
-    """Write this process's pieces, the row at which each begins in the file's metadata; whole tensors by rank 0."""
+    """Write this process's pieces, with the first row of each in the file's metadata; whole tensors by rank 0."""
     pieces: dict[str, Tensor] = {}
     starts: dict[str, str] = {}
     for name, tensor in tensors.items():
         if isinstance(tensor, DTensor) or rank == 0:
             local, start = _local(tensor)
-            # A copy: tied tensors appear under several names, and safetensors wants storage of its own for each.
+            # A copy: tied tensors appear under several names, and safetensors needs separate storage for each.
             pieces[name], starts[name] = local.detach().cpu().clone().contiguous(), str(start)
     if pieces:  # safetensors cannot read a file without tensors
         save_file(pieces, path, metadata=starts)
@@ -202,12 +202,12 @@ def _assembled(name: str, like: Tensor, pieces: list[tuple[int, Any]]) -> Tensor
     else:
         missing = len(local) != sum(_copy_rows(name, read, start, piece, file) for piece, file in pieces)
     if missing:
-        raise ValueError(f"{name}: not all of it is there")
+        raise ValueError(f"{name}: some of its rows are missing")
     return _like(read.to(local.device), like)
 
 
 def _copy_rows(name: str, into: Tensor, start: int, piece_start: int, file: Any) -> int:
-    """Copy the rows that a piece shares with `into`, which begins at row `start`; their number."""
+    """Copy the rows that a piece shares with `into`, which begins at row `start`; return their number."""
     piece = file.get_slice(name)
     shape = piece.get_shape()
     if list(into.shape[1:]) != shape[1:]:
@@ -226,7 +226,7 @@ def _local(tensor: Tensor) -> tuple[Tensor, int]:
     local, rows, ranks = tensor.to_local(), tensor.shape[0], tensor.device_mesh.size()
     chunk = -(-rows // ranks)
     start = min(tensor.device_mesh.get_local_rank() * chunk, rows)
-    assert len(local) == min(chunk, rows - start), "sharded otherwise than fully_shard does"
+    assert len(local) == min(chunk, rows - start), "not sharded the way fully_shard does"
     return local, start
 
 

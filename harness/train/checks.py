@@ -1,4 +1,4 @@
-"""What of a training can be refused before it starts: model, data, method, adapters, optimiser, layout, lengths."""
+"""Checks before training starts: model, data, method, adapters, optimiser, layout, lengths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.noise.definition import is_own
 
 
 def check(config: Config) -> None:
-    """Model, method and data; the instructions too, which are part of the run's identity.
+    """Check model, method and data, and the instructions, which are part of the run's identity.
 
     Raises:
         ValueError: as `check_model`, `check_noisable`, `check_training`, `load_dataset` and `load_eval_items`.
@@ -29,7 +29,7 @@ def check(config: Config) -> None:
 
 
 def _check_own(noise: NoiseConfig) -> None:
-    """A distribution or method of the user's, loaded before anything starts."""
+    """Load the user's own distribution or method before anything starts."""
     if is_own(noise.distribution):
         from harness.noise.distributions import own_distribution
 
@@ -41,11 +41,11 @@ def _check_own(noise: NoiseConfig) -> None:
 
 
 def prepare(jobs: Sequence[Job]) -> list[str]:
-    """Look into the weights, and tokenize what is to be trained on into the cache.
+    """Check the weights, and tokenize the training data into the cache.
 
     Raises:
-        ValueError: weights that are not those of the model (`check_weights`), an example that no rule lets pass, or
-            one longer than the model has positions.
+        ValueError: weights that do not match the model (`check_weights`), an example that no cleaning rule lets pass,
+            or one longer than the model has positions.
     """
     pending = [job.config for job in jobs if "train" in job.pending]
     for model in dict.fromkeys(config.model for config in pending):

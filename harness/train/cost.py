@@ -1,4 +1,4 @@
-"""What a training cost: rows, tokens, FLOPs and seconds, counted as forwarded (a pair counts twice), over all ranks."""
+"""The cost of training: rows, tokens, FLOPs and seconds as forwarded (a pair counts twice), over all ranks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from harness.config.budget import Cost
 
 
 class Meter:
-    """Cumulative counts of one training; continues from the `state` that an interrupted one left in its checkpoint.
+    """Cumulative counts of one training; continues from the `state` in the checkpoint of an interrupted one.
 
     Args:
         state: empty at the start.
-        size: of the model, for the FLOPs.
-        cost: passes that every document makes in a step.
+        size: sizes of the model, for the FLOPs.
+        cost: passes of every document per step.
     """
 
     def __init__(self, state: Mapping[str, float], size: ModelSize, cost: Cost) -> None:
@@ -39,7 +39,7 @@ class Meter:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The time of the block does not count."""
+        """Exclude the time of the block."""
         started = time.monotonic()
         yield
         self._started += time.monotonic() - started
@@ -55,7 +55,7 @@ class Meter:
         return self._seconds_before + self.attempt_seconds
 
     def state(self) -> dict[str, float]:
-        """What a checkpoint keeps, to be counted on from."""
+        """The state that a checkpoint keeps, from which counting continues."""
         counts = {name: getattr(self, name) for name in ("documents", "rows", "tokens", "flops")}
         return {**counts, "seconds": self.seconds}
 
@@ -77,12 +77,12 @@ class Meter:
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What the FLOPs of a model follow from.
+    """The sizes that determine a model's FLOPs.
 
     Attributes:
-        parameters: all that take part in matrix products: without the input embedding, with the head (a tied
-            one once). Position tables and vectors are too small to be taken out.
-        trainable: those of them that get a gradient.
+        parameters: number of those in matrix products: without the input embedding, with the head (once if tied).
+            Position tables and vectors are too small to be excluded.
+        trainable: number of these with a gradient.
         attention: layers x width of the queries; 0 without attention.
     """
 
@@ -92,7 +92,7 @@ class ModelSize:
 
     @classmethod
     def of(cls, model: Any) -> ModelSize:
-        """Read from a causal language model, before it is sharded."""
+        """Read the sizes from a causal language model before it is sharded."""
         table, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
         used = [each for each in model.parameters() if each is not table or each is head]
         config = model.config.get_text_config()
@@ -106,7 +106,7 @@ class ModelSize:
 
 
 def _numbers(parameter: Any) -> int:
-    """Weights in a parameter; bitsandbytes packs two of 4 bits into one."""
+    """Number of weights in a parameter; bitsandbytes packs two 4-bit weights into one byte."""
     count: int = parameter.numel()
     return 2 * count if type(parameter).__name__ == "Params4bit" and parameter.element_size() == 1 else count
 
@@ -117,8 +117,8 @@ def flops(size: ModelSize, cost: Cost, tokens: int, squares: int) -> int:
     A token costs 2 N forward, 2 N backward to the activations and 2 N more to the parameters: 6 N for plain training
     (Kaplan et al. 2001.08361, Section 2.1), and less for the frozen ones. Attention adds
     4 x layers x width x L for a token in a document of L tokens forward and twice that backward, causal or not
-    (Chowdhery et al. 2204.02311, Appendix B). Counted are real tokens: no padding, no recomputation under gradient
-    checkpointing, and the head at every token although it runs at the labelled ones only.
+    (Chowdhery et al. 2204.02311, Appendix B). Only real tokens count: no padding, no recomputation under gradient
+    checkpointing, but the head at every token although it runs only at labelled ones.
 
     Args:
         tokens: in the documents of the step, each document once.

@@ -1,8 +1,8 @@
 """The stage `train`: the whole loop, flat. Documents in, a fine-tuned model and metrics.jsonl out.
 
-One optimiser step takes an effective batch of documents, shared out over the ranks; each rank packs its share
-into micro-batches. The loss is the sum over the response tokens of the effective batch divided by their number,
-whatever the packing, the number of micro-batches or of ranks.
+One optimiser step takes an effective batch of documents, divided over the ranks; each rank packs its share into
+micro-batches. The loss is the sum over the response tokens of the effective batch divided by their number, whatever
+the packing and the number of micro-batches or ranks.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from harness.train.parallel import (
 )
 from harness.train.schedule import batch_at, lr_factor, matched_schedule, total_steps, unique_examples
 
-# (step, whether it is the last) -> figures, none where none are due
+# (step, whether it is the last) -> metrics, empty if none are due
 Observer = Callable[[int, bool], dict[str, float]]
 
 
 @dataclass(frozen=True)
 class StepState:
-    """What one optimiser step works with, made once per training."""
+    """The objects that every optimiser step uses, made once per training."""
 
     accelerator: Accelerator
     method: Method
@@ -62,10 +62,10 @@ def fit(
     """The training loop.
 
     Args:
-        observe: called after every step; its figures join the log, its time counts as none.
+        observe: called after every step; its metrics join the log, its time does not count.
 
     Returns:
-        Final figures, and "finished" or "diverged".
+        Final metrics, and "finished" or "diverged".
     """
     config, settings, model = run.config, run.config.train, objective.model
     size = ModelSize.of(model)
@@ -96,7 +96,7 @@ def fit(
     with run.progress("train", total, "step", initial=start) as progress, deferred_termination() as termination:
         for step in range(start, total):
             run.stop.check()
-            # Dropout draws from the global generator: keyed by the step, a resumed run repeats it.
+            # Dropout uses the global generator; seeded by the step, a resumed run repeats it.
             torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
             chosen = [documents[index] for index in batch_at(step, count, batch_size, config.seed)]
             noise.measure = (step + 1) % settings.log_every == 0
@@ -144,7 +144,7 @@ def forward_backward(state: StepState, documents: list[Document], step: int, pro
     """Accumulate the gradient of one optimiser step: this rank's share of its documents.
 
     Returns:
-        Of the effective batch, all ranks: the objective, and of that the penalty of a regulariser.
+        The objective of the effective batch over all ranks, and the part of it that is a regulariser's penalty.
     """
     accelerator, settings, method = state.accelerator, state.settings, state.method
     rank, ranks = accelerator.process_index, accelerator.num_processes
@@ -155,7 +155,7 @@ def forward_backward(state: StepState, documents: list[Document], step: int, pro
         losses = torch.zeros(2, device=accelerator.device)
         for number, batch in enumerate(batch.to(accelerator.device) for batch in ours.batches):
             of_mean = max(batch.n_targets, 1) * ours.micro_batches
-            # Documents without targets alone (their labels all masked) give no loss and no gradient.
+            # A batch of documents without targets (all labels masked) gives no loss and no gradient.
             share = 1 / (max(ours.targets, 1) if settings.loss == "token_mean" else of_mean)
             last = number == len(ours.batches) - 1
             micro = MicroBatch(batch, state.noise.of(batch, step, progress), share, last)
@@ -171,7 +171,7 @@ def forward_backward(state: StepState, documents: list[Document], step: int, pro
 
 @torch.no_grad()
 def mean_loss(objective: ResponseLoss, documents: Sequence[Document], max_tokens: int, layout: Layout) -> float:
-    """Noise-free loss per response token (nats), the model in evaluation mode."""
+    """Noise-free loss per response token (nats), with the model in evaluation mode."""
     state, was_training = PartialState(), objective.training
     total = torch.zeros(2, dtype=torch.float64)
     objective.eval()
@@ -187,7 +187,7 @@ def _realised(noise: TrainingNoise) -> dict[str, float]:
 
 
 def _noise_time(config: Config, noise: TrainingNoise, meter: Meter) -> dict[str, float]:
-    """Share of the time that went into drawing and adding the noise; not for methods whose passes find it."""
+    """Share of the time spent drawing and adding noise; not for methods whose passes compute it."""
     if config.noise.method != "noise":
         return {}
     return {"noise/time_percent": 100 * noise.stopwatch.seconds / meter.attempt_seconds}

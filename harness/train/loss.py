@@ -1,4 +1,4 @@
-"""Cross-entropy of the response tokens; logits are computed only where there is a target, a chunk at a time.
+"""Cross-entropy of the response tokens; logits are computed only at targets, a chunk at a time.
 
 B rows, T tokens of a row, D hidden size, V vocabulary, N positions that have a target.
 """
@@ -20,15 +20,15 @@ from harness.data.batching import IGNORE_INDEX, Batch
 from harness.models.onednn import linear, product
 from harness.noise import input_embedding
 
-# Logits that exist at one time: 64 MB in float32 on a CPU, whose caches they fill. A GPU is given 256 MB: each chunk
-# adds a whole float32 (V, D) to the head's gradient, and at 64 MB and V = 128k a chunk would be 131 rows.
+# Logits held at one time: 64 MB in float32 on a CPU, about the size of its caches; 256 MB on a GPU, because each chunk
+# adds a whole float32 (V, D) to the head's gradient, and with 64 MB and V = 128k a chunk would be 131 rows.
 _CHUNK_LOGITS = {"cpu": 2**24, "cuda": 2**26}
 _SLICE = 4096
 
 
 @dataclass(frozen=True)
 class LogitTransform:
-    """What a model does with the output of its head: multiply by `scale`, then cap * tanh(logits / cap).
+    """What a model does to the output of its head: multiply by `scale`, then cap * tanh(logits / cap).
 
     Attributes:
         scale: of Granite (1 / logits_scaling), Cohere (logit_scale), Falcon-H1 (lm_head_multiplier).
@@ -40,7 +40,7 @@ class LogitTransform:
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> LogitTransform:
-        """Read from a model's config."""
+        """Read it from a model's config."""
         scale = getattr(config, "logit_scale", None) or getattr(config, "lm_head_multiplier", None) or 1.0
         scale /= getattr(config, "logits_scaling", None) or 1.0
         return cls(scale, getattr(config, "final_logit_softcapping", None))
@@ -51,29 +51,29 @@ class LogitTransform:
         return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
 
     def backward(self, gradient: Tensor, transformed: Tensor) -> Tensor:
-        """The gradient before the transform from the one after it; overwrites `gradient`."""
+        """Turn the gradient after the transform into the one before it; overwrites `gradient`."""
         if self.cap is not None:
             gradient.mul_(1 - (transformed / self.cap).square())
         return gradient if self.scale == 1.0 else gradient.mul_(self.scale)
 
 
 class ResponseLoss(nn.Module):
-    """A causal language model as the function from a batch to its loss: what the loop prepares and calls.
+    """A causal language model as a function from a batch to its loss, which the loop prepares and calls.
 
-    Forward passes go through this module, so data parallelism and sharding wrap it and not the model inside.
+    Forward passes go through this module, so data parallelism and sharding wrap it rather than the inner model.
 
     Args:
         model: a causal language model, PEFT or plain; not yet wrapped or sharded or in packed_attention.
 
     Raises:
-        ValueError: the model's own logits are not those computed here.
+        ValueError: the model's logits are not those computed here.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
         self.transform = LogitTransform.of(model.config.get_text_config())
-        # The layers to shard one by one; accelerate looks for them on the module that it wraps.
+        # The layers to shard one by one; Accelerate looks for this attribute on the module that it wraps.
         self._no_split_modules = getattr(model, "_no_split_modules", None)
         self._needs_input_ids = _check_logits(model, self.transform)
 
@@ -86,13 +86,13 @@ class ResponseLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Summed cross-entropy and number of targets: of the batch, or (n,) each for its n documents.
 
-        With `logits` instead the (N, V) logits of the positions that have a target, and the (N,) targets.
+        With `logits`: the (N, V) logits of the positions that have a target, and the (N,) targets.
 
         Args:
-            perturb: what the (B, T, D) embeddings become before the first layer; None: they stay as they are.
+            perturb: function applied to the (B, T, D) embeddings before the first layer; None: no change.
 
         Raises:
-            ValueError: `perturb` for a model that reads the token ids besides their embeddings.
+            ValueError: `perturb` with a model that reads token ids in addition to their embeddings.
         """
         if perturb is not None and self._needs_input_ids:
             raise ValueError(self._needs_input_ids)
@@ -112,7 +112,7 @@ def hidden_states(model: PreTrainedModel, batch: Batch, perturb: Callable[[Tenso
 
     Args:
         batch: packed ones only inside `harness.models.attention.packed_attention`.
-        perturb: see `ResponseLoss.forward`; applied to what the input embedding gives, any scale of its own included.
+        perturb: see `ResponseLoss.forward`; applied to the output of the input embedding, including any scaling.
     """
     inputs: dict[str, Any] = {"use_cache": False}
     if perturb is None:
@@ -122,7 +122,7 @@ def hidden_states(model: PreTrainedModel, batch: Batch, perturb: Callable[[Tenso
     if batch.layout == "packed":
         inputs |= {"position_ids": batch.position_ids, "segment_lengths": batch.segment_lengths}
     else:
-        # No position_ids: padded is for models that may not know them, and padding stands on the right.
+        # No position_ids: padded batches are for models that may not accept them, and padding is on the right.
         inputs |= {"attention_mask": batch.attention_mask}
     hidden_BTD: Tensor = model.get_decoder()(**inputs).last_hidden_state
     return hidden_BTD
@@ -143,7 +143,7 @@ def response_loss(
 
     Args:
         targets_BT: `Batch.targets`: what to predict at each position, -100 for nothing.
-        places_N: `Batch.target_places`; None: found here, for which the host waits for a GPU.
+        places_N: `Batch.target_places`; None: computed here, which synchronises with a GPU.
     """
     transform = transform or LogitTransform()
     hidden_ND, targets_N, _ = _where_targets(hidden_BTD, targets_BT, places_N)
@@ -163,7 +163,7 @@ def response_logits(
 ) -> tuple[Tensor, Tensor]:
     """Logits of the N positions that have a target, (N, V) in float32 or wider, and the (N,) targets.
 
-    For losses that compare predictions. All N V of them exist at once: cross-entropy alone is `response_loss`.
+    For losses that compare predictions. All N V of them exist at once; for plain cross-entropy use `response_loss`.
     """
     hidden_ND, targets_N, _ = _where_targets(hidden_BTD, targets_BT, places_N)
     return (transform or LogitTransform())(_at_least_float32(lm_head(hidden_ND))), targets_N
@@ -182,7 +182,7 @@ def document_losses(
     hidden_ND, targets_N, where_N = _where_targets(hidden_BTD, targets_BT, places_N)
     losses_N = _token_losses(hidden_ND, targets_N, lm_head, transform or LogitTransform())
     ids_N = document_ids_BT.flatten()[where_N]
-    # No bincount: it has the host wait for the largest number.
+    # Not bincount, which makes the host wait for the largest number.
     counts = ids_N.new_zeros(documents).index_add(0, ids_N, torch.ones_like(ids_N))
     return losses_N.new_zeros(documents).index_add(0, ids_N, losses_N), counts
 
@@ -207,7 +207,7 @@ def _token_losses(hidden_ND: Tensor, targets_N: Tensor, lm_head: nn.Module, tran
 
 
 class _SummedCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy of a linear head, its gradients computed while the logits are there."""
+    """Summed cross-entropy of a linear head, with gradients computed while the logits exist."""
 
     @staticmethod
     def forward(
@@ -239,7 +239,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
                 loss -= log_probabilities.gather(1, targets).sum()
                 if not any(ctx.needs_input_grad):
                     continue
-                # d loss / d logits is the probability, less one at the target.
+                # d loss / d logits is the probability, minus one at the target.
                 gradient = log_probabilities.exp_()
                 gradient.scatter_add_(1, targets, gradient.new_full((), -1.0).expand(targets.shape))
                 _accumulate(ctx.gradients, transform.backward(gradient, logits), hidden, weight_VD, start)
@@ -260,7 +260,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
 def _accumulate(
     gradients: list[Tensor | None], gradient_NV: Tensor, hidden_ND: Tensor, weight_VD: Tensor, start: int
 ) -> None:
-    """Add one chunk's share to the gradients of hidden states, weight and bias."""
+    """Add one chunk's contribution to the gradients of hidden states, weight and bias."""
     of_hidden, of_weight, of_bias = gradients
     if of_bias is not None:
         of_bias += gradient_NV.sum(0)
@@ -268,14 +268,14 @@ def _accumulate(
     if of_hidden is not None:
         of_hidden[start : start + len(hidden_ND)] = product(gradient_NV, weight_VD.T)
     if of_weight is not None:
-        # On a CPU a slice of the vocabulary at a time: its product stays in the cache until it is added.
+        # On a CPU, one slice of the vocabulary at a time: its product stays in the cache until it is added.
         size = _SLICE if of_weight.device.type == "cpu" else len(of_weight)
         for part, gradient in zip(of_weight.split(size), gradient_NV.split(size, dim=1), strict=True):
             part += product(gradient.T, hidden_ND.T)
 
 
 def chunk_of_logits(device_type: str) -> int:
-    """Logits that exist at one time on such a device."""
+    """Logits held at one time on a device of this type."""
     return _CHUNK_LOGITS.get(device_type, _CHUNK_LOGITS["cuda"])
 
 
@@ -289,9 +289,9 @@ def _at_least_float32(tensor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _check_logits(model: PreTrainedModel, transform: LogitTransform) -> str | None:
-    """Refuse a model whose logits are computed otherwise; say why its embeddings cannot be perturbed, None: they can.
+    """Refuse a model whose logits are computed differently; return why its embeddings cannot be perturbed, or None.
 
-    What the check finds out holds whatever later wraps or shards the model.
+    The result holds whatever later wraps or shards the model.
     """
     embedding: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
     input_ids = (torch.arange(1, 5, device=embedding.device) % len(embedding))[None]
@@ -313,18 +313,18 @@ def _check_logits(model: PreTrainedModel, transform: LogitTransform) -> str | No
     if from_embeddings:
         return None
     return (
-        f"model {type(model).__name__}: it reads the token ids besides their embeddings (per-layer embeddings, for "
-        "example), so that noise cannot be put between the two; train it with noise=none"
+        f"model {type(model).__name__}: it also reads the token ids, not just their embeddings (per-layer "
+        "embeddings, for example), so that noise cannot be put between the two; train it with noise=none"
     )
 
 
 def _takes_embeddings(model: PreTrainedModel, input_ids: Tensor, hidden_BTD: Tensor, rounding: float) -> bool:
-    """Whether the decoder makes of embeddings what it makes of token ids, and looks the ids up nowhere else."""
+    """Whether the decoder gives the same for embeddings as for token ids, and looks the ids up nowhere else."""
     decoder, embedding = model.get_decoder(), input_embedding(model)
     if "inputs_embeds" not in inspect.signature(decoder.forward).parameters:
         return False
     looked_up: list[nn.Module] = []
-    # An untrained model may give a second table no weight yet: what is looked up counts, too.
+    # In an untrained model a second table may still have no effect, so look-ups count, too.
     tables = {each for each in decoder.modules() if isinstance(each, nn.Embedding)} - set(embedding.modules())
     handles = [each.register_forward_hook(lambda table, _args, _out: looked_up.append(table)) for each in tables]
     try:

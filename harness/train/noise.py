@@ -1,4 +1,4 @@
-"""The noise of our own loop: for each micro-batch a function from its embeddings to those that the model is given.
+"""The noise of our own loop: for each micro-batch, a function from its embeddings to the perturbed ones.
 
 B rows, T tokens of a row, D hidden size.
 """
@@ -36,10 +36,10 @@ class TrainingNoise:
     """The noise of one training, made once.
 
     Attributes:
-        measure: whether the noise of the next passes is measured into `last`.
-        last: what arrived in the last measured pass.
-        stopwatch: time of drawing and adding the noise, measuring left out.
-        alpha: strength in force in the last micro-batch, after the schedule (for "dropout" the rate).
+        measure: whether to measure the noise of the next passes into `last`.
+        last: the noise that arrived in the last measured pass.
+        stopwatch: time to draw and add the noise, without measuring it.
+        alpha: strength in the last micro-batch, after the schedule (for "dropout" the rate).
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class TrainingNoise:
         """Prepare.
 
         Args:
-            seed: of the run.
-            embedding: the model's input embedding, for shape, type and device of a drawn perturbation.
-            special_ids: token ids that `special_tokens=False` leaves alone, in main memory.
-            stream: keeps these draws apart from another method's of the same seed, see `Method.noise_stream`.
+            seed: seed of the run.
+            embedding: the model's input embedding, for shape, dtype and device of a drawn perturbation.
+            special_ids: token ids that `special_tokens=False` excludes, in main memory.
+            stream: keeps these draws independent of another method's with the same seed, see `Method.noise_stream`.
         """
         self.noise, self.seed, self.stream = noise, seed, stream
         self.embedding, self.special_ids = embedding, special_ids
@@ -70,17 +70,17 @@ class TrainingNoise:
 
         Args:
             step: optimiser step, from 0.
-            progress: share of the training done, for a schedule.
+            progress: fraction of training done, for a schedule.
         """
         self.alpha = self.noise.strength(progress)
         return BatchNoise(self, batch, step, self.alpha)
 
 
 class BatchNoise:
-    """The noise of one micro-batch in one step: asked again, it is the same.
+    """The noise of one micro-batch in one step; every call gives the same noise.
 
     Attributes:
-        alpha: strength in force, after the schedule.
+        alpha: current strength, after the schedule.
         halves: rows trained on for each document, 2 for a pair.
     """
 
@@ -89,7 +89,7 @@ class BatchNoise:
         self.alpha, self.halves = alpha, source.noise.halves
 
     def perturbation(self, halves: Sequence[int] = (0,)) -> Perturbation | None:
-        """Adds the noise; None where there is none, so that the model embeds its tokens itself.
+        """A function that adds the noise; None if there is none, so that the model embeds its tokens itself.
 
         Args:
             halves: (0,) for one-sided noise, or the halves of a pair that the rows hold, one after the other.
@@ -101,21 +101,21 @@ class BatchNoise:
         return lambda embeddings_BTD: self._noised(embeddings_BTD, halves)
 
     def adding(self, added_BTD: Tensor | None) -> Perturbation | None:
-        """Adds this tensor, to which gradients flow, and not the noise; None for None."""
+        """A function that adds this tensor, with gradients, instead of the noise; None for None."""
         return None if added_BTD is None else lambda embeddings_BTD: self._added(embeddings_BTD, added_BTD)
 
     def draw(self) -> Tensor:
-        """The (first) noise by itself, (B, T, D) in float32 or wider, zero at padding: where an ascent starts.
+        """The (first) noise itself, (B, T, D) in float32 or wider, zero at padding: the start of an ascent.
 
         Raises:
-            ValueError: a noise whose size the embeddings decide, which are not here.
+            ValueError: a noise whose size depends on the embeddings, which are not known here.
         """
         if self._source.noise.scale == "relative":
             raise ValueError("noise.scale=relative: this method draws its noise before it has embeddings; take raw")
         # The width from the weights: PEFT's layers around an embedding have no embedding_dim.
         weight: Any = self._source.embedding.weight
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        # On the batch's device: with cpu_offload the weights are not where the embeddings will be.
+        # On the batch's device: with cpu_offload the weights are on another device than the embeddings will be.
         ids_BT = self._batch.input_ids
         zeros_BTD = torch.zeros(*ids_BT.shape, weight.shape[-1], dtype=dtype, device=ids_BT.device)
         return self._apply(zeros_BTD[None], (0,))[0].clone()

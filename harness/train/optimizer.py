@@ -1,4 +1,4 @@
-"""The optimiser by its name in torch.optim, its options checked by one step on two small tensors."""
+"""The optimiser by its name in torch.optim, checked by one step on two small tensors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from harness.config import ModelConfig, TrainConfig
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainConfig) -> torch.optim.Optimizer:
-    """torch.optim.<optimizer>(trainable parameters, lr, weight_decay, **optimizer_options), fused where it can be.
+    """torch.optim.<optimizer>(trainable parameters, lr, weight_decay, **optimizer_options), fused if possible.
 
-    Weight decay is on all parameters alike, norms and biases too.
+    Weight decay applies to all parameters, norms and biases included.
 
     Raises:
-        ValueError: no such class, an option that it does not know, or weight decay where it has none.
+        ValueError: no such class, an unknown option, or weight decay for an optimiser without it.
     """
     kind = _class(settings.optimizer)
     known = [name for name in inspect.signature(kind).parameters if name not in ("params", "lr", "weight_decay")]
@@ -44,10 +44,10 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainConfig) -
 
 
 def check_optimizer(settings: TrainConfig) -> float:
-    """Take one step with a matrix and a vector.
+    """Check the optimiser by one step with a matrix and a vector.
 
     Returns:
-        Numbers of optimiser state for each number of a weight matrix (AdamW: 2).
+        Numbers of optimiser state per number of a weight matrix (AdamW: 2).
 
     Raises:
         ValueError: an optimiser or option that cannot be used, in torch's words.
@@ -67,7 +67,7 @@ def check_optimizer(settings: TrainConfig) -> float:
 
 
 def moved_share(lr: float, dtype: torch.dtype, deviation: float = 0.02) -> float:
-    """Share of weights N(0, deviation) that a step of size `lr` moves where weights are rounded to `dtype`.
+    """Share of weights N(0, deviation) that a step of size `lr` changes if weights are rounded to `dtype`.
 
     AdamW's step is about lr. A weight in [2^e, 2^(e+1)) has neighbours 2^(e-p) away, p = 7 in bfloat16 and 10 in
     float16, and moves if lr is at least half of that: if |w| < 2^(floor(log2 lr) + p + 2).
@@ -78,15 +78,15 @@ def moved_share(lr: float, dtype: torch.dtype, deviation: float = 0.02) -> float
 
 
 def lost_updates(model: ModelConfig, train: TrainConfig) -> str | None:
-    """A warning where 16-bit weights are trained as they are: most steps round to nothing."""
+    """A warning if 16-bit weights are trained directly: most steps round to nothing."""
     dtype = getattr(torch, model.dtype)
     if train.method != "full" or torch.finfo(dtype).bits > 16:
         return None
     share = moved_share(train.lr, dtype)
     return (
-        f"warning: model.dtype={model.dtype} trains weights of 16 bits: of weights N(0, 0.02) a step of "
-        f"train.lr={train.lr:g} moves {share:.0%}, the rest round back (and second moments of 16 bits hardly decay); "
-        "model.dtype=float32 with train.precision=bf16 keeps them, at 12 more bytes a parameter under AdamW"
+        f"warning: model.dtype={model.dtype} trains 16-bit weights: of weights N(0, 0.02) a step of "
+        f"train.lr={train.lr:g} moves {share:.0%}, the rest round back (and 16-bit second moments hardly decay); "
+        "model.dtype=float32 with train.precision=bf16 avoids this, at 12 more bytes per parameter with AdamW"
     )
 
 
@@ -103,5 +103,5 @@ def _names() -> list[str]:
 
 
 def _tuples(value: Any) -> Any:
-    """YAML has lists where torch wants tuples (betas)."""
+    """Turn YAML's lists into the tuples that torch expects (betas)."""
     return tuple(value) if isinstance(value, list) else value

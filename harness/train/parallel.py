@@ -1,7 +1,7 @@
-"""One training on several processes: whole copies of the model (DDP) or a shard of it on each (FSDP2).
+"""Training on several processes: each has a whole copy of the model (DDP) or a shard of it (FSDP2).
 
-What is computed does not depend on the number of processes: documents are shared out with their keys, so noise and
-pairs stay with the document, and sums over the effective batch are the same but for the order of summation.
+The result does not depend on the number of processes: documents are distributed with their keys, so noise and pairs
+stay with the document, and sums over the effective batch are the same up to the order of summation.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ if TYPE_CHECKING:  # nothing else here needs the settings' schema: benchmarks/gp
 
 
 def world_size() -> int:
-    """Processes of this training; torchrun says so in the environment."""
+    """Number of processes of this training, from torchrun's environment variable."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
 def accelerator_for(settings: TrainConfig) -> Accelerator:
-    """Device, rank and autocast of this process; the first GPU or the CPU where it is alone."""
+    """Device, rank and autocast of this process; a single process uses the first GPU or the CPU."""
     cpu = not torch.cuda.is_available() and world_size() > 1
-    AcceleratorState._reset_state()  # else the precision of the process's first run would be that of all
+    AcceleratorState._reset_state()  # else the precision of the process's first run would apply to all
     return Accelerator(cpu=cpu, mixed_precision="bf16" if uses_bfloat16(settings) else "no")
 
 
 def uses_bfloat16(settings: TrainConfig) -> bool:
-    """Whether this process trains under autocast to bfloat16; "auto": where its GPU has that type."""
+    """Whether this process trains under autocast to bfloat16; "auto": if its GPU supports it."""
     return settings.precision == "bf16" or (settings.precision == "auto" and supports_bfloat16())
 
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """While inside, float32 products of a GPU may go through TF32, or may not; a CPU's are as they were."""
+    """Inside the block, allow or forbid TF32 for float32 products on a GPU; no effect on a CPU."""
     matmul = torch.backends.cuda.matmul
     before = matmul.allow_tf32
     matmul.allow_tf32 = allowed
@@ -60,13 +60,13 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 def await_turn(settings: TrainConfig) -> None:
-    """Before a model is loaded that will be sharded: the processes of a node load one after the other.
+    """Wait for this process's turn to load a model that will be sharded: the processes of a node take turns.
 
-    So main memory holds one whole model and not one per GPU. `distribute` ends the turn.
+    So main memory holds one whole model instead of one per GPU. `distribute` ends the turn.
     """
     if not _takes_turns(settings):
         return
-    _mesh()  # made by all at once
+    _mesh()  # created by all at once
     for _ in range(_local_rank()):
         torch.distributed.barrier()
 
@@ -91,7 +91,7 @@ def _local_rank() -> int:
 
 
 def distribute(objective: nn.Module, accelerator: Accelerator, settings: TrainConfig) -> nn.Module:
-    """Copy or shard the objective over the processes; before an optimiser is made, whose parameters these are.
+    """Copy or shard the objective over the processes, before the optimiser is created from its parameters.
 
     Sharding is torch's own `fully_shard`: Accelerate's FSDP2 runs on GPUs only (on a CPU it silently falls back
     to DDP) and refuses tied embeddings, and what is tested on the CPU should be what runs on the GPUs.
@@ -105,10 +105,10 @@ def distribute(objective: nn.Module, accelerator: Accelerator, settings: TrainCo
 
 
 def undistribute(objective: nn.Module) -> None:
-    """Take off the forward function that `distribute` put on the objective for 16 bits.
+    """Remove the forward function that `distribute` installed on the objective for 16 bits.
 
-    It holds the objective, which holds it: the model of a finished run would stay on its GPU until Python's collector
-    looks for cycles, and the next run of a sweep would find a full card.
+    It forms a reference cycle with the objective: the model of a finished run would stay on its GPU until garbage
+    collection, and the next run of a sweep would find the GPU full.
     """
     for name in ("forward", "_original_forward"):
         vars(objective).pop(name, None)
@@ -117,7 +117,7 @@ def undistribute(objective: nn.Module) -> None:
 def _shard(objective: nn.Module, device: torch.device, settings: TrainConfig) -> nn.Module:
     """FSDP2 (ZeRO-3), each decoder layer on its own, the rest (embedding, norm, head) as the root.
 
-    In bf16 layers are gathered in bf16, gradients reduced in float32; autocast computes as on one device.
+    In bf16, layers are gathered in bf16 and gradients reduced in float32; autocast computes as on one device.
     """
     offload = CPUOffloadPolicy(pin_memory=device.type == "cuda") if settings.cpu_offload else OffloadPolicy()
     bf16 = uses_bfloat16(settings)
@@ -139,12 +139,12 @@ def _layers(objective: nn.Module) -> list[nn.Module]:
     names: Any = getattr(objective, "_no_split_modules", None) or ()
     layers = [module for module in objective.modules() if type(module).__name__ in names]
     if not layers:
-        raise ValueError("train.sharding=fsdp: the model does not say what its layers are (_no_split_modules); use ddp")
+        raise ValueError("train.sharding=fsdp: the model does not name its layers (_no_split_modules); use ddp")
     return layers
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
-    """Scale the gradients down to a total norm of at most max_norm; the norm before, over all shards."""
+    """Clip the gradients to a total norm of max_norm; return the norm before clipping, over all shards."""
     with_gradient = [each for each in parameters if each.grad is not None]
     total = total_norm([each.grad for each in with_gradient if each.grad is not None])
     torch.nn.utils.clip_grads_with_norm_(with_gradient, max_norm, total)
@@ -152,7 +152,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
 
 
 def total_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """L2 norm of all tensors together; of sharded ones, over all shards."""
+    """L2 norm of all tensors together, over all shards."""
     total = torch.nn.utils.get_total_norm(tensors)
     whole: Tensor = total.full_tensor() if hasattr(total, "full_tensor") else total
     return whole
@@ -160,7 +160,7 @@ def total_norm(tensors: Iterable[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def all_finite(model: nn.Module) -> bool:
-    """Whether every trained weight is a number, on all processes."""
+    """Whether every trained weight is finite, on all processes."""
     bad = torch.zeros((), device=PartialState().device)
     for parameter in (each for each in model.parameters() if each.requires_grad):
         local: Any = parameter.to_local() if hasattr(parameter, "to_local") else parameter
@@ -169,7 +169,7 @@ def all_finite(model: nn.Module) -> bool:
 
 
 def full_weights(model: nn.Module, trained_only: bool = False) -> dict[str, Tensor] | None:
-    """Whole weights of a sharded model on the CPU, on the first process alone; None elsewhere. All must call it."""
+    """Whole weights of a sharded model, on the CPU of the first process; None on others. All must call it."""
     if not any(hasattr(parameter, "full_tensor") for parameter in model.parameters()):
         return None
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=trained_only)
@@ -184,12 +184,12 @@ def is_first() -> bool:
 
 @dataclass(frozen=True)
 class Share:
-    """What one process does of an effective batch.
+    """One process's share of an effective batch.
 
     Attributes:
-        batches: its micro-batches. As many on each process, because sharded models need as many passes: short
-            ones are filled up with passes that have no targets.
-        micro_batches: in the effective batch, over all processes, fillers left out.
+        batches: its micro-batches. Equally many on each process, because sharded models need the same number of
+            passes: shorter lists are filled up with passes without targets.
+        micro_batches: number in the effective batch, over all processes, without fillers.
         targets: response tokens of the effective batch, over all processes.
     """
 
@@ -199,7 +199,7 @@ class Share:
 
 
 def share_of(documents: Sequence[Document], rank: int, ranks: int, layout: Layout, max_tokens: int) -> Share:
-    """This process's micro-batches of an effective batch; every process works out the same division."""
+    """This process's micro-batches of an effective batch; every process computes the same division."""
     shares = [
         micro_batches(each, layout=layout, max_tokens=max_tokens) if each else [] for each in deal(documents, ranks)
     ]
@@ -210,7 +210,7 @@ def share_of(documents: Sequence[Document], rank: int, ranks: int, layout: Layou
 
 
 def deal(documents: Sequence[Document], ranks: int) -> list[list[Document]]:
-    """Documents by process, about as many tokens each: longest first to the one with the fewest so far."""
+    """Documents by process, with about equal tokens: the longest first, each to the process with the fewest so far."""
     shares: list[list[Document]] = [[] for _ in range(ranks)]
     if ranks == 1:
         return [list(documents)]

@@ -1,4 +1,4 @@
-"""What happens at which step, as pure functions of the step: a resumed run needs no state of theirs."""
+"""What happens at which step, as pure functions of the step: a resumed run needs no extra state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def total_steps(examples: int, batch_size: int, epochs: float | None, max_steps:
 
 
 def documents_seen(steps: int, examples: int, batch_size: int) -> int:
-    """Documents trained on in the first `steps` steps, repeats counted."""
+    """Documents trained on in the first `steps` steps, counting repeats."""
     epochs, rest = divmod(steps, steps_per_epoch(examples, batch_size))
     return epochs * examples + rest * batch_size
 

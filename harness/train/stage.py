@@ -28,7 +28,7 @@ from harness.train.parallel import all_finite, await_turn, full_weights, is_firs
 
 
 def run(run: Run) -> StageResult:
-    """Fine-tune and write model/; status "diverged" where loss or gradient is no number any more."""
+    """Fine-tune and write model/; status "diverged" if loss or gradient is no longer finite."""
     config, settings = run.config, run.config.train
     tokenizer = load_tokenizer(config.model)
     data = load_documents(config.dataset, config.model)
@@ -54,7 +54,7 @@ def run(run: Run) -> StageResult:
                 loss = mean_loss(objective, seen, settings.micro_batch_tokens, layout)
                 if not (math.isfinite(loss) and all_finite(model)):
                     run.folder.log(
-                        f"after the last step: noise-free loss {loss}, or weights that are no numbers: diverged"
+                        f"after the last step: noise-free loss {loss}, or weights that are not finite: diverged"
                     )
                     status = "diverged"
                 elif data.heldout:
@@ -68,14 +68,14 @@ def run(run: Run) -> StageResult:
             saved = with_template(tokenizer, config.dataset.prompt)
             generation = generation_config(config.generate, tokenizer)
             save_model(model, saved, run.folder / "model", weights, generation)
-        # A rank of several is about to end, and its weights may be shards.
+        # One of several ranks is about to exit, and its weights may be shards.
         run.model = model if world_size() > 1 else for_inference(model)
     run.folder.remove_tree("checkpoints")
     return StageResult(metrics, status, files=["model"] if status == "finished" else [])
 
 
 def _observer(run: Run, objective: ResponseLoss, heldout: list[Document], layout: Layout) -> Observer | None:
-    """Held-out loss during training, and what the run's observers measure, where they are asked for."""
+    """Held-out loss during training and the measurements of the run's observers, as configured."""
     settings = run.config.train
     every = settings.heldout_every if heldout else 0
     if not (every or run.observers):
@@ -93,7 +93,7 @@ def _observer(run: Run, objective: ResponseLoss, heldout: list[Document], layout
 
 
 def _layout(config: Config, model: PreTrainedModel, run: Run) -> Layout:
-    """packed where the model can, padded otherwise or on request; the log says which."""
+    """packed if the model supports it, else (or on request) padded; the log says which."""
     packs = config.train.layout != "padded" and supports_packing(model)
     if config.train.layout == "packed" and not packs:
         key = "noise.length=row" if config.noise.length == "row" else "train.layout=packed"

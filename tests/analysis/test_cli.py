@@ -177,7 +177,8 @@ def test_status_says_how_far_and_why_not(runs: Path) -> None:
     assert found["tiny-neftune-a5-s1"][3] == "ValueError: row 3 has no output"
     assert found["tiny-symnoise-a5-s0"][1] == "3 of 3 stages"
     at_judge = write_run(runs, config_of("neftune", seed=4), status="incomplete")
-    (at_judge / "stages.json").write_text(json.dumps({"train": {"seconds": 1.0}, "generate": {"seconds": 1.0}}))
+    entry = {"fingerprint": "f", "seconds": 1.0, "figures": {}}
+    (at_judge / "stages.json").write_text(json.dumps({"train": entry, "generate": entry}))
     assert rows(status("runs"))[at_judge.name][1] == "2 of 3 stages, judge"
 
 

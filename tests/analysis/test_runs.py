@@ -370,3 +370,18 @@ def test_a_run_that_another_machine_holds_is_running(tmp_path: Path) -> None:
         assert read_records(tmp_path)[0].status == "running"
         holder.communicate("")
     assert read_records(tmp_path)[0].status == "incomplete"
+
+
+def test_a_diverged_training_counts_under_every_judge_of_its_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One folder, which names the judge that came first; nobody was asked, so neither table may pass it over."""
+    write_run(tmp_path, config_of("neftune"), status="diverged")
+    for judge in ("reference", "strict"):
+        for noise, seed in (("none", 0), ("none", 1), ("neftune", 1)):
+            write_run(tmp_path, config_of(noise, seed=seed, judge__name=judge), name=f"{noise}-{judge}-s{seed}")
+    assert main(["table", "ablation", str(tmp_path), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    counted = {(row["table"], row["noise"]): row["runs"] for row in rows}
+    assert sorted(counted.values()) == ["1 (1 diverged)", "1 (1 diverged)", "2", "2"], rows
+    assert len({table for table, _ in counted}) == 2

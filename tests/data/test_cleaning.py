@@ -78,26 +78,26 @@ def test_layouts_are_detected_and_reported(tmp_path, row, schema, expected):
         ([{"messages": [{"role": "user"}]}], "row 1: message 1: key 'content' is missing (keys: 'role')"),
         ([{"messages": [3]}], "row 1: message 1: expected an object with keys, found '3'"),
         ([sharegpt(("narrator", "a"))], "row 1: message 1: unknown role 'narrator' (known: human, user, prompter, "),
-        ([sharegpt(("tool", "a"))], "row 1: message 1: is from 'tool', which no prompt here holds; mend the file, or "),
-        ([sharegpt()], "row 1: no exchange of user and assistant; mend the file, or set dataset.clean.roles=drop or "),
-        ([sharegpt(TALK[1], TALK[0])], "row 1: message 1 is from assistant, expected user; mend the file, or set"),
+        ([sharegpt(("tool", "a"))], "row 1: message 1: is from 'tool', which no prompt here supports; fix the file"),
+        ([sharegpt()], "row 1: no exchange of user and assistant; fix the file, or set dataset.clean.roles=drop or "),
+        ([sharegpt(TALK[1], TALK[0])], "row 1: message 1 is from assistant, expected user; fix the file, or set"),
         ([sharegpt(*TALK[:2], TALK[1])], "row 1: message 3 is from assistant, expected user"),
         ([sharegpt(*TALK[:3])], "row 1: message 3, the last, is from user and has no answer"),
         ([messages(("user", "a"), ("system", "s"))], "row 1: message 2 is from system, expected assistant"),
         (
             [sharegpt(TALK[0], ("gpt", " \n"))],
-            "row 1: the answer is empty: ' \\n'; mend the file, or set",
+            "row 1: the answer is empty: ' \\n'; fix the file, or set",
         ),
         ([sharegpt(*TALK[:2], ("human", ""), TALK[3])], "row 1: the instruction of exchange 2 is empty"),
         (
             [{**HI, "output": "a\0b"}],
-            "row 1: key 'output' holds a NUL character at 1; mend",
+            "row 1: key 'output' holds a NUL character at 1; fix",
         ),
         (
             [sharegpt(TALK[0], ("gpt", "é\ud83d"))],
             r"row 1: message 2: key 'value' holds half a surrogate pair (\ud83d)",
         ),
-        ([sharegpt(*TALK, id="x"), sharegpt(*TALK, id="y"), sharegpt(*TALK, id="x")], "row 3: id 'x' is that of "),
+        ([sharegpt(*TALK, id="x"), sharegpt(*TALK, id="y"), sharegpt(*TALK, id="x")], "row 3: id 'x' repeats that of "),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
@@ -142,7 +142,9 @@ def test_what_is_kept_is_kept(tmp_path):
     rows = [HI, HI, {**HI, "output": ""}]
     loaded = load(tmp_path, rows, clean={"empty": "keep"})
     assert len(loaded.examples) == 3
-    assert complaint(tmp_path, rows, clean={"empty": "keep", "duplicates": "error"}).startswith("row 2: the text is")
+    assert complaint(tmp_path, rows, clean={"empty": "keep", "duplicates": "error"}).startswith(
+        "row 2: the text repeats"
+    )
     rows = [sharegpt(*TALK, id=1), sharegpt(*TALK, id=1)]
     assert len(load(tmp_path, rows, clean={"duplicate_ids": "keep"}).examples) == 2
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
 from harness.config import DatasetConfig, EvalSetConfig
-from harness.data import load_eval_items, load_examples
+from harness.data import load_dataset, load_eval_items, load_examples
+from harness.record.content import path_fingerprint
 
 GOOD = {"instruction": "Say hello", "input": "", "output": "hello"}
 
@@ -31,7 +34,7 @@ def alpaca(path: str, **keys) -> DatasetConfig:
         ([GOOD, GOOD, {**GOOD, "output": 7}], "row 3: key 'output' must be text, found int: '7'"),
         (
             [{**GOOD, "output": ""}],
-            "row 1: the answer is empty: ''; mend the file, or set dataset.clean.empty=",
+            "row 1: the answer is empty: ''; fix the file, or set dataset.clean.empty=",
         ),
         ([GOOD, "text"], "row 2: expected an object with keys, found 'text'"),
         (
@@ -41,6 +44,8 @@ def alpaca(path: str, **keys) -> DatasetConfig:
         (b'{"instruction": "a", "output": "b\0"}', "(a NUL byte); the file is damaged: get it again, or remove row 1"),
         (b'{"instruction": "a", "output": "b"}\n\n{"instruction"', "row 2: broken JSON at line 3"),
         ('[{"instruction": "a", "output": "é"}]'.encode("latin-1"), "not UTF-8: byte 0xe9 at byte 33"),
+        (b'[{"instruction": "a", "output": 1' + b"0" * 5000 + b"}]", "row 1: holds an integer of thousands of digits"),
+        (b'{"instruction": "a", "output": "b"}\n{"output": 1' + b"0" * 5000 + b"}", "row 2: holds an integer of thous"),
     ],
 )
 def test_broken_files(tmp_path, content, message):
@@ -49,6 +54,15 @@ def test_broken_files(tmp_path, content, message):
         load_examples(alpaca(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_pipe_or_a_device_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ValueError, match="is not a file but a pipe or a device"):
+            load_examples(alpaca(str(path)))
+        with pytest.raises(ValueError, match="not a regular file"):
+            path_fingerprint(str(path))
 
 
 def test_missing_file_and_missing_path():
@@ -109,3 +123,16 @@ def test_real_alpaca_eval_file(shared_data):
     assert len(items) == 16
     assert items[0].generator == "text_davinci_003"
     assert items[0].family == "helpful_base"
+
+
+@pytest.mark.parametrize(
+    ("load", "config", "message"),
+    [
+        (load_dataset, DatasetConfig(name="builtin", path="x.json"), r"dataset\.path=x\.json: .* choose dataset=local"),
+        (load_eval_items, EvalSetConfig(name="builtin", heldout=4, path="x"), r"eval_set\.path=x: .*alpaca_eval"),
+        (load_eval_items, EvalSetConfig(name="builtin", heldout=4, limit=2), r"eval_set\.limit=2: .*eval_set\.heldout"),
+    ],
+)
+def test_a_generated_set_drops_no_key_without_a_word(load, config, message):
+    with pytest.raises(ValueError, match=message):
+        load(config)

@@ -118,13 +118,13 @@ def test_the_log_counts_what_was_cut_dropped_and_repeated(data):
     assert "alpaca, 11 rows; 11 left" in notes[0]
     assert "prompt alpaca: 6 to train on, 3 held out" in notes[1]
     assert "1 cut at 128" in notes[1]
-    assert "2 held-out examples dropped by clean.heldout_repeats: trained on, too" in notes[1]
+    assert "2 held-out examples dropped by clean.heldout_repeats: also trained on" in notes[1]
     kept = tokenize(config(data, clean={"heldout_repeats": "keep"}), TOKENIZER)
     assert (len(kept.heldout), len(kept.heldout_examples)) == (5, 5)
     notes = tokenize(config(data, clean={"overlong": "drop", "duplicates": "drop"}), TOKENIZER).notes
     assert "3 dropped by clean.duplicates" in notes[0]
     assert "1 dropped by clean.overlong" in notes[1]
-    assert "trained on, too" not in notes[1]
+    assert "also trained on" not in notes[1]
 
 
 def test_the_split_is_by_the_data_seed_and_sizes_are_exact_after_dropping(data):

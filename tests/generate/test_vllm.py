@@ -176,7 +176,7 @@ def test_a_missing_vllm_is_named_before_anything_starts(compose: Callable[..., C
         check_backend(compose("generate.backend=vllm", f"generate.python={sys.executable}"))
     with pytest.raises(ValueError, match=r"generate\.python=.*cannot be run"):
         check_backend(compose("generate.backend=vllm", f"generate.python={tmp_path / 'none'}"))
-    with pytest.raises(ValueError, match="only of use with backend=vllm"):
+    with pytest.raises(ValueError, match="has no effect without backend=vllm"):
         compose(f"generate.python={sys.executable}")
 
 

@@ -130,7 +130,7 @@ def test_model_outputs_name_the_fault(tmp_path: Path, rows: Any, message: str) -
         ({"preference": float("inf")}, "row 0: key 'preference' is inf"),
         ({"output_2": None}, "row 0: key 'output_2' is None"),
         ({"price_per_example": "free"}, "row 0: key 'price_per_example' is 'free'"),
-        ({"date": "a", "preference_date": "b"}, "row 0: key 'date' stands twice"),
+        ({"date": "a", "preference_date": "b"}, "row 0: key 'date' occurs twice"),
     ],
 )
 def test_annotations_name_the_fault(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

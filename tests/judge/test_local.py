@@ -66,7 +66,7 @@ def test_swapped_answers_mirror_the_verdict(tmp_path: Path) -> None:
 def test_a_label_of_several_tokens_is_refused(tmp_path: Path) -> None:
     folder = tiny(tmp_path / "lm", LlamaForCausalLM)
     judge = LocalLMJudge(local_lm(folder, labels=["A", "Bqzx"]))
-    with pytest.raises(ValueError, match=r"judge.labels: 'Bqzx' is no single token"):
+    with pytest.raises(ValueError, match=r"judge.labels: 'Bqzx' is not a single token"):
         next(judge.verdicts([Comparison("Q", "one", "two")]))
 
 
@@ -87,7 +87,7 @@ def test_a_model_that_is_not_here_is_named() -> None:
 
 
 def test_a_revision_of_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"judge.revision=abc: only of use with a Hub model"):
+    with pytest.raises(ValueError, match=r"judge.revision=abc: has no effect on .*, only on a Hub model"):
         RewardJudge(JudgeConfig(name="r", kind="reward", model=str(tmp_path), revision="abc"))
 
 

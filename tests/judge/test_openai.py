@@ -192,7 +192,7 @@ def test_no_key_of_the_environment_goes_to_an_endpoint_that_names_none(
 
 def test_a_missing_key_is_named_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    with pytest.raises(ValueError, match=r"judge.api_key_env=NO_SUCH_KEY: the environment has no such variable"):
+    with pytest.raises(ValueError, match=r"judge.api_key_env=NO_SUCH_KEY: no such environment variable"):
         OpenAIJudge(config("http://127.0.0.1:9/v1", api_key_env="NO_SUCH_KEY"))
 
 

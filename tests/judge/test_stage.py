@@ -363,10 +363,10 @@ def test_word_f1_by_hand() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "reference", "model": "x"}, "judge.model is no key of judge.kind=reference"),
+        ({"kind": "reference", "model": "x"}, "judge.model is not a key of judge.kind=reference"),
         ({"kind": "reward"}, "judge.model is missing; judge.kind=reward needs it"),
         ({"gamed": "x.csv"}, "give both judge.difficulty and judge.gamed, or neither"),
-        ({"kind": "local_lm", "model": "m", "order": "both", "labels": ["A", "B"], "prompt": "?"}, "does not hold"),
+        ({"kind": "local_lm", "model": "m", "order": "both", "labels": ["A", "B"], "prompt": "?"}, "does not contain"),
     ],
 )
 def test_keys_belong_to_kinds(settings: dict[str, Any], message: str) -> None:
@@ -377,7 +377,7 @@ def test_keys_belong_to_kinds(settings: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["judge=openai"], r"judge.api_key_env=OPENAI_API_KEY: the environment has no such variable"),
+        (["judge=openai"], r"judge.api_key_env=OPENAI_API_KEY: no such environment variable"),
         (["judge=alpaca_eval", "judge.python=no/python"], "run `make alpaca-eval`"),
         (["judge.difficulty=no.csv", "judge.gamed=no.csv"], r"judge.difficulty=no.csv: no such file"),
         (["judge=similarity", "judge.model=package:no_such/model"], "the package no_such is not installed"),

@@ -104,7 +104,7 @@ def test_merging_keeps_the_function():
 def test_unknown_adapter_targets_are_named_even_beside_known_ones():
     settings = train_config(method="lora", lora=LoRAConfig(targets=["q_proj", "v_prok"]))
     with pytest.raises(
-        ValueError, match=r"'v_prok' is the end of no module's name .* linear layers: down_proj, gate_proj"
+        ValueError, match=r"'v_prok' matches the end of no module name .* linear layers: down_proj, gate_proj"
     ):
         make_trainable(tiny_model("llama"), settings)
 

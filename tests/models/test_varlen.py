@@ -178,7 +178,7 @@ def test_a_broken_flash_attn_is_passed_over_with_one_line(monkeypatch, tmp_path,
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "flash_attn", raising=False)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    with pytest.warns(UserWarning, match="flash-attn is installed and does not load") as told:
+    with pytest.warns(UserWarning, match="flash-attn is installed but does not load") as told:
         assert [choose_kernel(GPU, torch.bfloat16) for _ in range(3)] == ["torch_varlen"] * 3
     assert len(told) == 1
     assert "\n" not in str(told[0].message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from harness.config import ModelConfig
 from harness.config.paths import ASSETS
+from harness.models.checks import check_model
 from harness.models.load import load_model
 from harness.models.weights import check_weights
 
@@ -66,8 +68,12 @@ def test_good_weights_pass_and_are_read_once(tmp_path, monkeypatch):
         (lambda tensors: tensors.update({UP: tensors[UP][:-3]}), {}, f"1 tensors have other shapes .*{UP}"),
         (set_to(float("nan")), {}, f"model.safetensors: {UP} holds NaN or infinity"),
         (set_to(float("-inf")), {}, f"model.safetensors: {UP} holds NaN or infinity"),
-        (None, {"model_type": "t5"}, "model_type=t5 is no decoder"),
+        (None, {"model_type": "t5"}, "model_type=t5 is not a decoder"),
         (None, {"model_type": "llamax"}, "transformers cannot read it: .*llamax"),
+        (None, {"model_type": ["llama"]}, "transformers cannot read it: "),
+        (None, {"hidden_size": "32"}, "transformers cannot read it: .*hidden_size"),
+        (None, {"hidden_size": None}, "transformers cannot read it: .*hidden_size"),
+        (None, {"dtype": "float7"}, "transformers cannot read it: .*float7"),
     ],
 )
 def test_other_weights_than_the_models_are_refused(tmp_path, edit, changes, message):
@@ -86,7 +92,7 @@ def test_an_encoder_is_refused(tmp_path):
     config = folder(tmp_path)
     BertForMaskedLM(BertConfig(vocab_size=5000, **sizes)).save_pretrained(config.path)
     for refuse in (check_weights, lambda config: load_model(config, seed=0)):
-        with pytest.raises(ValueError, match="model_type=bert is no decoder"):
+        with pytest.raises(ValueError, match="model_type=bert is not a decoder"):
             refuse(config)
 
 
@@ -103,3 +109,28 @@ def test_a_run_on_such_weights_starts_nothing(tmp_path):
     assert result.returncode == 2, result.stderr
     assert "would be random" in result.stderr.splitlines()[-1]
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", "null", r"config\.json: expected a mapping, found NoneType"),
+        ("tokenizer.json", "[1]", r"tokenizer\.json: expected a mapping, found list"),
+        ("tokenizer.json", '{"model": null}', r"tokenizer\.json: not a tokenizer of the tokenizers library"),
+        ("tokenizer_config.json", "[" * 50_000, r"tokenizer_config\.json: not valid JSON"),
+        ("generation_config.json", "null", r"generation_config\.json: expected a mapping"),
+        ("model.safetensors.index.json", '{"weight_map": [1]}', "key weight_map: expected a mapping"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": 3}}', "key weight_map: expected a mapping"),
+        ("model.safetensors", None, r"model\.safetensors: not a regular file"),
+    ],
+)
+def test_files_of_another_kind_are_named(tmp_path, name, content, message):
+    config = folder(tmp_path)
+    path = Path(config.path) / name
+    if content is None:
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        check_model(config)

@@ -119,7 +119,7 @@ def test_what_cannot_be_doubled_is_refused() -> None:
         paired({"labels": ids})
     with pytest.raises(ValueError, match=r"pixel_values \(\(5, 3\)\): a pair cannot tell which rows"):
         paired({"input_ids": ids, "pixel_values": torch.ones(5, 3)})
-    with pytest.raises(ValueError, match="is a pair already"):
+    with pytest.raises(ValueError, match="already is a pair"):
         paired(paired({"input_ids": ids}))
     model = tiny_model("llama")
     with (

@@ -190,7 +190,7 @@ def test_without_with_the_next_training_detaches(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="in the middle"):
         trainer_of(model, tmp_path, [callback, Failing()]).train()
     assert not is_clean(model)
-    with pytest.raises(ValueError, match="attached already"):
+    with pytest.raises(ValueError, match="already has embedding noise attached"):
         trainer_of(model, tmp_path, [NoiseCallback(Noise(), seed=0)]).train()
     trainer_of(model, tmp_path, [callback]).train()
     assert is_clean(model)

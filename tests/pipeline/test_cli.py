@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
         (["alpha=1,5"], "alpha=1,5: several values need a sweep; add -m"),
         (["lr=1e-3"], "lr: there is no such key (did you mean train.lr?)"),
         (["train.learning_rate=1e-3"], "train.learning_rate: there is no such key (did you mean train.lr?)"),
-        (["stages=judge"], "stages=judge: is a list, also of one: stages=[judge]"),
+        (["stages=judge"], "stages=judge: must be a list, even of one value: stages=[judge]"),
         (["seed=range(3)"], "need a sweep; add -m (python -m harness -m 'seed=range(3)' ...)"),
         (["noise=none,", "neftune"], "values are listed without spaces: noise=none,neftune"),
         (["-m", "alpha=1,-5"], "alpha=-5: input should be greater than or equal to 0"),

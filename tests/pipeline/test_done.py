@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,21 @@ def test_a_run_that_lacks_a_file_does_that_stage_again(compose: Compose) -> None
         else:
             (folder / name).write_bytes(whole)
         assert pending_of(config) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"), [("model_outputs.json", "generate"), ("annotations.json", "judge"), ("probes.json", "probe")]
+)
+def test_an_edit_that_keeps_the_size_is_seen(compose: Compose, name: str, stage: str) -> None:
+    config = compose(*QUICK)
+    execute(config)
+    path, whole = folder_of(config) / name, (folder_of(config) / name).read_bytes()
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    path.write_bytes(whole.replace(b"e", b"E", 1))
+    os.utime(path, ns=times)  # as an archive would put it back
+    assert pending_of(config) == [stage, "record"]
+    path.write_bytes(whole)
+    assert pending_of(config) == []
 
 
 def test_weights_with_a_flipped_bit_are_not_asked(compose: Compose) -> None:

@@ -112,7 +112,7 @@ def test_a_changed_module_is_another_run(outside: Path) -> None:
         ("noise.distribution=theirs:unfinished", "standard_deviation"),
         (
             "noise.distribution=laplace",
-            "rademacher, dropout, none, or give MODULE:FUNCTION of your own",
+            "rademacher, dropout, none, or give your own as MODULE:FUNCTION",
         ),
     ],
 )

@@ -111,10 +111,34 @@ def test_difficulties_of_other_instructions(compose: Compose, tmp_path: Path) ->
     refused(compose(*SMALL, *eval_file(tmp_path, ROWS), *tables), "no difficulty for 4 of 4 instructions")
 
 
+def test_a_reference_of_two_generators_with_length_control(compose: Compose, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    for name in ("d.csv", "g.csv"):
+        (tmp_path / name).write_text("instruction,instruction_difficulty\nother,0.5\n", encoding="utf-8")
+    tables = [f"judge.difficulty={tmp_path / 'd.csv'}", f"judge.gamed={tmp_path / 'g.csv'}"]
+    mixed = [{**row, "generator": f"model {number // 3}"} for number, row in enumerate(ROWS)]
+    message = r"items\.json: generator is 'model 0' in row 0 and 'model 1' in row 3, .*answers of one generator"
+    refused(compose(*SMALL, *eval_file(tmp_path, mixed), *tables), message)
+    prepare(make_plan([compose(*SMALL, *eval_file(tmp_path, mixed))]))  # without length control anybody may answer
+
+
+def test_a_published_reference_of_two_generators_with_length_control(compose: Compose, shared_data: Path) -> None:
+    pytest.importorskip("sklearn")
+    mixed, tables = shared_data.parent / "trials" / "mixed_generators.json", shared_data / "alpaca_eval"
+    if not mixed.is_file():
+        pytest.skip("the small inputs (../shared/trials) are not on this machine")
+    given = [
+        *("eval_set=alpaca_eval", f"eval_set.path={mixed}", "eval_set.heldout=0", "eval_set.unseen=0"),
+        f"judge.difficulty={tables / 'instruction_difficulty_reconstructed.csv'}",
+        f"judge.gamed={tables / 'df_gamed_reconstructed.csv'}",
+    ]
+    refused(compose(*SMALL, *given), r"mixed_generators\.json: generator is .* in row 0 and .*answers of one generator")
+
+
 def test_a_local_judge_is_looked_at_before_training(compose: Compose, tmp_path: Path) -> None:
     labels = local_lm(tiny(tmp_path / "lm", LlamaForCausalLM), labels=["A", "Bqzx"])
     config = compose(*SMALL).model_copy(update={"judge": labels})
-    refused(config, r"judge\.labels: 'Bqzx' is no single token")
+    refused(config, r"judge\.labels: 'Bqzx' is not a single token")
     folder = tiny(tmp_path / "rm", LlamaForSequenceClassification, num_labels=2)
     refused(compose(*SMALL, "judge=reward", f"judge.model={folder}"), "2 outputs, expected one reward")
     refused(compose(*SMALL, "judge=similarity", "judge.model=no/such-model"), "not a folder, and not on the Hub")
@@ -170,7 +194,7 @@ def test_the_engine_is_refused_for_models_that_it_does_not_know(
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"instruction": "a\0b"}, r"row 2: key 'instruction' holds a NUL character at 1; mend the file"),
+        ({"instruction": "a\0b"}, r"row 2: key 'instruction' holds a NUL character at 1; fix the file"),
         ({"output": "a\ud800"}, r"row 2: key 'output' holds half a surrogate pair"),
         ({"instruction": " \n"}, "row 2: key 'instruction' is empty"),
         ({"instruction": 7}, "row 2: key 'instruction' must be text, found int: '7'"),

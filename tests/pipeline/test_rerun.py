@@ -82,15 +82,23 @@ def test_an_unknown_run_is_named_with_those_that_are_there(compose):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[" * 20_000, "cannot be read as YAML"),
-        ("a: [1", "cannot be read as YAML"),
-        ("null", "holds no run's settings"),
-        ("harness: 3", "holds no run's settings"),
+        ("[" * 20_000, "too large or too deeply nested"),
+        ("a: [1", "not valid YAML"),
+        ("null", "expected a mapping of settings, found NoneType"),
+        ("harness: 3", "holds no run's settings: key harness"),
+        ("judge: [1]\nharness: {}", "holds no run's settings: key judge"),
+        ("noise: {own: x}\nharness: {}", r"holds no run's settings: key noise\.own"),
     ],
-    ids=["deep", "torn", "null", "no section"],
+    ids=["deep", "torn", "null", "no section", "a list for a section", "a word for a section"],
 )
 def test_a_folder_whose_settings_cannot_be_read_is_one_line(text, message, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
-        stored_config({"run_id": str(tmp_path / "run"), "output_dir": str(tmp_path), "harness": {}}, [])
+        stored_config(
+            {
+                **{"run_id": str(tmp_path / "run"), "output_dir": str(tmp_path), "harness": {}, "judge": {}},
+                "noise": {"own": {}},
+            },
+            [],
+        )

@@ -53,7 +53,7 @@ FOREIGN = [
 @pytest.mark.parametrize(("judge", "named"), FOREIGN)
 def test_who_judges_is_said_on_the_command_line(judge: list[str], named: str, compose: Any) -> None:
     folder = folder_from_elsewhere(compose, *judge)
-    with pytest.raises(ValueError, match=r"config\.yaml alone names") as caught:
+    with pytest.raises(ValueError, match=r"config\.yaml names") as caught:
         compose(f"run_id={folder}", "stages=[judge]")
     assert named in str(caught.value)
     own = compose(f"run_id={folder}", "stages=[judge]", "judge=reference")

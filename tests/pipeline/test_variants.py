@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.commands import SMALL, sweep
+from support.commands import SMALL, environment, sweep
+from support.judge_server import completion, serve
 from support.runs import folder_of
 
 from analysis import load_runs
@@ -108,3 +111,38 @@ def test_probe_settings_side_by_side_take_turns_in_one_folder(tmp_path: Path) ->
         assert sorted(runs.configs["probe.examples"]) == [2, 3]
         assert len(split(settings_of(runs), ["noise"])) == 2
     assert sweep(tmp_path, *words).stderr.startswith("2 jobs, 2 distinct, 2 done, 0 to run\n")
+
+
+def table(cwd: Path) -> str:
+    command = [sys.executable, "-m", "analysis", "table", "ablation", "runs"]
+    done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def sweep_with_own_conf(cwd: Path, *words: str) -> str:
+    command = [sys.executable, "-m", "harness", "--config-dir=conf", "-m", *SMALL, *words]
+    done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_a_sweep_over_two_judges_trains_once_and_asks_both(tmp_path: Path) -> None:
+    own = tmp_path / "conf" / "judge" / "loopback.yaml"
+    own.parent.mkdir(parents=True)
+    with serve(lambda *_: completion("B")) as server:  # in both orders: a draw everywhere
+        own.write_text(f"defaults:\n  - endpoint\n  - _self_\nname: loopback\nbase_url: {server.url}\n")
+        words = ["judge=reference,loopback", "stages=[train,generate,judge]", "train.max_steps=1", "tracking=disabled"]
+        assert sweep_with_own_conf(tmp_path, *words).startswith("2 jobs, 2 distinct, 0 done, 2 to run\n")
+        assert len(server.requests) == 16  # 8 instructions in both orders
+        assert sweep_with_own_conf(tmp_path, *words).startswith("2 jobs, 2 distinct, 2 done, 0 to run\n")
+        assert len(server.requests) == 16
+    [folder] = [RunFolder(path) for path in (tmp_path / "runs").glob("tiny-*")]
+    assert trainings(folder) == 1
+    runs = load_runs(tmp_path / "runs")
+    rates = dict(zip(runs.runs["judge"], runs.runs["judge/win_rate"], strict=True))
+    assert set(rates) == {"reference", "loopback"}
+    assert rates["loopback"] == 50
+    shown = table(tmp_path)
+    assert shown.count("judge=reference") == 1, shown
+    assert shown.count("judge=loopback") == 1, shown

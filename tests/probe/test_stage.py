@@ -189,7 +189,7 @@ def test_without_held_out_examples_the_log_says_what_is_missing(compose):
     ("override", "message"),
     [
         ("probe.radii=[]", "probe.radii=.*at least 1 item"),
-        ("probe.radii=[1.0,1.0]", "probe: radii=.*holds a value twice"),
+        ("probe.radii=[1.0,1.0]", "probe: radii=.*contains a value twice"),
         ("probe.radii=[0.0]", "probe.radii.0=0.0: input should be greater than 0"),
         ("probe.hessian_examples=17", "probe: hessian_examples=17: more than examples=8"),
         (

@@ -81,7 +81,7 @@ def test_a_bad_line_is_named_in_the_middle_and_left_out_at_the_end(bad, tmp_path
     folder = RunFolder(tmp_path)
     first, second = b'{"step": 1}\n', b'{"step": 2}\n'
     (tmp_path / "metrics.jsonl").write_bytes(first + bad + b"\n" + second)
-    with pytest.raises(ValueError, match=r"metrics\.jsonl: line 2 is no logged step"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: line 2 is not a logged step"):
         folder.metrics()
     (tmp_path / "metrics.jsonl").write_bytes(first + second + bad + b"\n" + bad)
     assert folder.metrics() == [{"step": 1}, {"step": 2}]

@@ -300,5 +300,5 @@ def test_a_model_that_reads_the_token_ids_twice_trains_without_noise_alone() -> 
     (batch,) = micro_batches(random_documents(), layout="padded")
     loss, targets = objective(batch)
     torch.testing.assert_close(loss / targets, reference(model, batch)[0], rtol=1e-4, atol=0)  # float32
-    with pytest.raises(ValueError, match="Gemma3nForCausalLM: it reads the token ids besides their embeddings"):
+    with pytest.raises(ValueError, match="Gemma3nForCausalLM: it also reads the token ids, not just their embeddings"):
         objective(batch, perturb=lambda embeddings: embeddings)

@@ -82,7 +82,7 @@ def test_the_row_length_is_that_of_packed_rows(train):
 
 @pytest.mark.parametrize(("length", "layout", "only"), [("padded", "packed", "padded"), ("row", "padded", "packed")])
 def test_a_length_without_its_layout_is_refused(length, layout, only, compose):
-    message = f"train.layout={layout}: noise.length={length} is what it says in {only} batches only"
+    message = f"train.layout={layout}: noise.length={length} means what it says in {only} batches only"
     with pytest.raises(ValueError, match=message):
         compose("noise=neftune", f"noise.length={length}", f"train.layout={layout}")
     assert compose("noise=neftune", f"noise.length={length}").train.layout == only

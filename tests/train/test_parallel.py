@@ -258,7 +258,7 @@ def test_devices_are_no_part_of_a_runs_identity_except_for_a_mean_of_means(compo
         (("train.sharding=fsdp",), "sharding=fsdp needs several processes"),
         (("train.cpu_offload=true", "train.devices=2"), "cpu_offload=true has no effect with sharding=ddp"),
         (("train.devices=0",), "train.devices"),
-        (("train.devices=2", "train.sharding=fsdp", "train.method=qlora"), "a base of 4 bits cannot be cut"),
+        (("train.devices=2", "train.sharding=fsdp", "train.method=qlora"), "a 4-bit base cannot be sharded"),
         (("train.devices=auto", "train.loss=micro_batch_mean"), "give a number"),
     ],
 )

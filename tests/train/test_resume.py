@@ -122,5 +122,5 @@ def test_a_bad_line_before_the_checkpoint_is_named(compose: Compose, monkeypatch
     path = folder_of(config) / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"\0\0\0\n" + b"".join(lines[2:]))
-    with pytest.raises(RunFailed, match=r"metrics\.jsonl: line 2 is no logged step: b'\\x00\\x00\\x00'; delete"):
+    with pytest.raises(RunFailed, match=r"metrics\.jsonl: line 2 is not a logged step: b'\\x00\\x00\\x00'; delete"):
         execute(config)

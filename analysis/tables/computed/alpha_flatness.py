@@ -1,4 +1,4 @@
-"""How flat quality is in alpha: what a curve leaves to the reader's eye, as a table."""
+"""How flat quality is in alpha, as a table."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _QUALITIES = (WIN_RATE, "heldout/loss")
 def flatness(runs: Runs) -> list[Table]:
     """For each noise and measure of quality: its best and worst alpha, and those not shown to be worse than the best.
 
-    An alpha is worse where the 95% interval of its difference to the best, paired by seed (for win rates also by
-    instruction), is all on the worse side.
+    An alpha is worse if the 95% interval of its difference to the best, paired by seed (for win rates also by
+    instruction), lies entirely on the worse side.
 
     Raises:
         ValueError: there is no finished run.
@@ -50,7 +50,7 @@ def _flat_rows(measures: Measures, rows: list[TableRow]) -> Iterator[tuple[list[
 
 
 def _on_common_seeds(cells: dict[str, Cell]) -> dict[str, Cell]:
-    """The alphas on the seeds that all of them have: a seed that only some have would favour or harm those."""
+    """The alphas on their common seeds: a seed that only some have would bias the comparison."""
     common = set.intersection(*(set(cell.by_seed) for cell in cells.values()))
     if not common:
         return {}

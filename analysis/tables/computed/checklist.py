@@ -1,4 +1,4 @@
-"""Which of the papers' numbers these runs can be held against, and whether they point the same way."""
+"""Which of the papers' numbers these runs can be compared with, and whether they point the same way."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HEADS = (
 
 @dataclass(frozen=True)
 class Pair:
-    """A paper's number beside ours (None: nothing was run), and where it stands."""
+    """A paper's number with ours (None: nothing was run), and its position."""
 
     column: str
     labels: dict[str, str]
@@ -39,10 +39,10 @@ class Pair:
 
 
 def checklist(runs: Runs) -> list[Table]:
-    """A row per published table: how much of it was run, and the direction of each noise's effect beside the paper's.
+    """A row per published table: how much of it was run, and each noise's direction compared with the paper's.
 
-    Direction: the sign of the difference to no noise in the same table, whatever its size; a coin agrees half of the
-    time. The papers' judges and models are rarely ours, so that the distance is for orientation.
+    Direction: the sign of the difference to no noise in the same table, whatever its size; a coin would agree half of
+    the time. The papers' judges and models are rarely ours, so the distance is only for orientation.
 
     Raises:
         ValueError: there is no finished run.
@@ -71,7 +71,7 @@ def _pairs(table: Table) -> Iterator[Pair]:
 
 
 def _cells(layout: TableLayout, pairs: list[Pair]) -> list[Value]:
-    """A published number counts once, however many tables of ours it stands beside."""
+    """A published number counts once, in however many of our tables it appears."""
     found = [pair for pair in pairs if pair.ours is not None]
     run = {(pair.column, *(v for k, v in pair.labels.items() if k != "alpha"), pair.theirs) for pair in found}
     agreeing = list(_agreements(layout, found))
@@ -83,7 +83,7 @@ def _cells(layout: TableLayout, pairs: list[Pair]) -> list[Value]:
 
 
 def _agreements(layout: TableLayout, pairs: list[Pair]) -> Iterator[bool]:
-    """For each noise with a baseline in the paper and here: both effects have one sign; no effect has none."""
+    """For each noise with a baseline in the paper and here: whether both effects have the same sign."""
     for pair in pairs:
         if pair.labels.get("noise") in (BASELINE, None):
             continue

@@ -1,4 +1,4 @@
-"""What the papers say in words, held against these runs: each claim as one paired comparison."""
+"""The papers' claims tested with these runs: each as one paired comparison."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ class _Test:
 def claims(runs: Runs) -> list[Table]:
     """A table per set of comparable runs: a row for each claim and alpha, and whether the runs agree with it.
 
-    At the alphas of the papers, 5 to 15; two noises are compared at the same one, by seed and for win rates by
-    instruction. A row that is undecided is no refutation: the minimum detectable effect is the true difference that
-    would have been found in four of five such experiments.
+    At the alphas of the papers, 5 to 15; two noises are compared at the same alpha, by seed and, for win rates, by
+    instruction. Undecided is not refuted: the minimum detectable effect is the true difference that four of five such
+    experiments would have detected.
 
     Raises:
         ValueError: there is no finished run.
@@ -118,7 +118,7 @@ def _status(test: _Test, decision: Decision) -> str:
 
 
 def _tests(measures: Measures, rows: list[TableRow], claim: Claim) -> Iterator[_Test]:
-    """The claim at each alpha of the papers that both noises have; no noise stands beside all of them."""
+    """The claim at each alpha of the papers that both noises have; no noise is compared with all of them."""
     for treatment in (row for row in rows if _is(row, claim.noise)):
         for control in (row for row in rows if _is(row, claim.base)):
             alpha = treatment.labels["alpha"]

@@ -23,7 +23,7 @@ _CLASSES = ("shorter", "similar", "longer")
 def length_gain(runs: Runs) -> list[Table]:
     """For each noise and alpha the difference in win rate to no noise, split into length and the rest.
 
-    Answers are shorter than, similar to or longer than the reference (as in the table length_bias). What the move
+    Answers are shorter than, similar to or longer than the reference (as in the table length_bias). What moves
     between these classes alone would have changed is "by length", the change within them "at equal length"; each is
     weighted with the mean of both runs, so that the two add up (Kitagawa's decomposition). Runs are paired by seed.
 
@@ -63,7 +63,7 @@ def _parts(measures: Measures, treatment: Sequence[str], control: Sequence[str])
     base_share, base_rate = (_by_class(measures, f"length/{what}", control) for what in ("share", "win_rate"))
     if np.isnan(share).any() or np.isnan(base_share).any():
         return None
-    # A class that one of the two has no answer in: the other's rate stands for both, so that the move counts as length.
+    # If one of the two has no answer in a class, the other's rate is used for both, so that the move counts as length.
     rate, base_rate = np.where(np.isnan(rate), base_rate, rate), np.where(np.isnan(base_rate), rate, base_rate)
     rate, base_rate = np.nan_to_num(rate), np.nan_to_num(base_rate)
     by_length = ((share - base_share) / 100 * (rate + base_rate) / 2).sum(axis=0)

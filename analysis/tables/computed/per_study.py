@@ -21,7 +21,7 @@ RowsFor = Callable[[Measures, list[TableRow]], Iterator[tuple[list[str], list[Va
 
 
 def per_study(runs: Runs, empty: Table, rows_for: RowsFor) -> list[Table]:
-    """One table for each set of runs that may be compared; one without rows where there is nothing to say."""
+    """One table for each set of comparable runs; without rows if there is nothing to compare."""
     if runs.runs.empty:
         raise ValueError(f"no finished run for the table {empty.name}")
     measures, found = Measures(runs), []

@@ -33,7 +33,7 @@ class _Test:
 def verdicts(runs: Runs) -> list[Table]:
     """A table per set of comparable runs: a row for each noise, alpha and measure, against no noise.
 
-    Measures: accuracy, or the win rate where nothing marks the answers as right or wrong; held-out loss; length.
+    Measures: accuracy, or the win rate if nothing marks the answers as right or wrong; held-out loss; length.
 
     Raises:
         ValueError: there is no finished run.

@@ -5,7 +5,7 @@
     generate("unseen", size=100, seed=0)      # four families that training never contains
     check(item.family, item.output, answer)   # mark a model's answer
 
-To add a family, write one decorated function in a themed file; core.py explains the parts.
+To add a family, write one decorated function in a themed file of families/; core.py explains the parts.
 """
 
 from harness.data.builtin.core import SPLITS, Split, split_of

@@ -9,9 +9,17 @@ from itertools import cycle, islice
 from random import Random
 from typing import get_args
 
-from harness.data.builtin import arithmetic, formats, letters, lookups, order, phrases, unseen  # noqa: F401 (they register)
 from harness.data.builtin.checkers import same_content
 from harness.data.builtin.core import FAMILIES, LEVELS, Family, Split, split_of
+from harness.data.builtin.families import (  # noqa: F401 (they register)
+    arithmetic,
+    formats,
+    letters,
+    lookups,
+    order,
+    phrases,
+    unseen,
+)
 from harness.data.builtin.phrasing import render
 
 # Draws in a row that bring nothing new before a family counts as exhausted.

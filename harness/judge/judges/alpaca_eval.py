@@ -1,8 +1,8 @@
-"""The judge `alpaca_eval`: the real package with any of its annotators, in an environment of its own.
+"""The judge `alpaca_eval`: the real package with any of its annotators, in its own environment.
 
-`make alpaca-eval` makes the environment: the package needs releases of pandas, datasets, setuptools and scikit-learn
-that this project does not work with. It runs as a subprocess; prompts, parsing, retries and prices are its own, and so
-is the order of the answers (the rule of `order_is_switched`, seed 0). Rows are booked, asked, and stored by chunks.
+`make alpaca-eval` creates the environment: the package needs releases of pandas, datasets, setuptools and scikit-learn
+that this project does not support. It runs as a subprocess with its own prompts, parsing, retries, prices and order of
+the answers (the rule of `order_is_switched`, seed 0). Rows are booked, asked and stored in chunks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.record.content import path_fingerprint
 from harness.record.secrets import redact
 
 CHUNK = 32
-"""Rows annotated together: what a crash can cost, and over how many rows the package runs its calls in parallel."""
+"""Rows annotated together: what a crash can lose, and how many calls the package runs in parallel."""
 
 _RUNNER = Path(__file__).with_name("alpaca_eval_runner.py")
 _SEED = 0
@@ -51,11 +51,11 @@ class AlpacaEvalJudge(BooksCalls):
         if local.exists():
             self._annotators = str(local.resolve())
         version = f"alpaca_eval {_package_version(self._python)}"
-        _environment(config)  # says at once which key is missing
+        _environment(config)  # reports a missing key at once
         self.identity = Identity(local.stem, config.base_url or "", content, {"package": version, "seed": _SEED})
 
     def check_budget(self, comparisons: Sequence[Comparison], spent_calls: int, spent_usd: float) -> None:
-        """Refuse more rows than judge.max_calls; what a call costs only the package knows."""
+        """Refuse more rows than judge.max_calls; only the package knows the cost of a call."""
         limit = self._config.max_calls
         if limit is not None and spent_calls + len(comparisons) > limit:
             raise ValueError(
@@ -77,7 +77,7 @@ class AlpacaEvalJudge(BooksCalls):
                 _send(process.stdin, {"annotators_config": self._annotators, "seed": _SEED})
                 for start in range(0, len(comparisons), CHUNK):
                     asked = comparisons[start : start + CHUNK]
-                    self.book(0.0, len(asked))  # what a call costs only the package knows, afterwards
+                    self.book(0.0, len(asked))  # only the package knows the cost of a call, afterwards
                     answered = self._annotate(process, asked)
                     if answered is None:
                         break
@@ -105,21 +105,21 @@ class AlpacaEvalJudge(BooksCalls):
         return [_verdict(comparison, rows) for comparison in asked]
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # -P keeps this folder off the import path: its alpaca_eval.py and openai.py would hide the packages.
+        # -P keeps this folder off the import path: its alpaca_eval.py and openai.py would shadow the packages.
         command = [str(self._python), "-P", str(_RUNNER)]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=_environment(self._config))
 
 
 def _copy_redacted(said: Any, log: TextIO) -> None:
-    """What the package prints, without the keys that a server or a traceback may repeat."""
+    """Copy what the package prints, without keys that a server or a traceback may repeat."""
     for line in said:
         log.write(redact(line.decode("utf-8", errors="replace")))
         log.flush()
 
 
 def _environment(config: JudgeConfig) -> dict[str, str]:
-    """Ours, with the endpoint and its key where the settings name them; a key never goes to an endpoint unasked."""
+    """Our environment, plus the endpoint and key that the settings name; a key never goes to an endpoint unasked."""
     environment = dict(os.environ)
     if config.base_url is not None:
         no_file = str(_RUNNER.with_name("no_client_configs.yaml"))
@@ -132,7 +132,7 @@ def _environment(config: JudgeConfig) -> dict[str, str]:
 
 
 def _as_pair(comparison: Comparison) -> dict[str, str]:
-    """The pair as the package wants it: it switches by its own rule, so the other order is asked for by swapping."""
+    """The pair for the package, which switches by its own rule, so the other order is asked for by swapping."""
     first, second = comparison.output_1, comparison.output_2
     if _is_swapped(comparison):
         first, second = second, first
@@ -162,7 +162,7 @@ def _send(pipe: Any, message: Any) -> None:
     try:
         pipe.write(json.dumps(message).encode("ascii") + b"\n")
         pipe.flush()
-    except BrokenPipeError:  # it died: its exit status and its log say why
+    except BrokenPipeError:  # it died; its exit status and log say why
         with suppress(BrokenPipeError):
             pipe.close()
 

@@ -1,9 +1,9 @@
-"""Runs inside the environment of the alpaca_eval package, never inside ours: pairs in, annotations out, by chunks.
+"""Runs in the environment of the alpaca_eval package, not in ours: pairs in, annotations out, in chunks.
 
-Standard input: a line of JSON with annotators_config and seed, then a line for each chunk: a list of pairs
-(instruction, output_1, output_2). Standard output: a line for each chunk, the list of its annotated rows. Nothing is
-asked before its chunk has come. What the package prints goes to standard error.
-Imports nothing of this project: that environment does not have it.
+Standard input: a line of JSON with annotators_config and seed, then one line per chunk: a list of pairs (instruction,
+output_1, output_2). Standard output: one line per chunk, the list of annotated rows. Nothing is asked before its chunk
+has arrived. What the package prints goes to standard error. Imports nothing from this project, which is not installed
+there.
 """
 
 import json
@@ -19,7 +19,7 @@ def main() -> None:
     from alpaca_eval.annotators import PairwiseAnnotator
 
     request = json.loads(sys.stdin.buffer.readline())
-    # No cache of its own: it would keep an unparsed reply as a verdict, and the verdict store is ours.
+    # No cache: it would keep an unparsed reply as a verdict, and the verdict store is ours.
     annotator = PairwiseAnnotator(
         annotators_config=request["annotators_config"], seed=request["seed"], caching_path=None
     )
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def plain(value: object) -> object:
-    """The value as JSON has it: NaN is null, a NumPy scalar a number."""
+    """Convert a value for JSON: NaN to null, a NumPy scalar to a number."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and math.isnan(value) else value
 

@@ -1,7 +1,7 @@
-"""Calls of a server that speaks OpenAI's chat completions: each bounded in time and size, and what came of it.
+"""Calls to a server with OpenAI's chat completions, each bounded in time and size, and their outcome.
 
-The whole call has judge.timeout_s, from the connection to the last byte: a server that sends a byte a second does not
-hold a run up for hours. Redirects are not followed, so a key goes nowhere but to judge.base_url.
+judge.timeout_s bounds the whole call, from the connection to the last byte, so a server that sends a byte per second
+cannot stall a run for hours. Redirects are not followed, so a key goes only to judge.base_url.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from concurrent.futures import Future
 from typing import Any, Literal, NamedTuple
 
 MAX_REPLY_BYTES = 64 << 20
-"""A reply of 32,000 tokens with five alternatives each has about 20 MB."""
+"""A reply of 32,000 tokens with five alternatives each takes about 20 MB."""
 
 Outcome = Literal["answered", "again", "refused", "fatal"]
 
 _AGAIN = (408, 409, 429)
 _REFUSED = (400, 413, 422)  # of this request (too long, filtered); asking again gives the same
-# How servers and proxies name errors where they give no number; whatever else stands in a body is worth another try.
+# How servers and proxies name errors without a number; anything else in a body is worth another try.
 _NAMED: dict[Outcome, tuple[str, ...]] = {
     "fatal": ("insufficient_quota", "invalid_api_key", "authentication", "permission", "not_found", "unauthorized"),
     "again": ("rate_limit", "overloaded", "timeout", "server_error", "unavailable", "busy"),
@@ -29,7 +29,7 @@ _NAMED: dict[Outcome, tuple[str, ...]] = {
 
 
 class Response(NamedTuple):
-    """What a server said: HTTP status, body, and for how many seconds it asks to be left alone."""
+    """A server's response: HTTP status, body, and how many seconds it asks to wait."""
 
     status: int
     body: str
@@ -37,7 +37,7 @@ class Response(NamedTuple):
 
 
 class CallFailed(Exception):
-    """No whole response. `sent`: the server may have worked, and so charged, for it."""
+    """No complete response. `sent`: the server may have processed, and so charged for, the request."""
 
     def __init__(self, reason: str, sent: bool) -> None:
         super().__init__(reason)
@@ -45,7 +45,7 @@ class CallFailed(Exception):
 
 
 class ReplyTooLong(CallFailed):
-    """More than MAX_REPLY_BYTES; another call would hardly be shorter."""
+    """More than MAX_REPLY_BYTES; another call would probably be no shorter."""
 
 
 class Endpoint:
@@ -73,7 +73,7 @@ class Endpoint:
         self._loop.close()
 
     def post(self, path: str, request: dict[str, Any]) -> Response:
-        """Send a request as JSON; torn characters travel as JSON's escapes.
+        """Send a request as JSON; unpaired surrogates are sent as JSON escapes.
 
         Raises:
             CallFailed: no connection, no whole response within the time, or one of more than MAX_REPLY_BYTES.
@@ -113,7 +113,7 @@ class Endpoint:
 
 
 def outcome(response: Response) -> Outcome:
-    """What to do with a response; an error inside a body of status 200 counts like one of its own status."""
+    """What to do with a response; an error in a body of status 200 counts as one with its own status."""
     if response.status != 200:
         return _of_status(response.status, response.body)
     error = error_in(response.body)
@@ -121,7 +121,7 @@ def outcome(response: Response) -> Outcome:
 
 
 def error_in(body: str) -> Any:
-    """The error that a JSON body holds in the place of an answer, as OpenAI, vLLM, OpenRouter and Ollama write it."""
+    """The error in a JSON body instead of an answer, as written by OpenAI, vLLM, OpenRouter and Ollama."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
@@ -136,7 +136,7 @@ def error_in(body: str) -> Any:
 
 
 def pause_before(attempt: int, asked_s: float | None) -> float:
-    """Seconds to wait after the attempt (from 0): what the server asks, else half a second doubling up to eight."""
+    """Seconds to wait after the attempt (from 0): as the server asks, else half a second, doubling up to eight."""
     return asked_s if asked_s is not None else min(0.5 * 2.0**attempt, 8.0)
 
 

@@ -1,4 +1,4 @@
-"""The judge `local_lm`: a causal language model on this machine names the better answer; no API, no sampling.
+"""The judge `local_lm`: a causal language model on this machine picks the better answer; no API, no sampling.
 
 P(second) = p(second label) / (p(first label) + p(second label)) of the next token after the prompt, with and without a
 leading space. A small model has a strong position bias: ask in both orders (judge.order=both) and look at
@@ -34,7 +34,7 @@ class LocalLMJudge(NoBudget):
         """Yield one verdict at a time; none for a prompt longer than the model's positions.
 
         Raises:
-            ValueError: the model is not here, or a label is no single token of it.
+            ValueError: the model is not available, or a label is not a single token.
         """
         from transformers import AutoModelForCausalLM
 
@@ -53,7 +53,7 @@ class LocalLMJudge(NoBudget):
 
 
 def check_labels(config: JudgeConfig) -> None:
-    """Read the judge's tokenizer, from the Hub where it is there.
+    """Check the judge's tokenizer, possibly from the Hub.
 
     Raises:
         ValueError: the model is not here, or a label is no single token of it.
@@ -64,7 +64,7 @@ def check_labels(config: JudgeConfig) -> None:
 
 
 def _prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """As a user's message where the model has a chat template, else as plain text."""
+    """Token ids of the prompt: as a user's message if the model has a chat template, else as plain text."""
     if tokenizer.chat_template:
         return chat_ids(tokenizer, [{"role": "user", "content": prompt}], reply_follows=True)
     return list(tokenizer(prompt)["input_ids"])
@@ -84,5 +84,5 @@ def single_tokens(tokenizer: Any, label: str) -> list[int]:
     encoded = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (label, " " + label)]
     single = sorted({ids[0] for ids in encoded if len(ids) == 1})
     if not single:
-        raise ValueError(f"judge.labels: {label!r} is no single token of this model")
+        raise ValueError(f"judge.labels: {label!r} is not a single token of this model")
     return single

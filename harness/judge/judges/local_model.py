@@ -1,4 +1,4 @@
-"""Models on this machine, for the judges that need no endpoint: where they lie, which snapshot, and loading."""
+"""Local models for judges without an endpoint: location, snapshot, and loading."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from harness.config import JudgeConfig
 from harness.config.paths import resolve_path
 from harness.data.chat_template import template_of
-from harness.models.source import reason
+from harness.models.checks import reading
 from harness.record.content import path_fingerprint
 
 _PACKAGE = "package:"
-LOCAL_KINDS = ("local_lm", "similarity", "reward")  # what `load` loads models for
+LOCAL_KINDS = ("local_lm", "similarity", "reward")  # kinds that `load` models
 
 
 def source(config: JudgeConfig) -> str:
@@ -27,12 +27,12 @@ def source(config: JudgeConfig) -> str:
         return str(resolve_path(config.model))
     folder = Path(config.model).expanduser()
     if folder.is_dir() and config.revision is not None:
-        raise ValueError(f"judge.revision={config.revision}: only of use with a Hub model, not with {folder}")
+        raise ValueError(f"judge.revision={config.revision}: has no effect on {folder}, only on a Hub model")
     return str(folder) if folder.is_dir() else config.model
 
 
 def snapshot(config: JudgeConfig) -> str:
-    """A folder's content, or Hub id and revision: what makes verdicts of this model its own."""
+    """A folder's content, or Hub id and revision: identifies the model in its verdicts."""
     found = source(config)
     if Path(found).is_dir():
         return f"{Path(found).name} {path_fingerprint(found)[:16]}"
@@ -40,7 +40,7 @@ def snapshot(config: JudgeConfig) -> str:
 
 
 def whereabouts(config: JudgeConfig) -> str:
-    """Where this kind of judge computes, for the log."""
+    """Where this judge computes, for the log."""
     if config.kind not in LOCAL_KINDS:
         return "no model in this process"
     from harness.models.place import computing_device, describe
@@ -87,11 +87,9 @@ def load(auto_class: Any, config: JudgeConfig) -> tuple[Any, Any]:
 
 def _from_pretrained(auto_class: Any, config: JudgeConfig, **options: Any) -> Any:
     found = source(config)
-    try:
+    where = "it cannot be read" if Path(found).is_dir() else "not a folder, and not on the Hub as seen from here"
+    with reading(f"judge.model={config.model}: {where}"):
         return auto_class.from_pretrained(found, revision=config.revision, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
-        where = "it cannot be read" if Path(found).is_dir() else "not a folder, and not on the Hub as seen from here"
-        raise ValueError(f"judge.model={config.model}: {where}: {reason(error)}") from error
 
 
 def chat_ids(tokenizer: Any, messages: Sequence[dict[str, str]], reply_follows: bool) -> list[int]:
@@ -109,8 +107,8 @@ def fits(model: Any, ids: Sequence[int]) -> bool:
 def positions(model: Any) -> int | None:
     """Tokens that a sequence may have; None: no limit.
 
-    Models of RoBERTa's kind count positions from behind the padding token's id, so their table of positions holds
-    fewer than the config's max_position_embeddings (512 of 514).
+    Models like RoBERTa count positions from the padding token's id plus one, so their table holds fewer positions than
+    the config's max_position_embeddings (512 of 514).
     """
     limits = [limit for limit in (getattr(model.config, "max_position_embeddings", None),) if limit]
     for name, table in model.named_modules():

@@ -1,8 +1,8 @@
-"""The judge `openai`: any server that speaks OpenAI's chat completions (OpenAI, vLLM, llama.cpp, Ollama ...).
+"""The judge `openai`: any server with OpenAI's chat completions (OpenAI, vLLM, llama.cpp, Ollama ...).
 
-The prompt is ours (conf/judge); AlpacaEval's own prompts run through the judge `alpaca_eval`. Calls go out from
-threads and are booked before they are made. 408, 409, 429, 5xx, time-outs and broken connections are asked again
-after a pause (Retry-After is heeded), also where a server hides them in a body of status 200. The key comes from an
+The prompt is ours (conf/judge); AlpacaEval's own prompts run through the judge `alpaca_eval`. Calls are made from
+threads and booked in advance. 408, 409, 429, 5xx, time-outs and broken connections are retried after a pause
+(respecting Retry-After), even if a server hides them in a body of status 200. The key comes from an
 environment variable and appears in no file, log or message.
 """
 
@@ -24,9 +24,9 @@ from harness.judge.ledger import BooksCalls
 from harness.record.secrets import know_secret, redact
 from harness.system.packages import require_package
 
-_CHARACTERS_PER_TOKEN = 3.0  # on the safe side of English text (about 4)
+_CHARACTERS_PER_TOKEN = 3.0  # conservative for English text (about 4)
 _TOP_LOGPROBS = 5  # the most that every server allows
-_READING = "2"  # of replies; verdicts that were read by an earlier rule are another judge's
+_READING = "2"  # version of parsing: verdicts parsed by an earlier rule belong to another judge
 _REPLY_LIMITS = ("max_completion_tokens", "max_tokens", "max_new_tokens", "num_predict")
 
 
@@ -60,7 +60,7 @@ class OpenAIJudge(BooksCalls):
         self.identity = Identity(config.name, f"{model} at {config.base_url}", prompt, decoding)
 
     def check_budget(self, comparisons: Sequence[Comparison], spent_calls: int, spent_usd: float) -> None:
-        """Refuse before the first call what judge.max_calls and judge.max_usd do not cover."""
+        """Refuse, before the first call, questions that judge.max_calls and judge.max_usd do not cover."""
         usd = sum(self._prices.at_most(fill(_text(self._config.prompt), comparison)) for comparison in comparisons)
         self._prices.check(len(comparisons), usd, spent_calls, spent_usd)
 
@@ -85,7 +85,7 @@ class OpenAIJudge(BooksCalls):
                         break
                     done = {future: running.pop(future) for future in wait(running, return_when=FIRST_COMPLETED).done}
                     yield [(position, future.result()) for future, position in done.items() if not future.exception()]
-                    # Calls that have not begun are dropped; those in flight are paid for, so they are awaited.
+                    # Calls that have not started are dropped; those in flight are paid for, so they are awaited.
                     failure = failure or next(filter(None, (future.exception() for future in done)), None)
                     if failure is not None:
                         self._stopped.set()
@@ -112,7 +112,7 @@ class OpenAIJudge(BooksCalls):
         return Verdict(preference, reply.text, usd, time.monotonic() - started, calls, reply.served)
 
     def _reply(self, endpoint: Endpoint, comparison: Comparison) -> Reply:
-        """The reply to one question; what passes is waited for, up to judge.retries times."""
+        """The reply to one question; temporary errors are waited for, up to judge.retries times."""
         request, reason = self._request(comparison), ""
         usd = self._prices.at_most(request["messages"][0]["content"])
         for attempt in range((self._config.retries or 0) + 1):
@@ -155,13 +155,13 @@ class OpenAIJudge(BooksCalls):
         return {"model": config.model, "messages": messages, **sent, **(config.extra_body or {})}
 
     def _read(self, response: Response, usd_at_most: float) -> Reply:
-        """A body that is no chat completion is a reply that cannot be parsed; without usage the estimate counts."""
+        """A body that is not a chat completion is an unparsed reply; without usage, the estimated cost counts."""
         try:
             answer = json.loads(response.body)
             choice = answer["choices"][0]
             text = _content(choice["message"]["content"])
         except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-            return Reply(f"no chat completion: {response.body[:300]}", None, usd_at_most)
+            return Reply(f"not a chat completion: {response.body[:300]}", None, usd_at_most)
         logprobs = choice.get("logprobs")
         tokens = logprobs.get("content") if isinstance(logprobs, dict) and self._config.logprobs else None
         probability = self._format.probability(text, tokens if isinstance(tokens, list) else ())
@@ -177,7 +177,7 @@ class OpenAIJudge(BooksCalls):
 
 
 def check_served(config: JudgeConfig) -> str | None:
-    """Ask the server which models it has, where it is up already.
+    """Ask the server which models it has, if it is already up.
 
     Returns:
         A line to show if it cannot be asked (it may be started later); else None.
@@ -205,7 +205,7 @@ def check_served(config: JudgeConfig) -> str | None:
 
 
 class Prices:
-    """What calls cost by judge.usd_per_million_input and judge.usd_per_million_output."""
+    """The cost of calls, from judge.usd_per_million_input and judge.usd_per_million_output."""
 
     def __init__(self, config: JudgeConfig) -> None:
         self._config = config
@@ -216,11 +216,11 @@ class Prices:
         self._reply_tokens = given[0] if given else config.max_tokens
 
     def at_most(self, prompt: str) -> float:
-        """USD for a call with this prompt whose reply is as long as it may be."""
+        """USD for a call with this prompt and the longest possible reply."""
         return self._cost(len(prompt) / _CHARACTERS_PER_TOKEN, self._reply_tokens or 0)
 
     def of(self, usage: dict[str, Any]) -> float | None:
-        """USD for the tokens that a server counted; None where it counted none."""
+        """USD for the tokens that the server counted; None if it counted none."""
         counts = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
         return None if None in counts else self._cost(*(count or 0 for count in counts))
 
@@ -246,7 +246,7 @@ class Prices:
 
 
 def _content(content: Any) -> str:
-    """The text of a message; of one in parts, those that are text (and not the model's thinking)."""
+    """The text of a message; if it has parts, those that are text (and not the model's thinking)."""
     if not isinstance(content, list):
         return str(content or "")
     parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
@@ -254,12 +254,12 @@ def _content(content: Any) -> str:
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens, if it is one that can be believed."""
+    """A number of tokens, if it is plausible."""
     return int(value) if isinstance(value, int | float) and 0 <= value < 1e9 else None
 
 
 def key_from_environment(name: str | None) -> str | None:
-    """The key in this environment variable, from here on kept out of all that is written.
+    """The key in this environment variable, from now on redacted everywhere.
 
     Raises:
         ValueError: there is no such variable.
@@ -267,7 +267,7 @@ def key_from_environment(name: str | None) -> str | None:
     if name is None:
         return None
     if not os.environ.get(name):
-        raise ValueError(f"judge.api_key_env={name}: the environment has no such variable; export the key under it")
+        raise ValueError(f"judge.api_key_env={name}: no such environment variable; export the key under that name")
     know_secret(name, os.environ[name])
     return os.environ[name]
 

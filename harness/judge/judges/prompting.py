@@ -1,4 +1,4 @@
-"""What a language model is asked, and how its reply becomes a probability: for `openai` and `local_lm`."""
+"""The prompt for a language model, and how its reply becomes a probability: for `openai` and `local_lm`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from harness.judge.base import Comparison
 from harness.record import whole_text
 
-# Marks around what a model thinks before it answers: most open models, Mistral's, Kimi's, and gpt-oss's channels.
+# Marks around a model's reasoning: most open models, Mistral's, Kimi's, and gpt-oss's channels.
 _REASONING = (
     (r"<think(?:ing)?>", r"</think(?:ing)?>"),
     (r"<reason(?:ing)?>", r"</reason(?:ing)?>"),
@@ -25,14 +25,14 @@ _OPENS = re.compile("|".join(opens for opens, _ in _REASONING), re.IGNORECASE)
 _CLOSES = re.compile("|".join(closes for _, closes in _REASONING), re.IGNORECASE)
 # End tokens that some servers leave in the text.
 _END = re.compile(r"(?:</s>|<\|[a-z_]{2,30}\|>|<end_of_turn>)\Z")
-_BLANK = " \t\r\n\f\v\xa0\ufffd"  # U+FFFD stands where a character was torn
+_BLANK = " \t\r\n\f\v\xa0\ufffd"  # U+FFFD replaces broken characters
 _AROUND = " \t\r\n*_`\"'([{$#"
 
 
 def fill(prompt: str, comparison: Comparison) -> str:
     """The prompt with {instruction}, {output_1} (shown first) and {output_2} (shown second) filled in.
 
-    One pass: braces in an instruction or an answer stay what they are.
+    In one pass, so braces in an instruction or an answer are left alone.
     """
     first, second = comparison.shown
     texts = {"instruction": comparison.instruction, "output_1": first, "output_2": second}
@@ -41,7 +41,7 @@ def fill(prompt: str, comparison: Comparison) -> str:
 
 @dataclass(frozen=True)
 class VerdictFormat:
-    """Where a reply has its verdict, and how it is written there.
+    """Where a reply has its verdict, and how it is written.
 
     parse: a regular expression that the whole place must match; its group 1 is the label. labels: of the answer
     shown first and second. tag: the place is what stands between <tag> and </tag>; None: the last line that is not
@@ -61,8 +61,8 @@ class VerdictFormat:
                 of {token, logprob}. They may hold the reasoning that a server has cut from the text.
 
         Returns:
-            p_2 / (p_1 + p_2) over the listed alternatives, white space and Markdown around a token ignored; None if
-            the place holds no verdict, or tokens and text say different things.
+            p_2 / (p_1 + p_2) over the listed alternatives, ignoring white space and Markdown around a token; None if
+            there is no verdict at its place, or tokens and text disagree.
         """
         label = self.label(reply := whole_text(reply))
         if label is None:
@@ -77,12 +77,12 @@ class VerdictFormat:
         return float(self.labels.index(label)) if probability is None else probability
 
     def label(self, reply: str) -> str | None:
-        """The label at the verdict's place; None where there is no verdict, or several that differ."""
+        """The label at the verdict's place; None if there is no verdict, or several that differ."""
         found = {reply[start:end] for start, end in self._spans(reply)}
         return found.pop() if len(found) == 1 else None
 
     def _spans(self, reply: str) -> list[tuple[int, int]]:
-        """Start and end of the label in each place; empty where any place holds something else."""
+        """Start and end of the label at each place; empty if any place holds something else."""
         spans = []
         for start, end in self._places(reply):
             match = re.compile(self.parse).fullmatch(reply, start, end)
@@ -102,7 +102,7 @@ class VerdictFormat:
 
 
 def _answer(reply: str) -> tuple[int, int]:
-    """Start and end of what follows the reasoning; empty where the reasoning is cut off."""
+    """Start and end of what follows the reasoning; empty if the reasoning is cut off."""
     end = len(reply.rstrip(_BLANK))
     while match := _END.search(reply, max(0, end - 40), end):
         end = len(reply[: match.start()].rstrip(_BLANK))
@@ -121,7 +121,7 @@ def _entry_at(entries: Sequence[dict[str, Any]], position: int) -> dict[str, Any
 
 
 def _probability(entry: dict[str, Any], labels: Sequence[str]) -> float | None:
-    """p_2 / (p_1 + p_2) over the alternatives of one token; those without a number do not count."""
+    """p_2 / (p_1 + p_2) over the alternatives of one token; those without a number are ignored."""
     listed: dict[str, float] = {}
     alternatives = entry.get("top_logprobs")
     for each in [*(alternatives if isinstance(alternatives, list) else []), entry]:

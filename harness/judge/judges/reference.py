@@ -20,7 +20,7 @@ PROXY = "reference:word_f1_proxy"
 
 
 class ReferenceJudge(NoBudget):
-    """Checkers where every item has one, the proxy otherwise: one annotator per evaluation set."""
+    """Checkers if every item has one, else the proxy: one annotator per evaluation set."""
 
     orders: tuple[bool, ...] | None = (False,)
     free = True
@@ -41,7 +41,7 @@ class ReferenceJudge(NoBudget):
 
 
 def from_scores(score_1: float, score_2: float) -> float:
-    """AlpacaEval preference out of two scores in [0, 1]: 1.5 where they are equal."""
+    """AlpacaEval preference from two scores in [0, 1]: 1.5 if they are equal."""
     return 1.5 + (score_2 - score_1) / 2
 
 

@@ -11,17 +11,17 @@ from harness.judge.ended import refuse_ended
 
 
 def load_judge(config: JudgeConfig, checkable: bool, folder: Path) -> Judge:
-    """Make the judge; models are loaded at its first verdict.
+    """Create the judge; models are loaded at its first verdict.
 
     Args:
         config: the checked settings.
         checkable: whether every instruction is a builtin task.
-        folder: where a judge may keep files of its own (the run folder).
+        folder: where a judge may keep its own files (the run folder).
 
     Raises:
         ValueError: a model, key or environment that it needs is missing.
     """
-    # Each import stands in its branch: a judge's libraries need not be installed for another's sake.
+    # Imports are inside the branches: one judge's libraries need not be installed for another.
     if config.kind == "openai":
         from harness.judge.judges.openai import OpenAIJudge
 
@@ -71,7 +71,7 @@ def check_judge_model(config: JudgeConfig) -> list[str]:
         Lines to show: an end that is near, a server that is not up yet.
 
     Raises:
-        ValueError: they cannot be had, or do not fit the kind of judge.
+        ValueError: they are not available, or do not match the kind of judge.
     """
     notes = [refuse_ended(config)]
     if config.kind == "local_lm":
@@ -94,7 +94,7 @@ def check_judge_model(config: JudgeConfig) -> list[str]:
 
 
 def check_judge(config: JudgeConfig) -> None:
-    """What can be known before a run starts: keys in the environment, installed packages, folders and files.
+    """Check what can be known before a run starts: keys in the environment, packages, folders and files.
 
     Raises:
         ValueError: names what is missing. Whether an endpoint answers, only the first call shows.

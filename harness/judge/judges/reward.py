@@ -1,7 +1,7 @@
 """The judge `reward`: a reward model scores each answer; P(output_2 is better) = sigmoid(r_2 - r_1), Bradley-Terry.
 
-Any sequence-classification model with one output, from a folder or the Hub. Its chat template is used where it has
-one; otherwise instruction and answer are given as a pair of texts, as OpenAssistant's reward models take them.
+Any sequence-classification model with one output, from a folder or the Hub. Its chat template is used if it has
+one; otherwise instruction and answer are a pair of texts, as for OpenAssistant's reward models.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RewardJudge(NoBudget):
         self.identity = Identity(config.name, snapshot(config))
 
     def verdicts(self, comparisons: Sequence[Comparison]) -> Iterator[Batch]:
-        """Yield one verdict at a time; none where an answer is longer than the model's positions.
+        """Yield one verdict at a time; without a preference if an answer is longer than the model's positions.
 
         Raises:
             ValueError: the model is not here, or has another number of outputs than one.
@@ -44,7 +44,7 @@ class RewardJudge(NoBudget):
 
 
 def check_reward(config: JudgeConfig) -> None:
-    """Read the judge's tokenizer and config, from the Hub where they are there.
+    """Check the judge's tokenizer and config, possibly from the Hub.
 
     Raises:
         ValueError: the model is not here, or has another number of outputs than one.

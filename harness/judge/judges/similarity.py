@@ -58,14 +58,14 @@ def _verdict(embeddings: dict[str, Any], comparison: Comparison) -> Verdict:
 
 
 def embed_each(tokenizer: Any, model: Any, texts: Sequence[str]) -> dict[str, Any]:
-    """Embedding (D,) of each distinct text; those of about one length go together, for padding costs time like text."""
+    """Embedding (D,) of each distinct text, in batches of similar length, because padding costs time."""
     distinct = sorted(set(texts), key=len)
     groups = [distinct[start : start + _TOGETHER] for start in range(0, len(distinct), _TOGETHER)]
     return {text: row_D for group in groups for text, row_D in zip(group, embed(tokenizer, model, group), strict=True)}
 
 
 def embed(tokenizer: Any, model: Any, texts: Sequence[str]) -> Any:
-    """Embeddings (N, D) of length 1: the mean over tokens, padding left out."""
+    """Embeddings (N, D) of norm 1: the mean over tokens without padding."""
     import torch
 
     limit = min(tokenizer.model_max_length, positions(model) or tokenizer.model_max_length)

@@ -1,4 +1,4 @@
-"""`harness.explain=true`: a run's recipe against the papers', and what it will need, before anything loads."""
+"""`harness.explain=true`: a run's recipe against the papers', and its expected cost, before anything is loaded."""
 
 from __future__ import annotations
 

@@ -36,17 +36,17 @@ from harness.train.parallel import uses_bfloat16
 
 @dataclass(frozen=True)
 class Size:
-    """What memory follows from.
+    """The sizes that determine memory.
 
     Attributes:
-        parameters, trainable: numbers of them, with adapters.
-        quantised: of the parameters, those in 4 bits under method=qlora.
-        outside: of the parameters, those of no layer: embedding, last norm, head.
-        table: of the head, vocabulary x hidden.
+        parameters, trainable: their numbers, including adapters.
+        quantised: number of parameters in 4 bits under method=qlora.
+        outside: number of parameters outside the layers: embedding, last norm, head.
+        table: size of the head, vocabulary x hidden.
         layers, hidden, queries, keys, feed_forward: number of layers, and widths.
         heads: of the queries.
         gated: whether the feed-forward layer has a gate.
-        relu: whether it has ReLU and no gate, which autograd takes back from its result.
+        relu: whether it has ReLU and no gate; autograd recovers ReLU's gradient from its result.
         parallel: whether attention and feed-forward layer start from one state, and queries, keys and values are one
             product (GPT-NeoX).
     """
@@ -73,7 +73,7 @@ class Size:
 
 
 def size_of(model: Any, base: Any) -> Size:
-    """Read from a skeleton that is ready to train, and its base model's config."""
+    """Read the sizes from a meta model that is ready to train, and its base model's config."""
     config = base.config.get_text_config()
     heads = config.num_attention_heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
@@ -104,7 +104,7 @@ def size_of(model: Any, base: Any) -> Size:
 
 
 def bytes_of_weights(config: Config) -> int:
-    """Of one weight that is not quantised."""
+    """Bytes of one weight that is not quantised."""
     return torch.finfo(getattr(torch, config.model.dtype)).bits // 8
 
 
@@ -138,7 +138,7 @@ def memory(config: Config, size: Size, devices: int = 1) -> dict[str, float]:
 
 
 def tokens_of_a_pass(config: Config) -> int:
-    """Of a micro-batch, both halves of a pair counted."""
+    """Tokens of a micro-batch, counting both halves of a pair."""
     rows = config.noise.cost.forwards if config.train.pair_mode == "concat" and config.noise.method == "noise" else 1
     return rows * max(config.train.micro_batch_tokens, config.dataset.max_length)
 
@@ -175,7 +175,7 @@ def activations(config: Config, size: Size) -> int:
 
 
 def loading(config: Config, size: Size, ranks: int) -> float:
-    """Main memory of a node of `ranks` while the model is loaded: a whole copy in each, of shards one after another."""
+    """Main memory of a node with `ranks` while the model loads: a whole copy per rank; with shards, one at a time."""
     copies = 1 if config.train.sharding == "fsdp" else ranks
     offloaded = sum(state(config, size).values()) / max(config.train.nodes, 1) if config.train.cpu_offload else 0
     return size.parameters * bytes_of_weights(config) * copies + offloaded

@@ -1,4 +1,4 @@
-"""The papers' recipes as facts: key of our config, value, and where it is written."""
+"""The papers' recipes as facts: key of our config, value, and source."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ _CHANGES: dict[str, list[Fact]] = {
         _fact("train.lora.double_quant", _QLORA, True),
     ],
 }
-# Of the tuned alpha in {5, 10, 15}, for LLaMA-2 7B.
+# Tuned alpha, from {5, 10, 15}, for LLaMA-2 7B.
 _ALPHA = {"alpaca": 5.0, "evol_instruct": 5.0, "sharegpt": 10.0, "openplatypus": 15.0}
-# Rows of the papers' data sets, about.
+# Approximate numbers of rows of the papers' data sets.
 ROWS = {"alpaca": 52_002, "evol_instruct": 70_000, "sharegpt": 70_000, "openplatypus": 25_000}
 
 
 def recipe_for(config: Config) -> str:
-    """The recipe that a run is compared with: the one it names, else by its noise and way of training."""
+    """The recipe to compare a run with: the one it names, else the one for its noise and training method."""
     if config.train.name in _CHANGES:
         return config.train.name
     if config.train.method == "qlora":
@@ -84,7 +84,7 @@ def recipe_for(config: Config) -> str:
 
 
 def facts(recipe: str, config: Config) -> list[Fact]:
-    """What the paper of a recipe says of this run's settings; alpha depends on the data set."""
+    """What the paper of a recipe says about this run's settings; alpha depends on the data set."""
     changed = {fact.key: fact for fact in _CHANGES[recipe]}
     common = [changed.pop(fact.key, fact) for fact in _COMMON]
     return [*common, *changed.values(), *_alpha(recipe, config), *_noise(recipe, config)]

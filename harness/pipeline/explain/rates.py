@@ -1,9 +1,9 @@
-"""Time of a training and of its answers, estimated: operations and bytes over what devices sustain.
+"""Estimated time of training and of answering: operations and bytes over what devices sustain.
 
 Floating-point operations as in harness.train.cost (6 per parameter and token in the plain case), a third more with
 gradient checkpointing, over a sustained rate: on a GPU 40% of its peak in the precision of its products, on a CPU 60%
-of what a product of two matrices reaches here and now. Answers read all weights once a step, for all rows that are
-decoded together. Loading and checkpoints at 1 GB/s of disk, a figure of ours for a shared file system.
+of what a matrix product reaches here and now. Decoding reads all weights once per step, for all rows decoded
+together. Loading and checkpoints are taken at 1 GB/s, our assumption for a shared file system.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from harness.train.schedule import matched_schedule, total_steps
 
 GPU_SHARE, CPU_SHARE = 0.4, 0.6
 DISK = 1e9  # bytes a second
-ANSWER_SHARE = 0.5  # of a device's memory bandwidth, while it decodes
+ANSWER_SHARE = 0.5  # fraction of a device's memory bandwidth reached in decoding
 
 
 @dataclass(frozen=True)
 class Device:
-    """Peaks of dense products in FLOP/s by precision, and of memory in bytes/s, from the vendors' data sheets."""
+    """Peak rates of dense products (FLOP/s) by precision and of memory (bytes/s), from the vendors' data sheets."""
 
     bf16: float
     tf32: float
@@ -34,7 +34,7 @@ class Device:
     memory: float
 
 
-# The first whose name is in torch's: L40S before L40.
+# The first whose name is contained in torch's: L40S before L40.
 GPUS = {
     "B200": Device(2250e12, 1125e12, 75e12, 8.0e12),
     "H200": Device(989e12, 495e12, 67e12, 4.8e12),
@@ -49,7 +49,7 @@ GPUS = {
 
 @dataclass(frozen=True)
 class Work:
-    """Steps of a training, documents of a step, and floating-point operations of it all."""
+    """Steps of a training, documents per step, and floating-point operations in total."""
 
     steps: int
     documents: int
@@ -60,10 +60,10 @@ def work(config: Config, model: Any, examples: int, tokens: float) -> Work:
     """What a training computes.
 
     Args:
-        config: of the run.
-        model: ready to train, real or a skeleton.
-        examples: in the training set.
-        tokens: of one example, on average.
+        config: settings of the run.
+        model: ready to train, real or on the meta device.
+        examples: number in the training set.
+        tokens: mean number per example.
     """
     train, cost = config.train, config.noise.cost
     steps = total_steps(examples, train.batch_size, train.epochs, train.max_steps)
@@ -75,13 +75,13 @@ def work(config: Config, model: Any, examples: int, tokens: float) -> Work:
 
 
 def known_gpu(name: str) -> tuple[str, Device]:
-    """Its entry by the name that torch gives; an A100's where there is none."""
+    """The entry for a GPU by torch's name for it; the A100's if there is none."""
     found = next((key for key in GPUS if key in name), None)
     return (found, GPUS[found]) if found else ("peak not known here, taken as an A100", GPUS["A100"])
 
 
 def precision(config: Config) -> str:
-    """In which the products of this training run on a GPU: "bf16", "tf32" or "fp32"."""
+    """The precision of this training's matrix products on a GPU: "bf16", "tf32" or "fp32"."""
     if uses_bfloat16(config.train) or config.model.dtype != "float32":
         return "bf16"
     allowed = getattr(config.train, "tf32", False) or torch.get_float32_matmul_precision() != "highest"
@@ -95,7 +95,7 @@ def rate_of(device: Device, kind: str) -> float:
 
 
 def rate(config: Config) -> tuple[float, str]:
-    """Sustained FLOP/s of one device of this machine, and how that was found."""
+    """Sustained FLOP/s of one device of this machine, and where the number comes from."""
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
         (key, device), kind = known_gpu(name), precision(config)
@@ -110,7 +110,7 @@ def rate(config: Config) -> tuple[float, str]:
 
 
 def seconds_of_answers(device: Device, prompts: int, tokens: int, rows: int, weights: float, cache: float) -> float:
-    """Of decoding `prompts` answers of `tokens`, `rows` at a time, on one device.
+    """Seconds to decode `prompts` answers of `tokens`, `rows` at a time, on one device.
 
     Args:
         weights: bytes of the model.

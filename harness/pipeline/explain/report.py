@@ -36,7 +36,7 @@ _LARGEST_READ, _DOCUMENTS = 1e9, 64
 
 
 def explain(config: Config, run_id: str) -> str:
-    """Recipe against the paper's, memory and time; reads settings and, where they are at hand, data files."""
+    """Recipe against the paper's, memory and time; reads settings and, if available, data files."""
     return "\n".join([run_id, *_recipe(config), *_strength(config), *_batch(config), *_needs(config)]) + "\n"
 
 
@@ -108,7 +108,7 @@ def _needs(config: Config) -> list[str]:
 
 
 def _around(config: Config, size: Size) -> list[str]:
-    """What the training needs beside its devices: main memory, disk, and their time."""
+    """What training needs besides its devices: main memory, disk, and time for them."""
     train, ranks = config.train, devices(config.train)
     held, written = loading(config, size, ranks), checkpoint(config, size)
     count = train.keep_checkpoints + 1  # one more while it is written
@@ -155,7 +155,7 @@ def _time(config: Config, model: Any) -> list[str]:
 
 
 def _data(config: Config) -> tuple[int | None, float, str]:
-    """Training examples, tokens of one, and how they are known."""
+    """Training examples, tokens per example, and the source of these numbers."""
     dataset = config.dataset
     if _data_at_hand(config):
         from harness.data import load_examples
@@ -183,13 +183,13 @@ def _data_at_hand(config: Config) -> bool:
 
 
 def _tokenizer_at_hand(config: Config) -> bool:
-    """Whether the run's own tokens can be counted without a download or a conversion of weights."""
+    """Whether the run's tokens can be counted without downloading or converting anything."""
     model = config.model
     return model.architecture is not None or (model.path is not None and resolve_path(model.path).is_dir())
 
 
 def _devices(config: Config) -> int:
-    """Processes that train together, were all nodes like this one."""
+    """Processes that train together, assuming that all nodes are like this one."""
     return devices(config.train) * config.train.nodes
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.noise import noise_generators
 from harness.noise.distributions import draw
 
-# Part of the key, so that the directions of two distributions, and those of the Hessian's probes, are independent.
+# Part of the key, so that directions of different distributions and of the Hessian's probes are independent.
 _PURPOSE = {"rademacher": 0, "gaussian": 1, "trace": 2, "power": 3}
 _DISTRIBUTION = {"rademacher": "rademacher", "gaussian": "gaussian", "trace": "rademacher", "power": "gaussian"}
 
@@ -26,7 +26,7 @@ def direction(
     Args:
         purpose: "rademacher" or "gaussian" (of the differences), "trace" (signs), "power" (normal).
         number: of the direction, from 0.
-        documents: what keys each row: the document's place in its data set.
+        documents: key of each row: the document's index in its data set.
         lengths: real tokens of each row.
         like: (B, T, D), for shape, type and device; drawn on the CPU, so equal on every device.
         seed: of the probes, not of the run.

@@ -1,7 +1,7 @@
 """Gradient and Hessian of each document's loss in its own embeddings, by products with vectors.
 
-B documents, one a row; T tokens of a row, D hidden size. The loss of a row depends on that row alone, so that one
-product with a (B, T, D) tensor holds B products, one of each document's Hessian.
+B documents, one a row; T tokens of a row, D hidden size. The loss of a row depends only on that row, so one
+product with a (B, T, D) tensor is B products, one with each document's Hessian.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def top_eigenvalues(expansion: Expansion, start_BTD: Tensor, iterations: int) ->
     """The eigenvalue of largest absolute value of each row's Hessian, by power iteration.
 
     Returns:
-        (B,) Rayleigh quotients v'Hv of the last vectors, with their sign (a bound on the absolute value from below),
-        and (B,) residuals ||Hv - lambda v|| / |lambda|: some eigenvalue lies within that share of lambda.
+        (B,) Rayleigh quotients v'Hv of the last vectors, with their sign (a lower bound of the absolute value),
+        and (B,) residuals ||Hv - lambda v|| / |lambda|: some eigenvalue is within this relative distance of lambda.
     """
     vector_BTD = _unit(start_BTD)
     for _ in range(iterations - 1):

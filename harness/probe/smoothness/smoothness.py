@@ -21,7 +21,7 @@ from harness.probe.smoothness.surface import Predictions, Surface, probing, surf
 
 Row = dict[str, Any]
 
-# A perturbation far too small to show in the loss: what its second difference still shows is rounding.
+# A perturbation far too small to affect the loss: its second difference shows rounding alone.
 FLOOR_RADIUS = 1e-3
 
 
@@ -45,7 +45,9 @@ def smoothness(
                 rows[row["document"]] = row
             progress()
         with twice_differentiable(objective.model):
-            for document in documents[: settings.hessian_examples]:  # alone: its graph is the probes' largest memory
+            for document in documents[
+                : settings.hessian_examples
+            ]:  # one at a time: its graph takes the most memory of all probes
                 for surface in surfaces(objective, [document], settings.max_tokens):
                     for row in _hessian_rows(surface, settings):
                         rows[row["document"]] |= row
@@ -85,7 +87,7 @@ def _difference_rows(surface: Surface, settings: ProbeConfig) -> list[Row]:
 
 
 def _rounding(surface: Surface, clean: Predictions, settings: ProbeConfig, lengths: list[int]) -> Tensor:
-    """(B,) |l(X+e) + l(X-e) - 2 l(X)| where it ought to be zero: what float32 makes of it, in nats."""
+    """(B,) |l(X+e) + l(X-e) - 2 l(X)| where it should be zero: the rounding error of float32, in nats."""
     b_BTD = direction("rademacher", 0, surface.batch.documents, lengths, surface.zeros(), settings.seed)
     e_BTD = at_radius(b_BTD, FLOOR_RADIUS, lengths)
     clean_B = clean.mean_by_row(clean.losses(), surface.rows)

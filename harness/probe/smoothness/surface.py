@@ -25,12 +25,12 @@ from harness.train.loss import ResponseLoss
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model predicts where it has a target.
+    """A model's predictions at the positions with targets.
 
     Attributes:
         logits: (N, V), float32 or wider.
-        targets: (N,), the right tokens.
-        rows: (N,), the row, that is the document, of each position.
+        targets: (N,), the correct tokens.
+        rows: (N,), the row (document) of each position.
     """
 
     logits: Tensor
@@ -48,9 +48,9 @@ class Predictions:
 
 
 class Surface:
-    """A model's predictions for a batch as a function of what is added to its embeddings, all else held fixed.
+    """A model's predictions for a batch as a function of what is added to its embeddings, all else fixed.
 
-    The perturbation is added to the output of `get_input_embeddings()`: where the training's noise is added.
+    The perturbation is added to the output of `get_input_embeddings()`, like the noise in training.
     """
 
     def __init__(self, objective: ResponseLoss, batch: Batch) -> None:
@@ -81,14 +81,14 @@ class Surface:
 
 
 def surfaces(objective: ResponseLoss, documents: Sequence[Document], max_tokens: int) -> Iterator[Surface]:
-    """The documents in batches of similar length, longest first; nothing for none."""
+    """The documents in batches of similar length, longest first."""
     for batch in micro_batches(documents, layout="padded", max_tokens=max_tokens) if documents else ():
         yield Surface(objective, batch)
 
 
 @contextmanager
 def probing(model: PreTrainedModel) -> Iterator[ResponseLoss]:
-    """The model ready to be probed: evaluation mode (so no noise and no dropout) and float32.
+    """The model ready for probing: in evaluation mode (no noise, no dropout) and float32.
 
     A model in half precision is copied; otherwise it is the model itself, and its mode and attention (packed during
     training) are restored.
@@ -106,9 +106,9 @@ def probing(model: PreTrainedModel) -> Iterator[ResponseLoss]:
 
 @contextmanager
 def twice_differentiable(model: PreTrainedModel) -> Iterator[None]:
-    """Attention spelled out in plain operations: the fused kernels have no second derivative.
+    """Attention in plain operations, because the fused kernels have no second derivative.
 
-    And weights that ask for no gradient: the graph of the first derivative keeps a third less for its second.
+    And weights without gradients, which saves a third of what the first derivative's graph keeps for the second.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in trained:
@@ -124,7 +124,7 @@ def twice_differentiable(model: PreTrainedModel) -> Iterator[None]:
 @contextmanager
 def _attending(model: PreTrainedModel, implementation: str) -> Iterator[None]:
     before = model.config._attn_implementation
-    if implementation == before:  # models without the choice need not have a way to set it
+    if implementation == before:  # models without the choice may have no setter
         yield
         return
     model.set_attn_implementation(implementation)

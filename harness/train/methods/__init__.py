@@ -1,4 +1,4 @@
-"""What is done with a micro-batch: plain or noised training, or one of the smoothness regularisers it is compared with.
+"""What is done with a micro-batch: plain or noised training, or a smoothness regulariser for comparison.
 
 base          the interface            noise   none, one-sided noise, pairs: the default
 divergence    Kullback-Leibler terms   r3f rdrop freelb vat smart sam   one paper each, in the file of its name

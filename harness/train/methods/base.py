@@ -1,4 +1,4 @@
-"""The interface between the training loop and what it does with a micro-batch.
+"""The interface between the training loop and the method applied to a micro-batch.
 
 B rows, T tokens of a row, D hidden size, N positions that have a target, V vocabulary.
 """
@@ -27,10 +27,10 @@ class MicroBatch:
     """A micro-batch and its place in the optimiser step.
 
     Attributes:
-        batch: on the device.
+        batch: the batch, on the device.
         noise: its noise in this step.
-        share: of each of its targets in the loss of the effective batch, 1 / targets of all ranks for the mean.
-        last: the last of its step, with which ranks exchange gradients.
+        share: weight of each of its targets in the loss of the effective batch: 1 / targets of all ranks for the mean.
+        last: whether it is the last of its step, in which ranks exchange gradients.
     """
 
     batch: Batch
@@ -42,16 +42,16 @@ class MicroBatch:
 class Method(ABC):
     """How micro-batches become the gradient of one optimiser step; made once per training.
 
-    Every method normalises as the plain loss does: a target counts `MicroBatch.share`, in the cross-entropy and in a
-    penalty, however the documents are packed and split.
+    Every method normalises like the plain loss: each target counts with `MicroBatch.share`, in the cross-entropy and in
+    a penalty, however the documents are packed and split.
 
     Attributes:
-        noise_stream: the number in the noise's keys that keeps this method's draws apart; None: the noise's own.
+        noise_stream: a number in the noise's keys that keeps this method's draws independent; None: the noise's own.
 
     Args:
-        accelerator: for the backward passes.
+        accelerator: runs the backward passes.
         objective: ResponseLoss as prepared by the accelerator.
-        settings: the method's own section of the config.
+        settings: the method's section of the config.
         pair_mode: how a pair goes through the model, see `TrainConfig`.
     """
 
@@ -68,11 +68,11 @@ class Method(ABC):
         """Add the micro-batch's part of the gradient to the parameters.
 
         Returns:
-            (2,), detached: its part of the objective, and of that the penalty (0 where there is none).
+            (2,), detached: its part of the objective, and the penalty within that (0 if there is none).
         """
 
     def step(self, accumulate: Callable[[], Tensor]) -> Tensor:
-        """One optimiser step's gradient; `accumulate` runs `backward` on each micro-batch and adds up its results."""
+        """Compute a step's gradient; `accumulate` runs `backward` on each micro-batch and sums the results."""
         return accumulate()
 
     def _logits(self, micro: MicroBatch, added_BTD: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -81,18 +81,18 @@ class Method(ABC):
         return logits_NV, targets_N
 
     def _backward(self, loss: Tensor, micro: MicroBatch) -> None:
-        # Gradients are averaged over ranks; the share is of all ranks' targets already.
+        # Gradients are averaged over ranks, but the share already refers to all ranks' targets.
         self.accelerator.backward(loss * (micro.share * self.accelerator.num_processes))
 
     def _alone(self, last: bool) -> AbstractContextManager[Any]:
-        """Around a forward and backward pass that is not the last of its step: ranks exchange no gradients."""
+        """For a forward and backward pass that is not the last of its step: ranks exchange no gradients."""
         return nullcontext() if last else self.accelerator.no_sync(self.objective)
 
 
 def method_of(
     config: NoiseConfig, accelerator: Accelerator, objective: nn.Module, pair_mode: PairMode = "concat"
 ) -> Method:
-    """The method of a run: the one that the file of its name defines."""
+    """The method of a run, defined in the file of its name."""
     module = import_module(f"harness.train.methods.{config.method}")
     (found,) = (
         each

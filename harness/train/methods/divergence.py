@@ -1,6 +1,6 @@
 """Sums of cross-entropy and Kullback-Leibler divergence over labelled positions, a chunk of them at a time.
 
-N positions that have a target, V vocabulary. Everything in nats and in the type of the logits (float32 or wider).
+N positions that have a target, V vocabulary. Everything is in nats and in the dtype of the logits (float32 or wider).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-# Probabilities that exist at one time: 64 MB in float32. The backward pass computes each chunk's again.
+# Probabilities held at one time: 64 MB in float32. The backward pass recomputes each chunk.
 _CHUNK = 2**24
 
 

@@ -10,16 +10,16 @@ from harness.train.methods.perturbation import norms, project, rescale
 
 
 class FreeLB(Method):
-    """loss = 1/K sum over t < K of CE(f(X + delta_t)), with delta going uphill meanwhile.
+    """loss = 1/K sum over t < K of CE(f(X + delta_t)), while delta ascends.
 
         delta_0 = alpha / sqrt(L d) u
         delta_t = P(delta_(t-1) + step_size alpha g / ||g||_F),   g = gradient of CE(f(X + delta_(t-1))) by delta
 
     P projects to ||delta||_F <= alpha. Zhu et al. 1909.11764, Algorithm 1: alpha is the paper's epsilon,
-    step_size * alpha its alpha, `steps` its K. Norms and projections are each document's own.
+    step_size * alpha its alpha, `steps` its K. Norms and projections are per document.
 
-    Deviations: step_size is a share of the radius, so that alpha scales the whole method and 0 is plain
-    training. As in the paper (Section 3.3) all passes of a micro-batch drop the same units.
+    Deviations: step_size is a fraction of the radius, so that alpha scales the whole method and 0 is plain training.
+    As in the paper (Section 3.3), all passes of a micro-batch use the same dropout mask.
 
     Cost: K forwards, K backwards, one after the other: the memory of plain training and one more embedding output.
     """

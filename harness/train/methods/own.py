@@ -1,4 +1,4 @@
-"""A method of one's own: a class in a module on Python's path, named by the config."""
+"""A user's own method: a class in a module on Python's path, named in the config."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from harness.train.methods.base import Method, MicroBatch
 
 
 class Own(Method):
-    """What `noise.own.target` says: the class is made and called as the methods of this package are.
+    """The class named by `noise.own.target`, constructed and called like the methods of this package.
 
-    Its `self.settings` has the keys of `noise.own.settings` as attributes. The cost that `noise.own` states is taken at
-    its word.
+    Its `self.settings` has the keys of `noise.own.settings` as attributes. The cost that `noise.own` states is not
+    checked.
     """
 
     noise_stream = 7
@@ -37,7 +37,7 @@ def own_method(target: str) -> type[Method]:
     """The class behind MODULE:CLASS.
 
     Raises:
-        ValueError: there is no such module or class, or it is no `Method`.
+        ValueError: there is no such module or class, or it is not a `Method`.
     """
     module, _, name = target.partition(":")
     try:
@@ -45,5 +45,5 @@ def own_method(target: str) -> type[Method]:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"noise.own.target={target}: {error}; the module must be on PYTHONPATH") from error
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise ValueError(f"noise.own.target={target}: is no subclass of harness.train.methods.Method")
+        raise ValueError(f"noise.own.target={target}: is not a subclass of harness.train.methods.Method")
     return found

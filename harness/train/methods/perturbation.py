@@ -1,6 +1,6 @@
-"""Perturbations of embeddings measured and scaled document by document, packed or padded.
+"""Measuring and scaling perturbations of embeddings per document, packed or padded.
 
-B rows, T tokens of a row, D hidden size, n documents. Padding is no document's: it counts nowhere and stays zero.
+B rows, T tokens of a row, D hidden size, n documents. Padding belongs to no document: it is ignored and stays zero.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def largest(tensor_BTD: Tensor, batch: Batch) -> Tensor:
 
 
 def scaled(tensor_BTD: Tensor, factor_n: Tensor, batch: Batch) -> Tensor:
-    """Each document's block times its factor; padding 0."""
+    """Each document's block times its factor; 0 at padding."""
     return tensor_BTD * per_token(factor_n, batch)
 
 

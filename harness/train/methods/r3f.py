@@ -18,8 +18,7 @@ class R3F(Method):
     whatever L and d; KL_S is summed over labelled positions and normalised like the cross-entropy. The authors'
     code detaches the embeddings of the noised pass; the equation does not, nor does this.
 
-    Cost: two forwards, two backwards (of one graph). The model's dropout is drawn again in each pass, as in the
-    authors' code.
+    Cost: two forwards, two backwards (of one graph). Dropout is redrawn in each pass, as in the authors' code.
     """
 
     noise_stream = 1

@@ -15,11 +15,11 @@ class RDrop(Method):
     paper's alpha.
 
     Deviations: halved, so that weight = 0 is the mean over two draws as in an independent pair, and the weight keeps
-    the paper's meaning. Current language models have no dropout (with it the penalty would be 0): the two draws are
-    those of the config's noise, by default embedding dropout at `rate`, besides whatever dropout the model has.
+    the paper's meaning. Current language models have no dropout, so the penalty would be 0: the two draws are therefore
+    those of the config's noise, by default embedding dropout at `rate`, on top of any dropout in the model.
 
-    Cost: two forwards, two backwards, as one pass over 2B rows (whatever train.pair_mode says: the penalty
-    needs both halves in memory).
+    Cost: two forwards, two backwards, as one pass over 2B rows (regardless of train.pair_mode, since the
+    penalty needs both halves in memory).
     """
 
     noise_stream = 2

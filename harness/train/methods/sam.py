@@ -15,13 +15,13 @@ class SAM(Method):
     """Steps along the gradient of L(w + e), e = rho g / ||g||_2, g = gradient of L(w).
 
     Foret et al. 2010.01412, Equations 2 and 3 with p = 2, the second-order term dropped as in the paper; ||g||_2
-    is over all trainable weights together. rho is in units of weights, so alpha has no part in it, and the embeddings
-    get no noise. The loss reported is L(w).
+    is over all trainable weights together. rho is in units of weights, so alpha plays no role, and the embeddings get
+    no noise. The reported loss is L(w).
 
-    Deviations: g is the gradient of the whole effective batch, of all ranks: what the paper calls m-sharpness
-    with m the batch size (its experiments take m the examples of one accelerator).
+    Deviations: g is the gradient of the whole effective batch over all ranks: m-sharpness in the paper's terms, with m
+    the batch size (in its experiments m is the number of examples per accelerator).
 
-    Cost: two forwards, two backwards; in memory one more copy of the trainable weights.
+    Cost: two forwards, two backwards; memory for one more copy of the trainable weights.
     """
 
     noise_stream = 6

@@ -14,19 +14,19 @@ class SMART(Method):
     """loss = CE(f(X)) + weight * max over |delta_ij| <= epsilon of KL_S(f(X), f(X + delta)).
 
     Jiang et al. 1911.03437, Equations 1 and 2, Algorithm 1 lines 4 to 8; KL_S(p, q) = KL(p || q) + KL(q || p), with
-    a gradient through both predictions. The maximum is approached by `steps` projected ascents from delta = start
-    epsilon g, g standard normal:
+    a gradient through both predictions. The maximum is approximated by `steps` projected ascent steps from
+    delta = start epsilon g, g standard normal:
 
         delta <- clip(delta + step_size epsilon g / ||g||_inf, -epsilon, epsilon),   g = gradient of KL_S by delta
 
     weight is the paper's lambda_s, steps its T, epsilon = alpha / sqrt(L d) with the document's own L: the
     corners of the box have norm alpha, the norm of random signs.
 
-    Deviations: the paper's epsilon is one number. step_size and start are shares of epsilon; the defaults are
-    eta / epsilon = 100 and sigma / epsilon = 1, so that all but the smallest entries of g end at the border
-    (docs/regularisers.md has their sources). All passes of a micro-batch drop the same units. The second half of
-    SMART, Bregman proximal point optimisation, is left out, as in the authors' release: it is about steps in weight
-    space, and needs a second copy of the weights.
+    Deviations: the paper's epsilon is one number. step_size and start are fractions of epsilon; the defaults are
+    eta / epsilon = 100 and sigma / epsilon = 1, so that all but the smallest entries of g end at the boundary
+    (docs/regularisers.md has their sources). All passes of a micro-batch use the same dropout mask. The second half of
+    SMART, Bregman proximal point optimisation, is left out, as in the authors' release: it concerns steps in weight
+    space and needs a second copy of the weights.
 
     Cost: 2 + steps forwards, two backwards, `steps` backwards to the embeddings only.
     """

@@ -21,9 +21,10 @@ class VAT(Method):
     The curvature of KL at r = 0 is what moves d towards its first eigenvector. weight is the paper's alpha (1), alpha
     its epsilon. f(X) in the penalty is a constant: no gradient.
 
-    Deviations: norms are each document's own, over the embeddings of all its tokens. xi = probe * alpha, by default
-    0.01 alpha and not the paper's 1e-6: in float32 the difference of two predictions so close is rounding error. All
-    passes of a micro-batch drop the same units (the penalty is for r alone). The paper's unlabelled data are not used.
+    Deviations: norms are per document, over the embeddings of all its tokens. xi = probe * alpha, by default
+    0.01 alpha and not the paper's 1e-6: in float32 the difference of such close predictions is rounding error. All
+    passes of a micro-batch use the same dropout mask (the penalty is for r alone). The paper's unlabelled data are not
+    used.
 
     Cost: 2 + steps forwards, two backwards, `steps` backwards to the embeddings only.
     """

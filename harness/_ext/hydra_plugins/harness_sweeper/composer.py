@@ -1,6 +1,6 @@
-"""Compose the jobs of a grid quickly: Hydra composes each set of group choices once, values are laid over copies.
+"""Compose the jobs of a grid quickly: Hydra composes each set of group choices once; values are applied to copies.
 
-Hydra takes about 0.1 s to compose a job, which is minutes for a thousand; most jobs differ in alpha and seed only.
+Hydra takes about 0.1 s to compose a job, or minutes for a thousand; most jobs differ only in alpha and seed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Composer:
         return self._parser.parse_override(line)
 
     def _is_plain_value(self, line: str) -> bool:
-        """key=value on the run's own keys: no group, no + or ~, nothing of Hydra's."""
+        """Whether it is key=value on the run's own keys: no group, no + or ~, nothing of Hydra's."""
         override = self._parse(line)
         changes = not (override.is_add() or override.is_force_add() or override.is_delete())
         is_group = self._loader.repository.group_exists(override.key_or_group)

@@ -69,7 +69,7 @@ class HarnessSweeper(BasicSweeper):
         return [results]
 
     def _launch(self, launched: list[list[str]], jobs: Sequence[Any]) -> list[JobReturn]:
-        """Run all; those that another sweep is working on are asked again until it is through with them.
+        """Run all jobs; those that another sweep is working on are retried until it has finished them.
 
         Raises:
             RunFailed: the launcher itself broke off (a process or node was killed).
@@ -109,7 +109,7 @@ class HarnessSweeper(BasicSweeper):
             results |= dict(zip(waiting, batch, strict=True))
             waiting = [number for number in waiting if _is_busy(results[number])]
             if waiting:
-                print(f"{len(waiting)} runs are in the hands of another process; waiting for it", file=sys.stderr)
+                print(f"{len(waiting)} runs are being done by another process; waiting for it", file=sys.stderr)
                 time.sleep(_BUSY_SECONDS)
         return [results[number] for number in range(len(launched))]
 
@@ -131,10 +131,10 @@ class HarnessSweeper(BasicSweeper):
 
 
 def builtin_tasks(job: Sequence[str]) -> list[str]:
-    """What a job of an experiment on builtin data needs beside them: builtin instructions, their checker and probes.
+    """The choices that an experiment needs with builtin data: builtin instructions, their checker and probes.
 
-    An experiment names the paper's instructions, judge and benchmarks; with dataset=builtin they would make no sense,
-    and so `experiment=NAME dataset=builtin` runs small as it stands. Groups that the command line names stay so.
+    An experiment names the paper's instructions, judge and benchmarks; with dataset=builtin they would make no sense.
+    So `experiment=NAME dataset=builtin` runs on its own. Groups named on the command line stay as they are.
     """
     named = {override.split("=", 1)[0] for override in job}
     if "experiment" not in named or "dataset=builtin" not in job:
@@ -148,7 +148,7 @@ def _is_busy(result: JobReturn) -> bool:
 
 
 def _bookkeeping(job: Any, position: str, group: str) -> list[str]:
-    """What only the sweep knows: place in the queue, W&B group, and the identity that was checked.
+    """What only the sweep knows: position in the queue, W&B group, and the identity that was checked.
 
     The job refuses to run as anything else, so a YAML edited while it waits in a queue cannot change it.
     """
@@ -158,9 +158,9 @@ def _bookkeeping(job: Any, position: str, group: str) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """Any text for Hydra's grammar: "null" and "2024" stay text, "a (b)" and "Läufe" can be read, "${x}" is no key.
+    """Quote any text for Hydra's grammar: "null" and "2024" stay text, "a (b)" and "Läufe" parse, "${x}" is literal.
 
-    Backslashes count only before a quote, the end or an interpolation, and are doubled there.
+    Backslashes matter only before a quote, the end or an interpolation, and are doubled there.
     """
     plain = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + "\\${", text)
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), plain) + "'"
