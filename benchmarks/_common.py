@@ -1,4 +1,4 @@
-"""What every benchmark needs: the machine in words, interleaved timing, medians with their spread, Markdown."""
+"""Helpers for all benchmarks: a description of the machine, interleaved timing, medians with spread, Markdown."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def installed(package: str) -> str | None:
-    """Version of a package, None where it is not installed."""
+    """Version of a package, None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -102,7 +102,7 @@ def matmul_rate(
     """FLOP/s of this machine for a linear layer forward and backward, the best of 20: the ceiling of training.
 
     By torch's own products, or with `fast` by those of harness/models/onednn.py.
-    The shapes are those of SmolLM2-135M's MLP on a CPU's micro-batch; a GPU, where there is one, gets larger ones.
+    The shapes are those of SmolLM2-135M's MLP with a CPU's micro-batch; a GPU gets larger ones.
     """
     on_gpu = torch.cuda.is_available()
     if on_gpu:

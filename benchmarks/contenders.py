@@ -1,7 +1,7 @@
 """The trainers that benchmarks/training.py compares: this project's own loop, HF Trainer, TRL, a plain padded loop.
 
 Each takes the same model and the same documents in the same order at an effective batch of 8, and reports when each of
-its optimiser steps ended. A GPU, where there is one, is used by all of them.
+its optimiser steps ended. All of them use a GPU if there is one.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ class Result:
     """One contender's round."""
 
     tokens_per_s: float
-    cpu_s: float  # of all threads, for 1,000 real tokens: says more than the clock where others use the machine
+    cpu_s: float  # of all threads, per 1,000 real tokens: more reliable than the clock on a shared machine
     peak_gb: float
     first_loss: float
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What every contender is given."""
+    """The input of every contender."""
 
     model: str | None
     size: str
@@ -151,7 +151,7 @@ class Clock:
 
 
 class _Steps:
-    """In the tracker's place: tells the clock of every logged step."""
+    """Stands in for the tracker: reports every logged step to the clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self._tokens = clock, 0
@@ -180,7 +180,7 @@ def harness_loop(setting: Setting, precision: str, overrides: tuple[str, ...] = 
 
 
 def _as_drawn(documents: list[Document], seed: int) -> list[Document]:
-    """In the order from which the loop draws `documents` one after the other."""
+    """The order in which the loop draws `documents` one after the other."""
     drawn = [index for step in range(len(documents) // BATCH) for index in batch_at(step, len(documents), BATCH, seed)]
     placed = dict(zip(drawn, documents, strict=True))
     return [placed[index] for index in range(len(documents))]
@@ -207,7 +207,7 @@ def padded_loop(setting: Setting, bf16: bool) -> Result:
 
 
 def hf_trainer(setting: Setting, bf16: bool) -> Result:
-    """transformers.Trainer as it comes, padding to the longest."""
+    """transformers.Trainer with defaults, padding to the longest."""
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
 
@@ -220,7 +220,7 @@ def hf_trainer(setting: Setting, bf16: bool) -> Result:
 def trl(setting: Setting, bf16: bool, packing: bool, checkpointing: bool) -> Result:
     """trl.SFTTrainer; packing: rows of up to 1,024 tokens, one a step, which is about 8 examples.
 
-    Without a flash attention its packed documents see each other (it warns): it computes another loss.
+    Without flash attention its packed documents see each other (it warns), which is another loss.
     """
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]

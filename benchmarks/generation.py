@@ -5,7 +5,7 @@
 Every contender answers the same instructions greedily with repetition penalty 1.2; "one by one" answers only
 `--one-by-one` of them, spread evenly, because it is slow, and is the reference for the text. Contenders take turns,
 forwards and backwards, in one process, and ratios are taken round by round. Rates count generated tokens and include
-reading the prompts. `--threads 1 --clock cpu` is steadier on a shared machine. A GPU, where there is one, is used.
+reading the prompts. `--threads 1 --clock cpu` is steadier on a shared machine. A GPU is used if there is one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PENALTY = 1.2
 
 @dataclass(frozen=True)
 class Setting:
-    """What every contender is given."""
+    """The input of every contender."""
 
     model: Any
     prompts: list[list[int]]
@@ -85,7 +85,7 @@ def run(setting: Setting, backend: str, rows: int) -> Round:
 
 
 def one_by_one(setting: Setting) -> Round:
-    """`generate` as it comes, a prompt at a time."""
+    """`generate` with defaults, one prompt at a time."""
     answers = {}
     start = setting.clock()
     for index in setting.sample:
@@ -106,7 +106,7 @@ def one_by_one(setting: Setting) -> Round:
 
 
 def same_text(ours: Round, reference: Round) -> str:
-    """How many answers that both gave are the same."""
+    """How many of the answers that both gave are equal."""
     both = ours.answers.keys() & reference.answers.keys()
     equal = sum(ours.answers[index].token_ids == reference.answers[index].token_ids for index in both)
     return f"{equal} of {len(both)}"
@@ -189,7 +189,7 @@ def _instructions(file: str | None, count: int) -> list[str]:
 
 
 def _prompt(tokenizer: Any, instruction: str) -> str:
-    """In the model's chat template, or in Alpaca's where it has none."""
+    """The prompts in the model's chat template, or in Alpaca's if it has none."""
     if tokenizer.chat_template is None:
         return alpaca(instruction, "")
     chat = [{"role": "user", "content": instruction}]

@@ -1,7 +1,7 @@
-"""Ten minutes on a GPU: every doubt that no CPU can settle as a check of its own (docs/gpu.md).
+"""Ten minutes on a GPU: one check for every question that a CPU cannot answer (docs/gpu.md).
 
-Needs torch, transformers, accelerate and this checkout. Where pydantic is missing, the package that reads data is
-entered by its modules: its door reads the settings' schema, which no check needs.
+Needs torch, transformers, accelerate and this checkout. Without pydantic, the modules of harness.data are imported one
+by one: the package itself imports the settings' schema, which no check needs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`python -m benchmarks.gpu [--cpu] [--out FILE] [NAME ...]`: run the checks, go on after a failure.
 
-With --cpu at toy size on a CPU: that shows that the checks run, and says nothing about a GPU. Exit status 1: something
-was wrong or failed.
+With --cpu they run at toy size on a CPU, which shows that they work but says nothing about a GPU. Exit status 1 if
+anything was wrong or failed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CHECKS: list[Check] = [
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--cpu", action="store_true", help="at toy size on the CPU: do the checks run?")
-    parser.add_argument("--out", type=Path, help="a file for what is printed, too")
+    parser.add_argument("--out", type=Path, help="also write what is printed to this file")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(each.__name__ for each in CHECKS))
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - {each.__name__ for each in CHECKS}:

@@ -13,7 +13,7 @@ from harness.probe.smoothness.surface import probing, surfaces, twice_differenti
 
 
 def engine(setting: Setting) -> Iterator[Finding]:
-    """A decoding step of eight of 7B's layers by rows decoded together; transformers' forward beside it."""
+    """A decoding step of eight of 7B's layers by rows decoded together, next to transformers' forward."""
     read, capacity = setting.size(400, 20), setting.size(1000, 40)
     for dtype in (torch.float32, torch.bfloat16):
         model = setting.llama(setting.size(8, 2), dtype).eval()

@@ -15,7 +15,7 @@ from benchmarks.gpu.setting import Finding, Setting
 
 
 def versions(setting: Setting) -> Iterator[Finding]:
-    """What the harness finds of the features that came with some release; each has a way round, so none is wrong."""
+    """Which release-dependent features the harness finds; each has a fallback, so a missing one is not wrong."""
     from torch.distributed.run import get_args_parser
 
     from harness.models.varlen import flash_function, torch_function
@@ -31,7 +31,7 @@ def versions(setting: Setting) -> Iterator[Finding]:
 
 
 def visible_after_cuda(setting: Setting) -> Iterator[Finding]:
-    """A run reserves GPUs by CUDA_VISIBLE_DEVICES after it was asked whether there are any: is that in time?"""
+    """A run sets CUDA_VISIBLE_DEVICES after asking whether there are GPUs: does that still take effect?"""
     code = (
         "import os, torch; torch.cuda.is_available(); os.environ['CUDA_VISIBLE_DEVICES'] = ''; "
         "print(torch.zeros(1, device='cuda').device)"
@@ -44,7 +44,7 @@ def visible_after_cuda(setting: Setting) -> Iterator[Finding]:
 
 
 def precisions(setting: Setting) -> Iterator[Finding]:
-    """What explain rates: products in float32, TF32 and bfloat16."""
+    """The rates that explain assumes: products in float32, TF32 and bfloat16."""
     side = setting.size(8192, 64)
     a = torch.randn(side, side, device=setting.device)
     before = torch.get_float32_matmul_precision()

@@ -1,4 +1,4 @@
-"""What the checks share: device, sizes, timing, a Llama of random weights, packed documents."""
+"""Helpers for the checks: device, sizes, timing, a Llama with random weights, packed documents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.data.batching import Batch, Document, micro_batches
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of a check: `good` says whether it is as it should be, None: a figure to read."""
+    """One line of a check: `good` says whether it is as expected; None: a number to read."""
 
     name: str
     value: str
@@ -49,7 +49,7 @@ class Setting:
             torch.cuda.reset_peak_memory_stats()
 
     def milliseconds(self, function: Callable[[], object], repeats: int = 10) -> float:
-        """Of one call, after two to warm up."""
+        """Milliseconds of one call, after two for warming up."""
         repeats = self.size(repeats, 1)
         for _ in range(self.size(2, 1)):
             function()
@@ -61,7 +61,7 @@ class Setting:
         return 1000 * (time.perf_counter() - started) / repeats
 
     def llama(self, layers: int, dtype: torch.dtype = torch.float32, hidden: int = 4096, heads: int = 32) -> Any:
-        """LLaMA-2-7B's layers with random weights, at another width where one is given."""
+        """LLaMA-2-7B's layers with random weights, at another width if given."""
         from transformers import AutoConfig, AutoModelForCausalLM
 
         hidden, heads = self.size(hidden, 64), self.size(heads, 4)

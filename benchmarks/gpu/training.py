@@ -70,7 +70,7 @@ def noise_cost(setting: Setting) -> Iterator[Finding]:
 
 
 def loss_chunks(setting: Setting) -> Iterator[Finding]:
-    """The loss by logits formed at a time; take the next larger where it is more than 10% faster."""
+    """The loss by logits formed at a time; take the next larger size if it is more than 10% faster."""
     sizes = ((32_000, 4096, 4096), (128_256, 2048, 4096), (151_936, 3584, 4096))
     for vocabulary, width, targets in [(512, 64, 256)] if setting.cpu else sizes:
         head = torch.nn.Linear(width, vocabulary, bias=False, device=setting.device)
@@ -137,7 +137,7 @@ def sharding(setting: Setting) -> Iterator[Finding]:
 
 
 def perturbed_offload(setting: Setting) -> Iterator[Finding]:
-    """FreeLB, SMART and VAT start from a drawn perturbation: with offload the weights are not where it must be."""
+    """FreeLB, SMART and VAT start from a drawn perturbation, which with offload is not where the weights are."""
     with _one_rank(setting):
         model = setting.llama(2).cpu().train()
         sharded, batch = _sharded(setting, model, True), setting.packed([30, 20])

@@ -1,4 +1,4 @@
-"""One command on one hostile input, in a process of its own: what it said, and what kind of ending that was."""
+"""Runs one command on one hostile input in its own process, and classifies how it ended."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _TRACE = ("Traceback (most recent call last)", "Fatal Python error")
 
 @dataclass(frozen=True)
 class Case:
-    """A command, as it is typed after `python -m`, and the input that it is given.
+    """A command, as typed after `python -m`, and its input.
 
-    kind: the row of the record. name: of the input. arguments: module first. cwd: where it is started.
+    kind: row of the record. name: name of the input. arguments: the module first. cwd: working directory.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Ending:
-    """What became of a case: one of OUTCOMES, with its exit status, its seconds and all that it wrote to stderr."""
+    """How a case ended: one of OUTCOMES, with exit status, seconds and everything written to stderr."""
 
     case: Case
     outcome: str
@@ -57,7 +57,7 @@ def attempt(case: Case, limit: float) -> Ending:
 
 
 def outcome(status: int, said: str) -> str:
-    """The kind of ending, from the exit status and what stands on stderr.
+    """The outcome, from the exit status and stderr.
 
     A refusal is status 1 or 2 with a single line "error: ..."; a usage line of argparse may stand before it.
     """
@@ -83,7 +83,7 @@ def _wait(child: int, deadline: float) -> tuple[int, bool]:
 
 
 def _obey(case: Case, said: int) -> int:
-    """In the child: the command with its own arguments, folder, input and output; its exit status."""
+    """In the child: run the command with its arguments, folder, input and output; return its exit status."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
     for target, source in ((0, nothing), (1, nothing), (2, said)):

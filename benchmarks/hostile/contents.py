@@ -1,4 +1,4 @@
-"""What may stand in a file in the place of what belongs there."""
+"""Hostile content of files, whatever they should contain."""
 
 from __future__ import annotations
 

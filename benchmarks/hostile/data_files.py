@@ -1,4 +1,4 @@
-"""Data files that are broken, or laid out as nobody meant: given to a training run, and as an evaluation set."""
+"""Data files that are broken or have unexpected layouts, as training data and as evaluation set."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _files() -> dict[str, Damage]:
 
 
 def cases(place: Workplace, quick: bool) -> Iterator[Case]:
-    """Each file under `dataset=local`, to the end of a training of two steps, and as eval_set.path."""
+    """Each file with `dataset=local`, to the end of a training step, and as eval_set.path."""
     path = place.root / "rows.json"
     words = ["harness", *(word for word in SMALL if not word.startswith("dataset.")), "output_dir=trained"]
     train = ["dataset=local", "dataset.path=rows.json", "dataset.heldout=0", "stages=[train]", "train.max_steps=1"]

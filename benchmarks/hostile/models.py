@@ -32,7 +32,7 @@ _CONFIGS: dict[str, dict[str, object]] = {
 
 
 def cases(place: Workplace, quick: bool) -> Iterator[Case]:
-    """Each damage to each file of a model, and other settings in its config.json, to the end of one step."""
+    """Each damage to each file of a model, and changes to its config.json, to the end of one step."""
     for file in _FILES:
         for name in DAMAGES:
             if quick and name not in ("null", "torn", "a pipe"):
@@ -58,7 +58,7 @@ def _case(place: Workplace, name: str, damage: Damage) -> Iterator[Case]:
 
 
 def _chat(place: Workplace, file: str, name: str) -> Iterator[Case]:
-    """The same in a run's folder, for who talks to it."""
+    """The same in a run's folder, for harness.chat."""
     run = place.root / "talked_to"
     shutil.copytree(place.run, run)
     DAMAGES[name](run / "model" / file)

@@ -1,4 +1,4 @@
-"""Run folders that are damaged, or come from anybody: given to whatever reads one."""
+"""Damaged run folders, given to every command that reads one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SLOW_NEED = ("a list", "a list of null", "deep object", "torn", "a pipe", "not 
 
 
 def cases(place: Workplace, quick: bool) -> Iterator[Case]:
-    """Each file of a run damaged in each way, the run beside a whole one, under each command that reads it."""
+    """Each file of a run damaged in each way, next to a whole run, with each command that reads it."""
     for file in _READ_BY_ANALYSIS:
         for name in DAMAGES:
             if quick and name not in _SLOW_NEED:

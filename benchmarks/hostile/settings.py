@@ -1,4 +1,4 @@
-"""What may be typed, and configuration files that are broken."""
+"""Hostile command lines and broken configuration files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.hostile.attempt import Case
 from benchmarks.hostile.contents import DAMAGES
 from benchmarks.hostile.workplace import SMALL, Workplace
 
-# What may be typed, cases divided by |; each is split as a shell would.
+# Command lines, separated by |; each is split as by a shell.
 _TYPED = """
 alpha=nan  |  alpha=inf  |  alpha=-1  |  alpha=[5]  |  alpha={a:1}  |  alpha=null  |  alpha=  |  alpha='5
 alpha=1e999  |  seed=1.5  |  seed=-1  |  seed=99999999999999999999  |  seed=true  |  seed=[1]  |  seed=abc
@@ -47,7 +47,7 @@ def _typed() -> list[str]:
 
 
 def cases(place: Workplace, quick: bool) -> Iterator[Case]:
-    """Each override with a dry run; each file as a conf of the user's own, as an experiment and as a noise."""
+    """Each override in a dry run; each file in the user's own conf, as experiment, noise and train."""
     import shlex
 
     for number, typed in enumerate(_typed()):
