@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,3 +43,11 @@ def compose(tmp_path: Path) -> Callable:
         return config_from(composed([f"output_dir={tmp_path / 'runs'}", *given]), given)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """finished(config): the summary of a run that is done once in this session and copied (support.runs.Finished)."""
+    from support.runs import Finished
+
+    return Finished(tmp_path_factory.mktemp("finished"))

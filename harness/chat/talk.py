@@ -59,7 +59,7 @@ class Talk:
         return self.prompt not in _ALONE
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Start over."""
         self.messages = list(self._start)
 
     def ask(self, text: str) -> Iterator[str]:

@@ -50,7 +50,7 @@ class RunFolder:
         found = read_mapping(manifest) if manifest.exists() else {}
         for name, entry in found.items():
             if flaw := _flaw(entry):
-                raise ValueError(f"{manifest}: key {name}: {flaw}; delete the folder to do the run anew")
+                raise ValueError(f"{manifest}: key {name}: {flaw}; delete the folder to redo the run")
         return found
 
     def is_complete(self, stage: str, fingerprint: str) -> bool:

@@ -11,7 +11,6 @@ from support.runs import folder_of
 
 from harness.chat.__main__ import _visible
 from harness.chat.talk import Talk
-from harness.pipeline.runner import execute
 from harness.record import read_json
 
 
@@ -23,10 +22,10 @@ def chat(*arguments: str, text: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def run(compose):
+def run(compose, finished):
     def trained(*overrides: str):
         config = compose(*SMALL, "stages=[train,generate]", "train.max_steps=2", *overrides)
-        execute(config)
+        finished(config)
         return folder_of(config).path
 
     return trained

@@ -16,7 +16,6 @@ from harness.export import export
 from harness.export.card import details, model_card
 from harness.export.folder import push
 from harness.models.load import load_trained
-from harness.pipeline.runner import execute
 
 LORA = [*SMALL, "train.method=lora", "train.lora.rank=4", "train.lr=0.01"]
 
@@ -27,9 +26,10 @@ def front_matter(path) -> dict:
 
 
 @pytest.fixture
-def lora_run(compose):
+def lora_run(compose, finished):
     config = compose(*LORA, "noise=symnoise")
-    return config, folder_of(config).path, execute(config)
+    [summary] = finished(config)
+    return config, folder_of(config).path, summary
 
 
 def test_a_merged_adapter_is_a_plain_model_with_the_same_logits(lora_run, tmp_path):
@@ -72,11 +72,11 @@ def test_an_adapter_names_its_base_without_a_path_of_this_machine(lora_run, tmp_
     assert json.loads((tmp_path / "adapter" / "figures.json").read_text()) == summary["final"]
 
 
-def test_what_cannot_be_exported_is_named(compose, tmp_path, capsys):
+def test_what_cannot_be_exported_is_named(compose, tmp_path, capsys, finished):
     config = compose(*SMALL)
     with pytest.raises(ValueError, match="not a finished run"):
         export(folder_of(config).path, tmp_path / "out")
-    execute(config)
+    finished(config)
     with pytest.raises(ValueError, match="has whole weights already"):
         export(folder_of(config).path, tmp_path / "out", merge=True)
     (tmp_path / "there").mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import SMALL
-from support.runs import folder_of, pending_of
+from support.runs import Finished, folder_of, pending_of
 
 from harness.config import Config
 from harness.pipeline.runner import execute
@@ -25,9 +25,9 @@ QUICK = [
 ]
 
 
-def test_a_run_that_lacks_a_file_does_that_stage_again(compose: Compose) -> None:
+def test_a_run_that_lacks_a_file_does_that_stage_again(compose: Compose, finished: Finished) -> None:
     config = compose(*QUICK)
-    execute(config)
+    finished(config)
     folder = folder_of(config)
     assert pending_of(config) == []
     for name, stage in (
@@ -54,9 +54,9 @@ def test_a_run_that_lacks_a_file_does_that_stage_again(compose: Compose) -> None
 @pytest.mark.parametrize(
     ("name", "stage"), [("model_outputs.json", "generate"), ("annotations.json", "judge"), ("probes.json", "probe")]
 )
-def test_an_edit_that_keeps_the_size_is_seen(compose: Compose, name: str, stage: str) -> None:
+def test_an_edit_that_keeps_the_size_is_seen(compose: Compose, name: str, stage: str, finished: Finished) -> None:
     config = compose(*QUICK)
-    execute(config)
+    finished(config)
     path, whole = folder_of(config) / name, (folder_of(config) / name).read_bytes()
     times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     path.write_bytes(whole.replace(b"e", b"E", 1))
@@ -66,11 +66,11 @@ def test_an_edit_that_keeps_the_size_is_seen(compose: Compose, name: str, stage:
     assert pending_of(config) == []
 
 
-def test_weights_with_a_flipped_bit_are_not_asked(compose: Compose) -> None:
+def test_weights_with_a_flipped_bit_are_not_asked(compose: Compose, finished: Finished) -> None:
     from harness.pipeline.plan import RunFailed
 
     config = compose(*QUICK, "stages=[train]")
-    execute(config)
+    finished(config)
     weights = folder_of(config) / "model" / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-2] ^= 1
@@ -79,21 +79,23 @@ def test_weights_with_a_flipped_bit_are_not_asked(compose: Compose) -> None:
         execute(compose(*QUICK, "stages=[generate]"))
 
 
-def test_a_folder_of_weights_may_be_removed_and_is_made_again_where_it_is_needed(compose: Compose) -> None:
+def test_a_folder_of_weights_may_be_removed_and_is_made_again_where_it_is_needed(
+    compose: Compose, finished: Finished
+) -> None:
     import shutil
 
     config = compose(*QUICK, "stages=[train,generate]")
-    execute(config)
+    finished(config)
     shutil.rmtree(folder_of(config) / "model")
     assert pending_of(config) == []
     assert pending_of(compose(*QUICK, "stages=[train,generate,probe]")) == ["train", "probe", "record"]
 
 
-def test_a_run_of_an_earlier_version_is_done(compose: Compose) -> None:
+def test_a_run_of_an_earlier_version_is_done(compose: Compose, finished: Finished) -> None:
     from harness.record import write_json
 
     config = compose(*QUICK, "stages=[train,generate]")
-    execute(config)
+    finished(config)
     folder = folder_of(config)
     stages = folder.stages()
     for entry in stages.values():
@@ -105,10 +107,10 @@ def test_a_run_of_an_earlier_version_is_done(compose: Compose) -> None:
 
 
 def test_provenance_keeps_every_start_and_tells_what_changed(
-    compose: Compose, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], finished: Finished
 ) -> None:
     config = compose(*QUICK, "stages=[train]")
-    execute(config)
+    finished(config)
     first = read_json(folder_of(config) / "provenance.json")
     assert (first["stages"], first["history"]) == (["train", "record"], [])
     monkeypatch.setattr("harness.pipeline.runner.provenance", lambda _: {**first, "git": {"commit": "f00", "diff": ""}})
@@ -132,9 +134,9 @@ def test_changes_name_what_decides_and_nothing_else() -> None:
     assert with_history(with_history(None, first), second)["history"] == [first]
 
 
-def test_torn_provenance_stops_nothing(compose: Compose) -> None:
+def test_torn_provenance_stops_nothing(compose: Compose, finished: Finished) -> None:
     config = compose(*QUICK, "stages=[train]")
-    execute(config)
+    finished(config)
     path: Path = folder_of(config) / "provenance.json"
     path.write_text('{"git": ')
     execute(compose(*QUICK, "stages=[train,generate]"))

@@ -53,9 +53,9 @@ def test_heldout_losses_are_logged_on_the_way_and_change_nothing(compose, tmp_pa
     assert watched["run_id"] == plain["run_id"]
 
 
-def test_a_finished_run_is_not_run_again(compose):
+def test_a_finished_run_is_not_run_again(compose, finished):
     config = compose(*SMALL)
-    execute(config)
+    finished(config)
     files = [path for path in folder_of(config).path.rglob("*") if path.name != ".lock"]
     before = {path: path.stat().st_mtime_ns for path in files}
     assert make_plan([config]).to_run == []
@@ -63,15 +63,15 @@ def test_a_finished_run_is_not_run_again(compose):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_only_the_stage_whose_settings_changed_is_run_again(compose):
+def test_only_the_stage_whose_settings_changed_is_run_again(compose, finished):
     config = compose(*SMALL)
-    execute(config)
+    finished(config)
     other = replace(job_of(compose(*SMALL, "generate.max_new_tokens=3")), folder=folder_of(config))
     assert pending_stages(other) == ["generate", "judge", "record"]
 
 
-def test_stages_can_be_run_one_by_one_with_the_same_result(compose, tmp_path):
-    whole = execute(compose(*SMALL))
+def test_stages_can_be_run_one_by_one_with_the_same_result(compose, tmp_path, finished):
+    [whole] = finished(compose(*SMALL))
     apart = [f"output_dir={tmp_path / 'apart'}"]
     for stage in ("train", "generate", "judge"):
         last = execute(compose(*SMALL, *apart, f"stages=[{stage}]"))

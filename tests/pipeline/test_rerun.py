@@ -59,9 +59,9 @@ def test_generation_needs_the_run_folder_alone(method, rows, compose, tmp_path):
             make_plan([compose(f"run_id={folder_of(again).path}", "stages=[generate]")])
 
 
-def test_another_judge_is_the_same_run_and_other_decoding_is_not(compose):
+def test_another_judge_is_the_same_run_and_other_decoding_is_not(compose, finished):
     config = compose(*SMALL, "train.max_steps=1")
-    execute(config)
+    finished(config)
     name = folder_of(config).path.name
     judged = compose(f"run_id={name}", "stages=[judge]", "judge=reference", "judge.baseline=none_same_seed")
     assert judged.judge.baseline == "none_same_seed"
@@ -72,9 +72,9 @@ def test_another_judge_is_the_same_run_and_other_decoding_is_not(compose):
         compose(f"run_id={name}", "generate.max_new_tokens=5")
 
 
-def test_an_unknown_run_is_named_with_those_that_are_there(compose):
-    config = compose(*SMALL, "train.max_steps=1", "stages=[train]")
-    execute(config)
+def test_an_unknown_run_is_named_with_those_that_are_there(compose, finished):
+    config = compose(*SMALL, "train.max_steps=1")
+    finished(config)
     with pytest.raises(ValueError, match=rf"run_id=gone: no such run in .*there are {config.model.name}-builtin"):
         compose("run_id=gone")
 

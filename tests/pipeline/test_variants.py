@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.commands import SMALL, environment, sweep
 from support.judge_server import completion, serve
-from support.runs import folder_of
+from support.runs import Finished, folder_of
 
 from analysis import load_runs
 from analysis.study.comparable import settings_of, split
@@ -67,9 +67,10 @@ def test_two_judges_of_one_training_are_both_asked_and_kept(judges: list[Config]
     assert sorted(wins) == sorted([2.0, 1 + finals[0]["judge/win_rate"] / 100])
 
 
-def test_a_judge_whose_verdicts_are_lost_is_asked_again_and_the_other_stays(judges: list[Config]) -> None:
-    for config in judges:
-        execute(config)
+def test_a_judge_whose_verdicts_are_lost_is_asked_again_and_the_other_stays(
+    judges: list[Config], finished: Finished
+) -> None:
+    finished(*judges)
     folder = folder_of(judges[0])
     [kept] = variants(folder)
     (kept / "annotations.json").unlink()
@@ -80,10 +81,12 @@ def test_a_judge_whose_verdicts_are_lost_is_asked_again_and_the_other_stays(judg
     assert trainings(folder) == 1
 
 
-def test_the_same_judge_with_more_stages_leaves_one_result(judges: list[Config], compose: Compose) -> None:
+def test_the_same_judge_with_more_stages_leaves_one_result(
+    judges: list[Config], compose: Compose, finished: Finished
+) -> None:
     probed = compose(*QUICK, *PROBED, "probe.examples=2")
-    for config in (*judges, probed):
-        execute(config)
+    finished(*judges)
+    execute(probed)
     names = [read_json(each / "summary.json")["judge"] for each in variants(folder_of(probed))]
     assert names == ["generous"]
 
