@@ -1,4 +1,4 @@
-"""Write what a finished sweep showed into its lab-book folder: tables, figures, runs.csv, curves, samples, machine.
+"""Write the results of a finished sweep into its lab-book folder: tables, figures, runs.csv, curves, samples, machine.
 
     python -m experiments.collect RUNS FOLDER [--samples 6]
 
@@ -39,7 +39,7 @@ def collect(
 ) -> None:
     """Write table.md (several tables: table-<number>.md), runs.csv, curves.md, samples.md, machine.json into `folder`.
 
-    Curves and samples show one run of each setting, that of the lowest seed; tables and figures count all.
+    Curves and samples show one run of each setting, that with the lowest seed; tables and figures include all.
 
     Args:
         source: run folders.
@@ -70,13 +70,13 @@ def collect(
 
 
 def of_lowest_seed(runs: list[Path]) -> list[Path]:
-    """The runs of the lowest seed among them: one of each setting, where all settings have the same seeds."""
+    """The runs with the lowest seed: one of each setting, if all settings have the same seeds."""
     seeds = {run: yaml.safe_load((run / "config.yaml").read_text("utf-8"))["seed"] for run in runs}
     return [run for run in runs if seeds[run] == min(seeds.values())]
 
 
 def curves(runs: list[Path]) -> str:
-    """Training loss (noised, of the step's batch) and clean held-out loss by step, a column each run, as Markdown."""
+    """Training loss (noised, of the step's batch) and clean held-out loss by step, one column per run, as Markdown."""
     rows = {run.name: {row["step"]: row for row in RunFolder(run).metrics()} for run in runs}
     steps = sorted({step for of_run in rows.values() for step in of_run})
     parts = []
@@ -123,7 +123,7 @@ def _quoted(text: str) -> str:
 
 
 def machine(run: Path) -> dict[str, Any]:
-    """Commit, command (files by name alone), versions and hardware of a run; not the diff."""
+    """Commit, command (without paths of files), versions and hardware of a run; not the diff."""
     provenance = read_json(run / "provenance.json")
     provenance["command"] = [re.sub(r"/\S*/", "", word) for word in provenance["command"]]
     dirty = bool(provenance["git"].pop("diff", ""))

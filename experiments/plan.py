@@ -60,7 +60,7 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a plan.yaml says."""
+    """The content of a plan.yaml."""
 
     question: str
     verdicts: Planned
@@ -120,7 +120,7 @@ def _primary(raw: Any, path: Path) -> dict[str, Margin]:
 
 
 def committed_at(path: Path) -> str:
-    """The commit that made the plan what it is.
+    """The commit with the current version of the plan.
 
     Raises:
         ValueError: git does not know the file, or it was changed since.
@@ -134,7 +134,7 @@ def committed_at(path: Path) -> str:
 
 
 def check_precedes(path: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """That every run was made by code whose history holds the plan as it is.
+    """Check that every run was made by code whose history contains the current plan.
 
     Args:
         path: the plan.
@@ -164,7 +164,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> int:
-    """Print what plans say, and the chance that they decide."""
+    """Print the content of plans, and the probability that they decide."""
     from experiments.power import decided
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,7 +1,7 @@
 """How many seeds a plan needs, by simulation of its verdicts: `python -m experiments.plan FOLDER`.
 
-Differences are drawn with the scatter that the plan assumes, as many as it compares, and decided by the very rule that
-the study will use, Holm's correction and all.
+Differences are drawn with the scatter that the plan assumes, as many as it compares, and decided by the rule that the
+study will use, Holm's correction included.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _SEEDS = (3, 4, 5, 6, 8, 10, 12, 16, 20)
 
 
 def decided(plan: Plan, studies: int) -> str:
-    """A Markdown table: of each primary measure, the share of comparisons that are decided rightly, by seeds.
+    """A Markdown table: for each primary measure, the share of comparisons decided correctly, by number of seeds.
 
-    Rightly: "no effect beyond the margin" where there is none, "helps" or "hurts" where the effect is twice the margin.
+    Correct is "no effect beyond the margin" if there is none, "helps" or "hurts" if the effect is twice the margin.
     """
     lines = ["| seeds | measure | no effect: shown | twice the margin: shown |", "|---:|---|---:|---:|"]
     for seeds in sorted({*_SEEDS, plan.seeds}):

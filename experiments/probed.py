@@ -1,8 +1,8 @@
 """What noise did to the probes: `python -m experiments.probed RUNS FOLDER` compares finished runs in pairs.
 
 Reads every RUNS/*/probes.json and writes table.md, runs.csv, curvature.png and machine.json into FOLDER. A value of a
-run is compared with that of another run of the same seed on the same example along the same directions; the interval
-counts seeds and examples as samples (analysis.stats.estimates.mean_over_seeds_and_instructions).
+run is compared with that of another run with the same seed on the same example along the same directions; the interval
+is over seeds and examples (analysis.stats.estimates.mean_over_seeds_and_instructions).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def tidy(folder: Path) -> pd.DataFrame:
 
 
 def comparisons(values: pd.DataFrame, primary: list[str]) -> pd.DataFrame:
-    """One row for each alpha, pair of methods and measure: difference, interval, relative change, p by Holm."""
+    """One row for each alpha, pair of methods and measure: difference, interval, relative change, Holm's p."""
     by_measure = {name: values[values.measure == name] for name in MEASURES if name in set(values.measure)}
     rows = []
     for alpha in sorted(set(values.alpha) - {0.0}):
@@ -158,7 +158,7 @@ def _markdown(table: pd.DataFrame, digits: int = 4) -> str:
 
 
 def draw(compared: pd.DataFrame, path: Path) -> None:
-    """Change of curvature against the other method, with intervals."""
+    """Draw the change of curvature relative to the other method, with intervals."""
     shown = ["curvature/rademacher/5", "curvature/rademacher/15", "logit_curvature/rademacher/15"]
     figure, axes = plt.subplots(1, len(shown), figsize=(13, 4), sharey=True, layout="constrained")
     for axis, measure in zip(axes, shown, strict=True):

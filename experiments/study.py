@@ -1,9 +1,9 @@
-"""Run a study of the lab book and write what it showed: `python -m experiments.study experiments/<folder>`.
+"""Run a study of the lab book and write its results: `python -m experiments.study experiments/<folder>`.
 
-The folder's study.yaml says all: `sweeps` (lists of overrides, as on the command line; $NAMES are taken from the
+The folder's study.yaml has everything: `sweeps` (lists of overrides, as on the command line; $NAMES are taken from the
 environment), `tables` (names, or
 {name: custom, rows: ..., metrics: ...}) and `figures` (names). Runs of all studies share one output folder (`--runs`),
-so what two studies have in common runs once, and finished runs are skipped. Afterwards the folder holds the tables,
+so what two studies share is run once, and finished runs are skipped. Afterwards the folder contains the tables,
 figures, runs.csv, samples.md and machine.json, read from the run folders.
 
 A folder with a plan.yaml (`experiments.plan`) has verdicts.md, too: of the plan's primary measures and no others, and
@@ -34,7 +34,7 @@ from experiments.collect import collect
 from experiments.plan import FILE, Plan, check_precedes, committed_at, read_plan
 from harness.record import read_json, write_text
 
-# Tables that decide, whatever a plan says.
+# Tables with verdicts, whatever a plan says.
 _WITH_VERDICTS = {"verdicts", "claims"}
 
 
@@ -70,7 +70,7 @@ def study(folder: Path, runs: Path, minutes: float = float("inf")) -> None:
     for sweep in settings["sweeps"]:
         if time.monotonic() >= end:
             break
-        # A run that fails or diverges is a result: the tables list it, and the other sweeps go on.
+        # A run that fails or diverges is a result: the tables list it, and the other sweeps continue.
         subprocess.run(_command(sweep, runs), check=False)
     with selection(runs, planned(settings["sweeps"])) as selected:
         if plan:

@@ -109,4 +109,7 @@ def cases(place: Workplace, quick: bool) -> Iterator[Case]:
             "harness.dry_run=true",
         ]
         yield Case("evaluation set", name, ask, place.root)
+        scored = ["harness.judge", "score", f"runs/{place.run.name}/annotations.json", "--length-controlled"]
+        tables = ["--difficulty", "rows.json", "--gamed", "rows.json"]
+        yield Case("AlpacaEval's tables: harness.judge score", name, [*scored, *tables], place.root)
         DAMAGES["missing"](path)

@@ -1,6 +1,6 @@
-"""Each method beside plain training that saw as few documents in as many steps: python as_few_documents.py RUNS
+"""Each method against plain training on as few documents in as many steps: python as_few_documents.py RUNS
 
-Reads the run folders, pairs held-out losses by seed and writes as-few-documents.md beside this file.
+Reads the run folders, pairs held-out losses by seed and writes as-few-documents.md next to this file.
 """
 
 from __future__ import annotations

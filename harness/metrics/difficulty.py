@@ -108,7 +108,12 @@ def _positions() -> dict[str, int]:
 
 
 def _read_csv(path: str | Path) -> pd.DataFrame:
-    return pd.read_csv(path)
+    if not Path(path).is_file():  # a pipe or a device would be read for ever
+        raise ValueError(f"{path}: no such file")
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read as CSV: {' '.join(str(error).split())}") from None
 
 
 def _check_numbers(table: pd.DataFrame, column: str, name: str) -> None:

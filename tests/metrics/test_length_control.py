@@ -212,3 +212,24 @@ def test_folds_are_those_of_the_published_choices() -> None:
     order = np.array(_order_of_ties(list(range(2415))))
     assert int((order * np.arange(2415)).sum()) == 2818033607
     assert np.bincount(_folds(2415)).tolist() == [483] * 5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read as CSV"),
+        (b'a,"b\n', "cannot be read as CSV"),
+        (b"\xff\xfe\x80,1\n", "cannot be read as CSV"),
+    ],
+)
+def test_a_table_that_is_none_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    for load in (lambda: load_difficulty(path, ["a"]), lambda: load_gamed(path)):
+        with pytest.raises(ValueError, match=rf"table\.csv: {message}"):
+            load()
+
+
+def test_a_device_is_no_table() -> None:
+    with pytest.raises(ValueError, match="/dev/zero: no such file"):
+        load_gamed("/dev/zero")
