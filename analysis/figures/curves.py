@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -66,9 +67,10 @@ def _curves(study: Study, name: str, title: str, metrics: Sequence[str]) -> Draw
     ours = {noise: handles[noise] for noise in study.noises if noise in handles}
     legend(figure, ours | papers.handle())
     cells = [cell for cell in study.cells if cell.run_ids]
+    bands = intervals(cells, shown, has_own_intervals(study, shown))
     level = " The level line is training without noise." if study.baseline else ""
     caption = (
-        f"{title}. {study.conditions}Lines: means; bands and whiskers: {intervals(cells, shown)}.{level} {SIZE}"
+        f"{title}. {study.conditions}Lines: means; bands and whiskers: {bands}.{level} {SIZE}"
         f" {counted(study, cells, WIN_RATE in shown)}.{papers.said}{study.lost}"
     )
     if len(metrics) > len(shown):
@@ -79,13 +81,16 @@ def _curves(study: Study, name: str, title: str, metrics: Sequence[str]) -> Draw
 def metric_panel(axes: Axes, study: Study, name: str) -> dict[str, Any]:
     """One metric against alpha; returns a legend handle per noise."""
     styles, handles = study.looks, dict[str, Any]()
-    if study.baseline and (level := study.estimate(name, study.baseline)):
+    if study.baseline and (level := _estimate(study, name, study.baseline)):
         handles[BASELINE] = axes.axhline(level.mean, color=styles[BASELINE].colour, linestyle=styles[BASELINE].line)
-        if not np.isnan(level.low):
+        if is_of_one_run(level):
+            for bound in (level.low, level.high):
+                axes.axhline(bound, color=styles[BASELINE].colour, linestyle=ONE_RUN, linewidth=0.6)
+        elif not np.isnan(level.low):
             axes.axhspan(level.low, level.high, color=styles[BASELINE].colour, alpha=BAND / 2, linewidth=0)
     with_alpha = [noise for noise in study.noises if study.series(noise)]
     for noise in with_alpha:
-        points = [(cell, value) for cell in study.series(noise) if (value := study.estimate(name, cell))]
+        points = [(cell, value) for cell in study.series(noise) if (value := _estimate(study, name, cell))]
         if points:
             place = beside(axes, with_alpha.index(noise), len(with_alpha))
             handles[noise] = _line(axes, points, styles[noise], place)
@@ -94,14 +99,31 @@ def metric_panel(axes: Axes, study: Study, name: str) -> dict[str, Any]:
     return handles
 
 
+def has_own_intervals(study: Study, names: Sequence[str]) -> bool:
+    """Some probe of a single run is shown with the interval that the probe gave."""
+    probes = [name for name in names if name.startswith("probe/")]
+    values = [_estimate(study, name, cell) for name in probes for cell in study.cells if cell.run_ids]
+    return any(value and is_of_one_run(value) for value in values)
+
+
+def _estimate(study: Study, name: str, cell: Cell) -> Estimate | None:
+    """Mean with interval; that of a probe in a single run is over the examples which the probe measured."""
+    value = study.estimate(name, cell)
+    if value is None or value.runs > 1 or not np.isnan(value.low):
+        return value
+    low, high = (float(study.measures.of_runs(f"{name}/{side}", cell.run_ids)[0]) for side in ("low", "high"))
+    return replace(value, low=low, high=high)
+
+
 def _line(axes: Axes, points: Sequence[tuple[Cell, Estimate]], look: Look, place: Any) -> Any:
     alphas = np.array([cell.alpha for cell, _ in points], dtype=float)
     mean, low, high = (np.array([getattr(value, key) for _, value in points]) for key in ("mean", "low", "high"))
     options: Any = {"color": look.colour, "linestyle": look.line, "marker": look.marker, "transform": place}
     (line,) = axes.plot(alphas, mean, **options)
-    axes.update_datalim(np.column_stack([alphas, mean]))  # a line shifted sideways does not affect the limits
-    axes.fill_between(alphas, low, high, color=look.colour, alpha=BAND, linewidth=0)
+    axes.update_datalim(np.column_stack([alphas, mean]))  # a line moved sideways does not count by itself
     strokes: Any = [ONE_RUN if is_of_one_run(value) else "-" for _, value in points]
+    if ONE_RUN not in strokes:  # a band says that other seeds would lie in it
+        axes.fill_between(alphas, low, high, color=look.colour, alpha=BAND, linewidth=0)
     axes.vlines(alphas, low, high, color=look.colour, linewidth=0.9, linestyles=strokes, transform=place)
     return line
 

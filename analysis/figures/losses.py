@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.curves import SIZE, metric_panel
+from analysis.figures.curves import SIZE, has_own_intervals, metric_panel
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study, counted, intervals
 from analysis.figures.style import BAND, Look, canvas, columns_of, legend, same_height
@@ -98,7 +98,8 @@ def _caption(study: Study, alphas: Sequence[float | None], ends: bool) -> str:
         " bands: smallest to largest seed."
     )
     if ends:
-        said += f" Noise-free loss at the end of training; bands and whiskers: {intervals(cells, _NOISE_FREE)}."
+        bands = intervals(cells, _NOISE_FREE, has_own_intervals(study, _NOISE_FREE))
+        said += f" Noise-free loss at the end of training; bands and whiskers: {bands}."
     if left_out:
         said += f" Training losses not shown: α = {', '.join(left_out)}."
     return f"{said} {SIZE} {counted(study, cells, is_judged=False)}.{study.lost}"

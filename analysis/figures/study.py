@@ -18,7 +18,7 @@ from analysis.study.published import of_tables
 from analysis.study.rows import Cell, RowKeys, rows_of
 
 _KEYS = RowKeys()
-_LONG = 18  # longest header with its unit on the same line
+_LONG = 24  # characters of name and unit that have room on one line
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,19 @@ def counted(study: Study, cells: Sequence[Cell], is_judged: bool = True) -> str:
     return said
 
 
-def intervals(cells: Sequence[Cell], names: Sequence[str]) -> str:
-    """What the bands and whiskers of these metrics mean for these cells."""
+def intervals(cells: Sequence[Cell], names: Sequence[str], probed: bool = False) -> str:
+    """What the bands and whiskers of these metrics are, in words that are true for these cells.
+
+    probed: some whisker is a probe's own, over the examples that it measured in a single run.
+    """
     singles, by_item = [len(cell.run_ids) < 2 for cell in cells], any(name in ITEMS for name in names)
+    of_one = " and ".join(["the instructions"] * by_item + ["the probed examples"] * probed)
     if all(singles):
-        only = ", other metrics have none" if any(name not in ITEMS for name in names) else ""
-        alone = f"95% t intervals over the instructions of one run (dotted: they say nothing of other seeds){only}"
-        return alone if by_item else "none, one run is no sample"
-    dotted = "; dotted: over the instructions of one run" if any(singles) and by_item else ""
+        bare = [name for name in names if name not in ITEMS and not (probed and name.startswith("probe/"))]
+        only = ", other metrics have none" if bare else ""
+        alone = f"95% intervals over {of_one} of one run (dotted: they say nothing of other seeds){only}"
+        return alone if of_one else "none, one run is no sample"
+    dotted = f"; dotted: over {of_one} of one run" if any(singles) and of_one else ""
     counted = ", for win rates, accuracy and lengths over seeds and instructions" if by_item else ""
     return f"95% t intervals over seeds{counted}{dotted}"
 
@@ -140,4 +145,4 @@ def axis_label(name: str) -> str:
     known = metric(name)
     if not known.unit:
         return known.header
-    return f"{known.header}{chr(10) if len(known.header) > _LONG else ' '}({known.unit})"
+    return f"{known.header}{chr(10) if len(known.header + known.unit) > _LONG else ' '}({known.unit})"

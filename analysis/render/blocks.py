@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from analysis.render.table import Column, Published, Table, Value, is_undefined
@@ -17,6 +17,7 @@ RECALLED = "†"
 ONE_RUN = "‡"
 # Longest word in a header that is not broken.
 _LONG_WORD = 10
+_MOST_DECIMALS = 7
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,23 @@ def cell_text(column: Column, value: Value) -> str:
         return value.text + (RECALLED if value.recalled else "")
     if isinstance(value, float):
         return column.number(value)
-    mean = column.number(value.mean)
     if math.isnan(value.low):
-        return mean
+        return column.number(value.mean)
     sign = ONE_RUN if is_of_one_run(value) else ""
+    column = _as_exact_as(column, value)
+    mean = column.number(value.mean)
     if math.isclose(value.high - value.mean, value.mean - value.low, rel_tol=1e-6):
         return f"{mean} ± {column.number(value.high - value.mean, signed=False)}{sign}"
     return f"{mean} [{column.number(value.low)}, {column.number(value.high)}]{sign}"
+
+
+def _as_exact_as(column: Column, value: Estimate) -> Column:
+    """A column without a number of decimals prints two digits of the half interval, and the mean as exactly."""
+    half = (value.high - value.low) / 2
+    if column.decimals is not None or not half > 0:
+        return column
+    decimals = 1 - math.floor(math.log10(half))
+    return replace(column, decimals=decimals) if 0 <= decimals <= _MOST_DECIMALS else column
 
 
 def is_of_one_run(value: Value) -> bool:

@@ -41,6 +41,8 @@ class Column:
             return f"<{self.smallest:{form}}"
         if value > self.largest:
             return f">{self.largest:g}"
+        if self.decimals is not None:
+            value = round(value, self.decimals) + 0.0  # never a negative zero
         return f"{value:{'+' if (self.signed if signed is None else signed) else ''}{form}}"
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from analysis.report import overview
 from analysis.report.answers import Answers, pack_answers, packed
+from analysis.report.opening import compared, openings, without_finding
 from analysis.report.runlist import ordered, run_list
 from analysis.report.sections import figure_parts, table_sections
 from analysis.report.text import embedded_json
@@ -73,12 +74,17 @@ def _filled(runs: Runs, records: Sequence[RunRecord], source: str) -> dict[str, 
     tables = list(table_sections(runs))  # first: raises if no run is finished
     figures, not_drawn = figure_parts(runs)
     listed = run_list(runs, records)
+    found, more = openings(runs)
     style, script = _style(), _script()
     return {
         "source": source,
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": _version(),
         "counts": overview.counts(runs),
+        "compared": compared(runs),
+        "findings": found,
+        "more_findings": more,
+        "without_finding": without_finding(runs),
         "facts": overview.facts(runs),
         "cautions": overview.cautions(runs),
         "common": overview.common_settings(runs),

@@ -9,7 +9,7 @@ from itertools import count
 
 from markupsafe import Markup
 
-from analysis.figures import NotDrawn, draw
+from analysis.figures import FIGURES, Drawing, NotDrawn, draw
 from analysis.render.formats import render
 from analysis.render.table import Table, stacked
 from analysis.report.svg import inline
@@ -26,6 +26,10 @@ _TABLES = (
 # Most tables shown of one kind; further ones (in a sweep over many other settings) are only counted.
 _MOST_PARTS = 6
 _MOST_FIGURES = 4
+# What was asked first: differences, then where they come from.
+_FIGURES = ("forest", *(name for name in FIGURES if name != "forest"))
+# Inches that a figure is drawn at for a screen, and for a phone; page.css shows one of them.
+_WIDE, _NARROW = 10.0, 3.6
 _FORMATS = ("csv", "markdown", "latex")
 
 
@@ -54,11 +58,12 @@ class TableSection:
 
 @dataclass(frozen=True)
 class FigurePart:
-    """One figure; caption: without its leading title."""
+    """One figure, drawn for a screen and for a phone; caption: without the title that it begins with."""
 
     name: str
     title: str
-    svg: Markup
+    wide: Markup
+    narrow: Markup
     caption: str
 
 
@@ -86,12 +91,13 @@ def figure_parts(runs: Runs) -> tuple[list[FigurePart], list[str]]:
     """Every figure for which there are numbers, and one line per reason why others are missing."""
     parts: list[FigurePart] = []
     missing: Counter[tuple[str, str]] = Counter()
-    for found in draw(runs, most=_MOST_FIGURES):
+    wide, narrow = (draw(runs, _FIGURES, most=_MOST_FIGURES, width=width) for width in (_WIDE, _NARROW))
+    for found, small in zip(wide, narrow, strict=True):
         if isinstance(found, NotDrawn):
             missing[found.kind, found.reason] += 1
-        else:
+        elif isinstance(small, Drawing):
             caption = found.caption.removeprefix(f"{found.title}.")
-            parts.append(FigurePart(found.name, found.title, inline(found), caption))
+            parts.append(FigurePart(found.name, found.title, inline(found), inline(small, "-narrow"), caption))
     return parts, [_missing_line(kind, reason, count) for (kind, reason), count in missing.items()]
 
 

@@ -16,12 +16,15 @@ _OPENING = re.compile(r"<svg\b[^>]*>")
 _IDS = re.compile(r'(\bid="|href="#|url\(#)')
 
 
-def inline(drawing: Drawing) -> Markup:
-    """The figure for use inside HTML, labelled with its title for a screen reader."""
+def inline(drawing: Drawing, suffix: str = "") -> Markup:
+    """The figure for use inside HTML, labelled with its title for a screen reader.
+
+    suffix: of its ids, for a second drawing of the same name in one page.
+    """
     text = _UNWANTED.sub("", _BEFORE_SVG.sub("", drawing.svg()))
     for colour, variable in _COLOURS.items():
         text = text.replace(colour, variable)
-    text = _IDS.sub(rf"\g<1>{drawing.name}-", text)
+    text = _IDS.sub(rf"\g<1>{drawing.name}{suffix}-", text)
     box = re.search(r'viewBox="([^"]+)"', text)
     assert box, "matplotlib writes a viewBox"
     opening = f'<svg viewBox="{box[1]}" role="img" aria-label="{escape(drawing.title)}">'

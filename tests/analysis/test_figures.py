@@ -13,6 +13,7 @@ from statistics import mean
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from support.run_folders import config_of, write_run
@@ -285,11 +286,44 @@ def test_published_numbers_are_of_the_same_data_and_instructions(drawings: dict[
     assert "ublished" not in drawings["alpha_curves"].caption
 
 
-def test_a_bar_of_no_length_says_so(tmp_path: Path) -> None:
+def test_a_bar_of_no_length_says_so_and_categories_that_nobody_won_in_are_words(tmp_path: Path) -> None:
     write_run(tmp_path, config_of("none"), preferences=[1.0, 2.0, 1.0, 2.0])
+    write_run(tmp_path, config_of("neftune"), preferences=[2.0, 1.0, 1.0, 2.0])
     (drawing,) = draw(load_runs(tmp_path), ["categories"])
     assert isinstance(drawing, Drawing)
-    assert [text.get_text() for text in drawing.figure.axes[0].texts] == ["0", "0"]
+    axes = drawing.figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"family{i} (1)" for i in (0, 1, 3)]
+    assert [text.get_text() for text in axes.texts] == ["0", "0"]
+    assert "Nobody won in family2 (1)." in drawing.caption
+
+
+def test_every_category_is_shown_in_two_columns_with_names_that_a_person_reads(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, config_of("none"), preferences=[2.0] * 34)
+    rows = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    changed = [{**row, "dataset": f"some_family_{i:02}"} for i, row in enumerate(rows)]
+    (folder / "annotations.json").write_text(json.dumps(changed), encoding="utf-8")
+    for width, columns in ((10.0, 2), (3.6, 1)):
+        (drawing,) = draw(load_runs(tmp_path), ["categories"], width=width)
+        assert isinstance(drawing, Drawing)
+        names = [
+            label.get_text().replace("\n", " ") for axes in drawing.figure.axes for label in axes.get_yticklabels()
+        ]
+        assert names == [f"some family {i:02} (1)" for i in range(34)]
+        assert len(drawing.figure.axes) == columns
+
+
+def test_a_probe_of_one_run_has_its_own_interval_dotted_and_without_a_band(tmp_path: Path) -> None:
+    final = {"probe/trace": 1.0, "probe/trace/low": 0.5, "probe/trace/high": 2.0}
+    for noise in ("none", "neftune"):
+        write_run(tmp_path, config_of(noise, 5), final)
+    (drawing,) = draw(load_runs(tmp_path), ["curvature"])
+    assert isinstance(drawing, Drawing)
+    axes = drawing.figure.axes[0]
+    (whisker,) = [found for found in axes.collections if isinstance(found, LineCollection)]
+    assert whisker.get_segments()[0][:, 1].tolist() == [0.5, 2.0]
+    assert whisker.get_linestyle()[0][1], "dotted"
+    assert not [found for found in axes.collections if not isinstance(found, LineCollection)]
+    assert "over the probed examples of one run (dotted: they say nothing of other seeds)" in drawing.caption
 
 
 def test_names_that_nobody_should_give_are_drawn_as_text(tmp_path: Path) -> None:

@@ -62,6 +62,25 @@ def test_an_interval_of_one_run_has_a_sign_and_a_note() -> None:
     assert "‡ interval over the instructions of one run: another seed may lie outside" in shown
 
 
+@pytest.mark.parametrize(
+    ("mean", "half", "shown"),
+    [
+        (0.381, 0.6049, "+0.38 ± 0.60"),
+        (-0.00007982, 0.009965, "-0.0001 ± 0.0100"),
+        (-3.6e-6, 0.0022, "+0.0000 ± 0.0022"),
+        (31.4159, 27.3, "+31 ± 27"),
+        (1.455e11, 2.376e9, "+1.455e+11 ± 2.376e+09"),
+    ],
+)
+def test_a_mean_is_printed_as_exactly_as_its_interval(mean: float, half: float, shown: str) -> None:
+    value = Estimate(mean, half / 4, mean - half, mean + half, 3)
+    assert cell_text(Column("difference", decimals=None, signed=True), value) == shown
+
+
+def test_no_number_is_a_negative_zero() -> None:
+    assert Column("loss", decimals=3).number(-0.0004) == "0.000"
+
+
 def test_csv_of_several_tables_is_one_table(tmp_path: Path) -> None:
     write_run(tmp_path, config_of("none"), {"heldout/loss": 2.0})
     write_run(tmp_path, config_of("none", judge__name="gpt4"), {"judge/accuracy": 50.0}, name="other")

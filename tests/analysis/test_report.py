@@ -26,6 +26,7 @@ from analysis.report.answers import pack_answers
 from analysis.report.page import report_page
 from analysis.report.runlist import ordered
 from analysis.report.text import embedded_json
+from analysis.study.finding import findings
 from harness.record.escape import escape_controls
 
 SCRIPT = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'><b>bold</b>"
@@ -156,6 +157,30 @@ def test_every_run_is_accounted_for(page: Path) -> None:
     assert "same settings and seed as tiny-symnoise-a5-s1" in text
     assert "2 judges: win rates of different judges" in text
     assert "2 settings have a single run" in text
+
+
+def test_the_page_opens_with_what_was_found(tmp_path: Path) -> None:
+    generator = random.Random(3)
+    for noise in ("none", "neftune", "symnoise"):
+        for seed in range(3):
+            won = [1.5 if generator.random() < (0.9 if noise == "symnoise" else 0.4) else 1.0 for _ in range(200)]
+            write_run(tmp_path, config_of(noise, 5, seed), {"heldout/loss": 1.0}, won)
+    runs = load_runs(tmp_path)
+    text, _ = report_page(runs, "runs")
+    opening = text[: text.index('<section id="figures">')]
+    shown = re.sub(r"<[^>]+>", "", opening).replace("&lt;", "<")
+    for finding in findings(runs):
+        assert str(finding) in shown
+        assert "95% interval" in shown
+    assert opening.count('<li class="shown">') == 1
+    assert opening.count('<svg class="strip"') == 2
+    assert "tiny on builtin, judged by reference, 200 instructions" in shown
+
+
+def test_a_study_without_a_baseline_says_that_it_finds_nothing(tmp_path: Path) -> None:
+    write_run(tmp_path, config_of("neftune"))
+    text, _ = report_page(load_runs(tmp_path), "runs")
+    assert "No finding: no finished run is without noise." in text[: text.index('<section id="figures">')]
 
 
 def test_the_same_runs_give_the_same_page(root: Path, page: Path) -> None:
@@ -549,6 +574,25 @@ def test_a_phone_scrolls_in_one_direction(page: Path, tmp_path: Path) -> None:
         chrome.get(page.as_uri())
         wait_for(chrome, "return document.documentElement.dataset.ready === 'yes'")
         assert chrome.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
+        widths = chrome.execute_script(
+            "return [...document.querySelectorAll('figure svg')].map((svg) => svg.getBoundingClientRect().width)"
+        )
+        assert len(widths) >= 6
+        assert sum(width > 0 for width in widths) == len(widths) // 2, "one of the two drawings of each figure"
+        assert all(width == 0 or 300 < width <= PHONE[0] for width in widths)
+
+
+def test_answers_open_on_those_whose_verdicts_differ(page: Path, tmp_path: Path) -> None:
+    for noise in ("none", "neftune"):
+        write_run(tmp_path / "runs", config_of(noise))
+    alike = tmp_path / "alike.html"
+    assert main(["report", str(tmp_path / "runs"), "-o", str(alike)]) == 0
+    with chromium(tmp_path / "profile") as chrome:
+        for path, verdicts, shown in ((page, "differ", 2), (alike, "all", 4)):
+            chrome.get(path.as_uri())
+            wait_for(chrome, "return document.documentElement.dataset.ready === 'yes'")
+            assert chrome.find_element("css selector", "#verdicts").get_attribute("value") == verdicts
+            assert len(chrome.find_elements("css selector", "#items li")) == shown
 
 
 def test_paper_has_every_column(page: Path, tmp_path: Path) -> None:

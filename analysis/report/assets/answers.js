@@ -108,10 +108,12 @@ function numbersTable(a, b) {
 
 function drawSummary() {
   const [a, b] = [DATA.runs[pair.a], DATA.runs[pair.b]];
-  const judges = [...new Set([...pair.annotators.a, ...pair.annotators.b])].join(", ") || "none";
+  const names = [...new Set([...pair.annotators.a, ...pair.annotators.b])], judges = names.join(", ") || "none";
+  const isChecked = names.length > 0 && names.every((name) => name.endsWith(":checker"));
+  const meaning = isChecked ? "A right answer draws with the reference, which is right, too; a wrong one loses." : "A verdict is on an answer against the reference.";
   byId("pair").replaceChildren(
     make("p", {class: pair.items.length && sameJudge() ? false : "caution", text: pair.items.length ? summaryText() : whyNoItems()}),
-    make("p", {class: "note"}, "Judge: ", make("bdi", {}, ...visibleNodes(judges)), ". A verdict is on an answer against the reference."),
+    make("p", {class: "note"}, "Judge: ", make("bdi", {}, ...visibleNodes(judges)), `. ${meaning}`),
     settingsTable(a, b), numbersTable(a, b));
 }
 
@@ -197,6 +199,13 @@ function drawItem(answers) {
   return make("li", {class: "item"}, head, asked, sides, ...drawReference(answers));
 }
 
+// A reader wants the answers whose verdicts differ; where none do, all.
+function openOnDifferences() {
+  if (pair.found.length || !pair.items.length) return;
+  byId("verdicts").value = "all";
+  drawItems();
+}
+
 function startAnswers() {
   const options = () => list.runs.map((run) => make("option", {value: run.index, text: `${runTitle(run)} · ${run.id}${hasAnswers(run.index) ? "" : " (no answers here)"}`}));
   for (const side of ["a", "b"]) {
@@ -211,5 +220,5 @@ function startAnswers() {
   const first = DATA.answers.length ? DATA.answers : list.runs.map((run) => run.index);
   setSide("a", first[0]);
   setSide("b", first.find((index) => DATA.runs[index].labels[0] !== DATA.runs[pair.a].labels[0]) ?? first[1] ?? pair.a);
-  return load();
+  return load().then(openOnDifferences);
 }

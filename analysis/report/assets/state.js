@@ -1,6 +1,6 @@
 // What the page shows, kept in its address: a link opens it again, and the back button leads to the pair before.
 
-const FIELDS = {filter: "", search: "", verdicts: "all", category: "", order: "given"};
+const FIELDS = {filter: "", search: "", verdicts: "differ", category: "", order: "given"};
 let isRestoring = false;
 
 function stateOf() {
