@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from analysis import stats
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study, axis_label, counted
-from analysis.figures.style import INK, PAPER, Look, canvas, figure_of, legend
+from analysis.figures.style import INK, ONE_RUN, PAPER, Look, canvas, figure_of, legend
+from analysis.render.blocks import is_of_one_run
 from analysis.render.escape import lines_of
 from analysis.stats import Estimate
 from analysis.study.metrics import WIN_RATE
@@ -91,7 +92,9 @@ def _bars(axes: Axes, at: NDArray[Any], found: list[Estimate], thick: float, loo
     means = [each.mean for each in found]
     spread = [[each.mean - each.low for each in found], [each.high - each.mean for each in found]]
     bars = axes.barh(at, means, thick, edgecolor=INK, linewidth=0.5, **paint)
-    axes.errorbar(means, at, xerr=spread, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.5)
+    whiskers = axes.errorbar(means, at, xerr=spread, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.5)
+    for lines in whiskers.lines[2]:
+        lines.set_linestyle([ONE_RUN if is_of_one_run(each) else "-" for each in found])
     for place, value in zip(at, means, strict=True):
         if value == 0:  # a bar of length zero would look like a missing one
             axes.annotate("0", (0, place), (2, 0), textcoords="offset points", va="center", fontsize=_SMALL)
@@ -99,10 +102,11 @@ def _bars(axes: Axes, at: NDArray[Any], found: list[Estimate], thick: float, loo
 
 
 def _caption(study: Study, cells: list[Cell], lost: pd.Series, rest: pd.Series) -> str:
+    dotted = "; dotted: of one run, they say nothing of other seeds" if any(len(c.run_ids) == 1 for c in cells) else ""
     said = (
         f"Win rate by category. {study.conditions}Behind each category its number of instructions; whiskers: 95% t"
-        f" intervals over seeds and the category's instructions. {counted(study, cells).replace('point', 'bar')} in all"
-        " categories together."
+        f" intervals over seeds and the category's instructions{dotted}."
+        f" {counted(study, cells).replace('point', 'bar')} in all categories together."
     )
     if len(study.alphas) > 1:
         said += " Where a noise has several alphas, the one is shown that wins most on one half of the instructions."

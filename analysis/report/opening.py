@@ -63,17 +63,18 @@ def _bounds(finding: Finding) -> list[float]:
 
 
 def _strip(finding: Finding, reach: float) -> Markup:
-    """The interval around its mean beside zero; nothing where there is none."""
+    """The interval around its mean beside zero, dotted where it is of one run; nothing where there is none."""
     bounds = _bounds(finding)
     if not bounds or not reach:
         return Markup("")
     low, high, mean, zero = (_place(value, reach) for value in (*bounds, finding.difference.mean, 0.0))
     middle = _HEIGHT / 2
     filled = "currentColor" if finding.is_shown else "var(--paper)"
+    dotted = ' stroke-dasharray="2 3"' if finding.difference.runs == 1 else ""
     return Markup(
         f'<svg class="strip" viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">'
         f'<path d="M{zero:.1f} 0V{_HEIGHT}" stroke="var(--soft)" stroke-dasharray="2 2"/>'
-        f'<path d="M{low:.1f} {middle:g}H{high:.1f}" stroke="currentColor" stroke-width="2"/>'
+        f'<path d="M{low:.1f} {middle:g}H{high:.1f}" stroke="currentColor" stroke-width="2"{dotted}/>'
         f'<circle cx="{mean:.1f}" cy="{middle:g}" r="4" fill="{filled}" stroke="currentColor" stroke-width="2"/></svg>'
     )
 
