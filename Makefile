@@ -80,6 +80,7 @@ notebooks: $(VENV)/.with-notebooks,report ## run analysis/notebooks on RUNS (run
 	$(BIN)/python -m analysis notebooks $(RUNS) -o build/notebooks
 
 docs: $(VENV)/.with-docs ## the documentation site into site/, links checked (no network)
+	$(BIN)/python -m experiments.site docs/lab
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
 
 base-model: $(STAMP) ## pretrain tiny_base anew into runs/tiny_base (about an hour of one core; GPU if present; resumable)

@@ -15,20 +15,14 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import initialize_config_dir
-from hydra._internal.callbacks import Callbacks
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.plugins import Plugins
-from hydra.types import HydraContext, RunMode
 from support.commands import environment
 from support.runs import folder_of
+from support.sweeps import sweeping
 
 from analysis.figures import FIGURES
 from analysis.tables.layouts import LAYOUTS
 from harness.config import Config
-from harness.config.compose import prepare_hydra
 from harness.config.paths import conf_dir
-from harness.pipeline.plan import config_from
 from harness.pipeline.runner import execute
 
 ROOT = Path(__file__).parents[2]
@@ -46,22 +40,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def sweep() -> Iterator[Any]:
     """sweep(arguments) -> the jobs' overrides and a function that composes one, by the sweeper that Hydra makes."""
-    prepare_hydra()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        context = HydraContext(loader, Callbacks())
-
-        def jobs(*arguments: str) -> tuple[list[list[str]], Any]:
-            from hydra_plugins.harness_sweeper.composer import Composer
-
-            master = loader.load_configuration("config", list(arguments), run_mode=RunMode.MULTIRUN)
-            assert str(master.hydra.mode) == "RunMode.MULTIRUN"  # -m may be left out
-            sweeper: Any = Plugins.instance().instantiate_sweeper(
-                hydra_context=context, task_function=lambda _: None, config=master
-            )
-            composer = Composer(loader, master)
-            return sweeper._expand(list(arguments)), lambda job: config_from(composer.compose(job))
-
+    with sweeping() as jobs:
         yield jobs
 
 

@@ -1,0 +1,135 @@
+"""Every command that README and the documentation tell a reader to type is one that the programs take."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.pages import PAGES, ROOT, Command, commands, files
+from support.sweeps import sweeping
+
+EVERY = [command for page in PAGES for command in commands(page)]
+HARNESS = [each for each in EVERY if each.words[:3] == ("python", "-m", "harness") or each.words[0] == "harness"]
+ANALYSIS = [each for each in EVERY if each.words[:3] == ("python", "-m", "analysis")]
+MODULES = [each for each in EVERY if each.words[:2] == ("python", "-m") and each not in (*HARNESS, *ANALYSIS)]
+MAKE = [each for each in EVERY if each.words[0] == "make"]
+PIP = [each for each in EVERY if each.words[0] == "pip"]
+OTHERS = {"wandb", "hf", "transformers", "docker", "uv", "python", "jupyter"}  # programs that are not ours
+# What stands for a reader's own in a command.
+OWN = {"model=...": "model=tiny", "noise=...": "noise=none,neftune", "dataset=...": "dataset=builtin", "judge=...": "judge=reference", "judge=mine": "judge=endpoint"}
+TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[Callable[..., object]]:
+    with sweeping() as found:
+        yield found
+
+
+def test_commands_are_found() -> None:
+    """The pages are read: a change of their form must not leave them unchecked."""
+    assert len(HARNESS) > 60
+    assert len(ANALYSIS) > 30
+    assert any(each.page.name == "README.md" for each in HARNESS)
+    unknown = {each.words[0] for each in EVERY} - OTHERS - {"make", "pip", "harness"}
+    assert not unknown
+
+
+@pytest.mark.parametrize("command", HARNESS, ids=str)
+def test_the_harness_takes_it(
+    command: Command, jobs: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [word for word in command.words[3 if command.words[0] == "python" else 1 :] if word not in ("-m", "...")]
+    if any(word.startswith("run_id=") for word in words) or words in ([], ["--help"], ["--version"]):
+        return  # a run's settings come from its folder
+    arguments = ["hydra.mode=MULTIRUN", *_own_files(command.page, tmp_path)]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    skip = 0
+    for word in words:
+        if word == "--config-dir":
+            skip = 2
+        if skip or word.startswith(("hydra/launcher=", "hydra.launcher.")):  # launchers are extras
+            skip -= skip > 0
+            continue
+        arguments.append(OWN.get(word, word))
+    overrides, compose = jobs(*arguments)  # type: ignore[misc]
+    for job in (overrides[0], overrides[-1]):
+        compose(job)
+
+
+def _own_files(page: Path, folder: Path) -> list[str]:
+    """Writes the files that the page shows; the override that lets Hydra find its YAML."""
+    shown = files(page)
+    for name, text in shown.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    roots = sorted({name.split("/")[0] for name in shown if name.endswith(".yaml")})
+    return [f"hydra.searchpath=[{','.join(f'file://{folder / root}' for root in roots)}]"] if roots else []
+
+
+@pytest.mark.parametrize("command", ANALYSIS, ids=str)
+def test_analysis_takes_it(command: Command) -> None:
+    from importlib import import_module
+
+    from analysis.__main__ import _parsed
+    from analysis.commands import COMMANDS
+    from analysis.tables.computed.registry import COMPUTED
+    from analysis.tables.layouts import LAYOUTS
+
+    words = [word for word in command.words[3:] if word != "..."]
+    if not words:
+        return
+    if "," in words[0]:  # "{table NAME,report,...}"
+        return
+    assert words[0] in COMMANDS
+    _parsed(words, import_module(f"analysis.commands.{words[0]}"))
+    if words[0] == "table" and len(words) > 1 and re.fullmatch(r"[a-z]\w*", words[1]):
+        assert words[1] in {*COMPUTED, *LAYOUTS, "list", "custom", "runs", "mine"}
+
+
+@pytest.mark.parametrize("command", MODULES, ids=str)
+def test_the_module_exists_and_takes_the_options(command: Command) -> None:
+    module = command.words[2]
+    if module in ("pip", "venv", "pytest"):
+        return
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    if module in ("harness.judge",) and command.words[3:]:
+        assert command.words[3] in ("score", "audit", "leaderboard", "lengths")
+    source = Path(str(spec.origin))
+    if source.name == "__init__.py":
+        source = source.with_name("__main__.py")
+    folder = "".join(path.read_text(encoding="utf-8") for path in sorted(source.parent.glob("*.py")))
+    for word in command.words[3:]:
+        if word.startswith("--") and word not in ("--help", "--version"):
+            assert f'"{word.split("=")[0]}"' in folder, f"{word}: the code of {module} does not know it"
+
+
+@pytest.mark.parametrize("command", MAKE, ids=str)
+def test_the_target_exists(command: Command) -> None:
+    for word in command.words[1:]:
+        assert "=" in word or word in TARGETS
+
+
+@pytest.mark.parametrize("command", PIP, ids=str)
+def test_the_extras_exist(command: Command) -> None:
+    for name in re.findall(r"(?:noise-harness|\.)\[([\w,]+)\]", " ".join(command.words)):
+        assert set(name.split(",")) <= set(EXTRAS)
+
+
+def test_every_link_into_the_repository_leads_somewhere() -> None:
+    """Pages of docs/ are checked by the site's build; README, CONTRIBUTING and the lab book are not in it."""
+    outside = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("experiments/**/*.md"))]
+    lost = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in outside
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists()
+    ]
+    assert not lost
