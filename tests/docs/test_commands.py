@@ -20,7 +20,13 @@ MAKE = [each for each in EVERY if each.words[0] == "make"]
 PIP = [each for each in EVERY if each.words[0] == "pip"]
 OTHERS = {"wandb", "hf", "transformers", "docker", "uv", "python", "jupyter"}  # programs that are not ours
 # What stands for a reader's own in a command.
-OWN = {"model=...": "model=tiny", "noise=...": "noise=none,neftune", "dataset=...": "dataset=builtin", "judge=...": "judge=reference", "judge=mine": "judge=endpoint"}
+OWN = {
+    "model=...": "model=tiny",
+    "noise=...": "noise=none,neftune",
+    "dataset=...": "dataset=builtin",
+    "judge=...": "judge=reference",
+    "judge=mine": "judge=endpoint",
+}
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 

@@ -9,8 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_STARTS = ("python", "make", "pip", "uv", "harness", "wandb", "hf", "transformers", "docker", "RUNS=", "PYTHONPATH=", "NODE_RANK=")
+_DOCS = ROOT / "docs"
+_LAB = _DOCS / "lab"  # a copy of experiments/, made for the site
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *sorted(page for page in _DOCS.rglob("*.md") if not page.is_relative_to(_LAB)),
+]
+_PROGRAMS = ("python", "make", "pip", "uv", "harness", "wandb", "hf", "transformers", "docker")
+_STARTS = (*_PROGRAMS, "RUNS=", "PYTHONPATH=", "NODE_RANK=")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`((?:python -m|make|pip install) [^`\n]+)`")
 _HISTORY = ("decisions.md",)  # what was typed once is history there
