@@ -15,7 +15,7 @@ from analysis import stats
 from analysis.sources.runs import Runs
 from analysis.stats import Array, Estimate, Labels
 from analysis.study.comparable import BASELINE, Comparable, settings_of, split
-from analysis.study.measures import Measures
+from analysis.study.measures import PROXY, Measures
 from analysis.study.rows import sort_label
 from analysis.study.verdicts import FEWEST_SEEDS
 
@@ -133,7 +133,7 @@ def _measure(runs: Runs, run_ids: Sequence[str]) -> tuple[str, float]:
     annotators = set(frame[frame["run_id"].isin(run_ids)]["annotator"].map(str))
     if annotators and all(name.endswith(_CHECKER) for name in annotators):
         return "accuracy", 2.0
-    return "win rate", 1.0
+    return ("proxy win rate" if any(PROXY in name for name in annotators) else "win rate"), 1.0
 
 
 def _alphas(alphas: Sequence[str]) -> str:

@@ -380,6 +380,15 @@ def test_lost_runs_are_named_and_in_no_number(tmp_path: Path) -> None:
     assert max(max(values) for values in lines_of(drawing, 2).values()) < 10
 
 
+def test_a_figure_of_a_proxys_win_rates_says_so(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, config_of("none"), preferences=[1.0, 2.0, 1.0, 2.0])
+    path = folder / "annotations.json"
+    path.write_text(path.read_text().replace("reference:checker", "reference:word_f1_proxy"))
+    (drawing,) = draw(load_runs(tmp_path), ["categories"])
+    assert isinstance(drawing, Drawing)
+    assert "Win rates are a proxy's: word overlap with the reference, not quality." in drawing.caption
+
+
 def test_judges_do_not_share_a_figure(tmp_path: Path) -> None:
     sweep(tmp_path / "a", seeds=1)
     sweep(tmp_path / "b", seeds=1, judge__name="other")

@@ -23,6 +23,15 @@ def study(root, chances, seeds=3, items=400):
             write_run(root, config_of(noise, alpha, seed), {"heldout/loss": 1.0}, won, [5] * items)
 
 
+def test_a_finding_by_a_proxy_says_so(tmp_path):
+    study(tmp_path, {("none", 0): 0.4, ("neftune", 5): 0.5}, items=40)
+    for path in tmp_path.glob("*/annotations.json"):
+        path.write_text(path.read_text().replace("reference:checker", "reference:word_f1_proxy"))
+    (found,) = findings(load_runs(tmp_path))
+    assert found.measure == "proxy win rate"
+    assert "the proxy win rate" in str(found)
+
+
 def test_a_difference_is_the_mean_over_alphas_paired_by_seed_and_instruction(tmp_path):
     study(tmp_path, {("none", 0): 0.4, ("neftune", 1): 0.5, ("neftune", 5): 0.7})
     (found,) = findings(load_runs(tmp_path))
