@@ -88,10 +88,9 @@ class Study:
     def conditions(self) -> str:
         """What all runs share, as a sentence, and whether their win rate is a proxy's."""
         shared = f"{self.part.title}. " if self.part.title else ""
-        is_proxy = self.measures.is_proxy([run_id for cell in self.cells for run_id in cell.run_ids])
-        return (
-            f"{shared}Win rates are a proxy's: word overlap with the reference, not quality. " if is_proxy else shared
-        )
+        if not self.measures.is_proxy([run_id for cell in self.cells for run_id in cell.run_ids]):
+            return shared
+        return f"{shared}Win rates are a proxy's: closeness to one reference, not quality. "
 
     @property
     def lost(self) -> str:

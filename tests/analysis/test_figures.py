@@ -386,7 +386,7 @@ def test_a_figure_of_a_proxys_win_rates_says_so(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("reference:checker", "reference:word_f1_proxy"))
     (drawing,) = draw(load_runs(tmp_path), ["categories"])
     assert isinstance(drawing, Drawing)
-    assert "Win rates are a proxy's: word overlap with the reference, not quality." in drawing.caption
+    assert "Win rates are a proxy's: closeness to one reference, not quality." in drawing.caption
 
 
 def test_judges_do_not_share_a_figure(tmp_path: Path) -> None:
