@@ -1,4 +1,7 @@
-"""The lab book as pages of the documentation site: `python -m experiments.site docs/lab`, which `make docs` does first.
+"""The lab book for readers: its pages in the documentation site, and its findings in README.
+
+    python -m experiments.site docs/lab       # the pages; `make docs` does it first
+    python -m experiments.site README.md      # the table between the marks <!-- findings --> and <!-- /findings -->
 
 Folders and files keep their names; a link to a study's folder becomes one to its README, so that it opens from disk.
 """
@@ -12,6 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 _SUFFIXES = {".md", ".png", ".csv", ".json", ".yaml", ".sh"}
+_MARKS = re.compile(r"<!-- findings -->(.*)<!-- /findings -->", re.DOTALL)
 _LINK = re.compile(r"(\]\()([^)#:\s]+)(\)|#)")
 
 
@@ -48,5 +52,33 @@ def _place(link: str, folder: Path) -> str:
     return link
 
 
+def findings() -> str:
+    """The index of the lab book as README shows it: what each study is about, what was seen, where it is; not what is only planned."""
+    index = (HERE / "README.md").read_text("utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ") for line in index if line.startswith("| [20")]
+    lines = ["| about | what was seen |", "|---|---|"]
+    for links, about, seen in (row for row in rows if row[-1] != "planned"):
+        places = re.findall(r"\[[^]]*\]\(([^)]+)\)", links)
+        lines.append(f"| [{about}](experiments/{places[0]}) | {seen} |")
+    return "\n".join(lines)
+
+
+def write_findings(page: Path) -> None:
+    """Puts the table between the page's marks.
+
+    Raises:
+        ValueError: the page has no marks.
+    """
+    text = page.read_text("utf-8")
+    found = _MARKS.search(text)
+    if not found:
+        raise ValueError(f"{page}: has no marks <!-- findings --> and <!-- /findings -->")
+    page.write_text(text[: found.start(1)] + f"\n{findings()}\n" + text[found.end(1) :], encoding="utf-8")
+
+
 if __name__ == "__main__":
-    print(f"{write_site(Path(sys.argv[1]))} studies")
+    goal = Path(sys.argv[1])
+    if goal.suffix == ".md":
+        write_findings(goal)
+    else:
+        print(f"{write_site(goal)} studies")
