@@ -21,11 +21,11 @@ def test_every_study_is_a_page_and_every_link_of_the_copies_leads_somewhere(tmp_
             assert re.match(r"[a-z]+:", target) or (page.parent / target).is_file(), f"{page}: {target}"
 
 
-def test_readme_names_every_study_that_was_done_once() -> None:
+def test_readme_names_the_first_studies_that_were_done() -> None:
     index = (HERE / "README.md").read_text("utf-8")
     done = [line for line in index.splitlines() if line.startswith("| [20") and not line.endswith("| planned |")]
     lines = findings().splitlines()
-    assert len(lines) == 2 + len(done)
+    assert len(lines) == 2 + min(8, len(done))
     for line in lines[2:]:
         (place,) = re.findall(r"\]\(experiments/([\w-]+)\)", line)
         assert (HERE / place / "README.md").exists()
