@@ -71,7 +71,7 @@ def test_names_of_the_code_exist(block: str) -> None:
 
 
 def test_images_and_pages_are_there() -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)", TEXT):
+    for target in re.findall(r"(?:\]\(|src=\")([^)#\s\"]+)", TEXT):
         assert target.startswith("http") or Path(ROOT, target).exists(), target
 
 
