@@ -23,6 +23,7 @@ _LEAST_CATEGORIES, _ONE_COLUMN = 3, 8
 _BAR, _THINNEST, _GAP, _TALLEST = 0.12, 0.06, 0.14, 11.0  # inches: a bar, the gap between categories, all of it
 _CHARACTERS_PER_INCH = 4  # of a panel: what a category's name may take
 _PANEL_WIDTH = 3.0  # inches
+_LONG_NAME = 40  # characters of a category in a caption
 _SMALL = 6  # points
 _TINT = 0.55  # pale enough for the hatch to show in grey
 _LEAST_SPAN = 10.0  # percent: smallest axis, so that noise around zero does not fill it
@@ -85,6 +86,10 @@ def _readable(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}…"
+
+
 def _bars(axes: Axes, at: NDArray[Any], found: list[Estimate], thick: float, look: Look) -> Any:
     paint: Any = {"facecolor": (look.colour, _TINT), "hatch": look.hatch}
     if look.colour == INK:
@@ -111,7 +116,8 @@ def _caption(study: Study, cells: list[Cell], lost: pd.Series, rest: pd.Series) 
     if len(study.alphas) > 1:
         said += " Where a noise has several alphas, the one is shown that wins most on one half of the instructions."
     if len(lost):
-        said += f" Nobody won in {', '.join(f'{_readable(str(name))} ({size})' for name, size in lost.items())}."
+        named = [f"{_cut(_readable(str(name)))} ({size})" for name, size in lost.items()]
+        said += f" Nobody won in {', '.join(named)}."
     if len(rest):
         said += f" Not shown: {len(rest)} categories of {rest.min()} to {rest.max()} instructions."
     return said + study.lost

@@ -582,17 +582,20 @@ def test_a_phone_scrolls_in_one_direction(page: Path, tmp_path: Path) -> None:
         assert all(width == 0 or 300 < width <= PHONE[0] for width in widths)
 
 
-def test_answers_open_on_those_whose_verdicts_differ(page: Path, tmp_path: Path) -> None:
-    for noise in ("none", "neftune"):
-        write_run(tmp_path / "runs", config_of(noise))
-    alike = tmp_path / "alike.html"
-    assert main(["report", str(tmp_path / "runs"), "-o", str(alike)]) == 0
+def test_answers_open_on_those_whose_verdicts_differ(tmp_path: Path) -> None:
+    for name, ours in (("differ", PREFERENCES), ("all", [1.0, 1.0, 1.5, 1.0])):
+        write_run(tmp_path / name, config_of("none"), preferences=[1.0, 1.0, 1.5, 1.0])
+        write_run(tmp_path / name, config_of("gaussian", judge__name="gpt4"), preferences=ours)
+        write_run(tmp_path / name, config_of("symnoise"), preferences=ours)
+        assert main(["report", str(tmp_path / name), "-o", str(tmp_path / f"{name}.html")]) == 0
     with chromium(tmp_path / "profile") as chrome:
-        for path, verdicts, shown in ((page, "differ", 2), (alike, "all", 4)):
-            chrome.get(path.as_uri())
+        for name, shown in (("differ", 2), ("all", 4)):
+            chrome.get((tmp_path / f"{name}.html").as_uri())
             wait_for(chrome, "return document.documentElement.dataset.ready === 'yes'")
-            assert chrome.find_element("css selector", "#verdicts").get_attribute("value") == verdicts
+            assert chrome.find_element("css selector", "#verdicts").get_attribute("value") == name
             assert len(chrome.find_elements("css selector", "#items li")) == shown
+            chosen = "return document.querySelector('#run-b').selectedOptions[0].text"
+            assert "symnoise" in chrome.execute_script(chosen), "of the same judge"
 
 
 def test_paper_has_every_column(page: Path, tmp_path: Path) -> None:

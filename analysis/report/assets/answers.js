@@ -219,6 +219,7 @@ function startAnswers() {
   byId("more-items").addEventListener("click", drawMoreItems);
   const first = DATA.answers.length ? DATA.answers : list.runs.map((run) => run.index);
   setSide("a", first[0]);
-  setSide("b", first.find((index) => DATA.runs[index].labels[0] !== DATA.runs[pair.a].labels[0]) ?? first[1] ?? pair.a);
+  const others = first.filter((index) => DATA.runs[index].labels[0] !== DATA.runs[pair.a].labels[0]);
+  setSide("b", others.find((index) => DATA.runs[index].judge === DATA.runs[pair.a].judge) ?? others[0] ?? first[1] ?? pair.a);
   return load().then(openOnDifferences);
 }
