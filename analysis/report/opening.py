@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,7 @@ def compared(runs: Runs) -> str:
     return said
 
 
-def _one_of(values: Sequence[object], many: str) -> str:
+def _one_of(values: Iterable[object], many: str) -> str:
     names = sorted({str(value) for value in values if value is not None and value == value})
     return names[0] if len(names) == 1 else f"{len(names)} {many}"
 
