@@ -8,12 +8,14 @@ Folders and files keep their names; a link to a study's folder becomes one to it
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+_DOCS = HERE.parent / "docs"
 _SUFFIXES = {".md", ".png", ".csv", ".json", ".yaml", ".sh"}
 _MARKS = re.compile(r"<!-- findings -->(.*)<!-- /findings -->", re.DOTALL)
 _MOST = 8  # README is read in a few minutes; the lab book has them all
@@ -21,36 +23,41 @@ _LINK = re.compile(r"(\]\()([^)#:\s]+)(\)|#)")
 
 
 def write_site(target: Path) -> int:
-    """Copies every study and the index of all; returns how many studies there are."""
+    """Copies every study, the index and the findings; returns how many studies there are.
+
+    target: a folder in docs/.
+    """
     shutil.rmtree(target, ignore_errors=True)
     studies = sorted(path.parent for path in HERE.glob("20*/README.md"))
-    _write(HERE / "README.md", target / "index.md")
-    for study in studies:
-        for path in sorted(study.iterdir()):
-            if path.suffix in _SUFFIXES:
-                _write(path, target / study.name / path.name)
+    files = [path for study in studies for path in sorted(study.iterdir()) if path.suffix in _SUFFIXES]
+    for path in (HERE / "README.md", *files, *_DOCS.glob("findings.md")):
+        _write(path, _copy_of(path, target), target)
     return len(studies)
 
 
-def _write(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _copy_of(path: Path, target: Path) -> Path:
+    """Where a file of the lab book, or the page of its findings, stands in the site; others stay where they are."""
+    if path == HERE / "README.md":
+        return target / "index.md"
+    if path == _DOCS / "findings.md":
+        return target / "findings.md"
+    if path.is_relative_to(HERE):
+        return target / path.relative_to(HERE)
+    return target.parent / path.relative_to(_DOCS) if path.is_relative_to(_DOCS) else path
+
+
+def _write(source: Path, copy: Path, target: Path) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
     if source.suffix != ".md":
-        shutil.copyfile(source, target)
+        shutil.copyfile(source, copy)
         return
-    text = _LINK.sub(lambda found: found[1] + _place(found[2], source.parent) + found[3], source.read_text("utf-8"))
-    target.write_text(text, encoding="utf-8")
 
+    def place(found: re.Match[str]) -> str:
+        goal = (source.parent / found[2]).resolve()
+        goal = goal / "README.md" if goal.is_dir() else goal
+        return found[1] + os.path.relpath(_copy_of(goal, target), copy.parent) + found[3]
 
-def _place(link: str, folder: Path) -> str:
-    """Where a link leads from the copy: a folder's README, a page of docs/ beside the lab book, else the same."""
-    goal = (folder / link).resolve()
-    docs = HERE.parent / "docs"
-    if goal.is_relative_to(docs):
-        up = "../" if folder == HERE else "../../"
-        return up + goal.relative_to(docs).as_posix()
-    if goal.is_dir() and (goal / "README.md").exists():
-        return f"{link.rstrip('/')}/README.md"
-    return link
+    copy.write_text(_LINK.sub(place, source.read_text("utf-8")), encoding="utf-8")
 
 
 def findings() -> str:
