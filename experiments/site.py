@@ -18,6 +18,8 @@ HERE = Path(__file__).resolve().parent
 _DOCS = HERE.parent / "docs"
 _SUFFIXES = {".md", ".png", ".csv", ".json", ".yaml", ".sh"}
 _MARKS = re.compile(r"<!-- findings -->(.*)<!-- /findings -->", re.DOTALL)
+# Tables, samples and captions of studies would hide the pages that a reader searches for.
+_NOT_SEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
 _MOST = 8  # README is read in a few minutes; the lab book has them all
 _LINK = re.compile(r"(\]\()([^)#:\s]+)(\)|#)")
 
@@ -57,7 +59,8 @@ def _write(source: Path, copy: Path, target: Path) -> None:
         goal = goal / "README.md" if goal.is_dir() else goal
         return found[1] + os.path.relpath(_copy_of(goal, target), copy.parent) + found[3]
 
-    copy.write_text(_LINK.sub(place, source.read_text("utf-8")), encoding="utf-8")
+    head = "" if source.name in ("README.md", "findings.md") else _NOT_SEARCHED
+    copy.write_text(head + _LINK.sub(place, source.read_text("utf-8")), encoding="utf-8")
 
 
 def findings() -> str:

@@ -13,9 +13,29 @@ from support.pages import PAGES, ROOT, Command, commands, files
 from support.sweeps import sweeping
 
 EVERY = [command for page in PAGES for command in commands(page)]
-HARNESS = [each for each in EVERY if each.words[:3] == ("python", "-m", "harness") or each.words[0] == "harness"]
-ANALYSIS = [each for each in EVERY if each.words[:3] == ("python", "-m", "analysis")]
-MODULES = [each for each in EVERY if each.words[:2] == ("python", "-m") and each not in (*HARNESS, *ANALYSIS)]
+DOORS = ("python", "-m", "harness"), ("harness",)
+ANALYSES = {"status", "table", "figures", "report", "compare", "finding", "notebooks", "dashboard"}
+
+
+def after_the_door(command: Command) -> list[str] | None:
+    """The words behind `harness` or `python -m harness`; None for another command."""
+    for door in DOORS:
+        if command.words[: len(door)] == door:
+            return list(command.words[len(door) :])
+    return None
+
+
+def named(command: Command) -> str:
+    """The command of the harness that a line names; settings alone, or "run", are a run."""
+    words = after_the_door(command) or []
+    return words[0] if words and re.fullmatch(r"[a-z]+", words[0]) and words[0] != "run" else ""
+
+
+HARNESS = [each for each in EVERY if after_the_door(each) is not None and not named(each)]
+ANALYSIS = [each for each in EVERY if each.words[:3] == ("python", "-m", "analysis") or named(each) in ANALYSES]
+OWN_COMMANDS = [each for each in EVERY if named(each) and named(each) not in ANALYSES]
+DONE = (*HARNESS, *ANALYSIS, *OWN_COMMANDS)
+MODULES = [each for each in EVERY if each.words[:2] == ("python", "-m") and each not in DONE]
 MAKE = [each for each in EVERY if each.words[0] == "make"]
 PIP = [each for each in EVERY if each.words[0] == "pip"]
 OTHERS = {"wandb", "hf", "transformers", "docker", "uv", "python", "jupyter"}  # programs that are not ours
@@ -39,8 +59,8 @@ def jobs() -> Iterator[Callable[..., object]]:
 
 def test_commands_are_found() -> None:
     """The pages are read: a change of their form must not leave them unchecked."""
-    assert len(HARNESS) > 60
-    assert len(ANALYSIS) > 30
+    assert len(HARNESS) > 40
+    assert len(ANALYSIS) > 20
     assert any(each.page.name == "README.md" for each in HARNESS)
     unknown = {each.words[0] for each in EVERY} - OTHERS - {"make", "pip", "harness"}
     assert not unknown
@@ -50,7 +70,7 @@ def test_commands_are_found() -> None:
 def test_the_harness_takes_it(
     command: Command, jobs: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [word for word in command.words[3 if command.words[0] == "python" else 1 :] if word not in ("-m", "...")]
+    words = [word for word in after_the_door(command) or [] if word not in ("run", "-m", "...")]
     if any(word.startswith("run_id=") for word in words) or words in ([], ["--help"], ["--version"]):
         return  # a run's settings come from its folder
     arguments = ["hydra.mode=MULTIRUN", *_own_files(command.page, tmp_path)]
@@ -88,7 +108,7 @@ def test_analysis_takes_it(command: Command) -> None:
     from analysis.tables.computed.registry import COMPUTED
     from analysis.tables.layouts import LAYOUTS
 
-    words = [word for word in command.words[3:] if word != "..."]
+    words = [word for word in after_the_door(command) or command.words[3:] if word != "..."]
     if not words:
         return
     if "," in words[0]:  # "{table NAME,report,...}"
@@ -97,6 +117,14 @@ def test_analysis_takes_it(command: Command) -> None:
     _parsed(words, import_module(f"analysis.commands.{words[0]}"))
     if words[0] == "table" and len(words) > 1 and re.fullmatch(r"[a-z]\w*", words[1]):
         assert words[1] in {*COMPUTED, *LAYOUTS, "list", "custom", "runs", "mine"}
+
+
+@pytest.mark.parametrize("command", OWN_COMMANDS, ids=str)
+def test_the_harness_has_it(command: Command) -> None:
+    assert importlib.util.find_spec("harness.commands"), "there are no commands but runs"
+    from harness.commands import COMMANDS  # type: ignore[import-not-found,unused-ignore]
+
+    assert named(command) in COMMANDS
 
 
 @pytest.mark.parametrize("command", MODULES, ids=str)
