@@ -26,8 +26,8 @@ $(VENV)/.with-%: $(STAMP)
 	$(INSTALL) -e ".[$*]"
 	@touch $@
 
-# Not eval: its 30 packages are for real models' benchmarks, and its tests run where it is installed.
-DEV := $(VENV)/.with-dev,bench,dashboard,gguf,joblib,judge,notebooks,peft,slurm
+# Not eval: its 30 packages are for real models' benchmarks; not mlflow: 300 MB. Their tests run where they are installed.
+DEV := $(VENV)/.with-dev,bench,dashboard,gguf,joblib,judge,notebooks,optuna,peft,slurm,trackio
 
 run: $(STAMP) ## install what a user needs, then the default study: 7 settings, 3 seeds, and its report
 	$(BIN)/python -m harness -m $(STUDY) output_dir=$(RUNS)
@@ -81,7 +81,7 @@ notebooks: $(VENV)/.with-notebooks,report ## run analysis/notebooks on RUNS (run
 
 docs: $(VENV)/.with-docs ## the documentation site into site/, links checked (no network)
 	$(BIN)/python -m experiments.site docs/lab
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
+	$(BIN)/zensical build --strict
 
 base-model: $(STAMP) ## pretrain tiny_base anew into runs/tiny_base (about an hour of one core; GPU if present; resumable)
 	$(BIN)/python -m experiments.tiny_base.pretrain --folder runs/tiny_base

@@ -15,8 +15,8 @@ from analysis.commands.options import DEFAULT_SOURCE
 from harness.record.escape import escape_controls
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command; a user's mistake is one line on stderr and exit code 2."""
+def main(argv: list[str] | None = None, prog: str = "python -m analysis") -> int:
+    """Run one command; a user's mistake is one line on stderr and exit code 2. prog: as it was called, for usage."""
     if find_spec("pandas") is None:
         print("error: pandas is not installed: tables need pip install 'noise-harness[run]'", file=sys.stderr)
         return 2
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows "?"
     command = import_module(f"analysis.commands.{words[0]}") if words and words[0] in COMMANDS else None
-    arguments = _parsed(words, command)
+    arguments = _parsed(words, command, prog)
     try:
         return _write(command.run(arguments), getattr(arguments, "output", None)) if command else 0
     except (ValueError, OSError) as error:
@@ -36,12 +36,12 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _parsed(words: list[str], command: ModuleType | None) -> argparse.Namespace:
+def _parsed(words: list[str], command: ModuleType | None, prog: str) -> argparse.Namespace:
     """The arguments; sources may also follow an option (`table ablation --format csv runs`)."""
     parser = argparse.ArgumentParser(
-        prog="python -m analysis",
+        prog=prog,
         description="Tables of runs, comparisons, progress, figures, a report: from folders of runs or from W&B.",
-        epilog="python -m analysis COMMAND -h lists the options of a command.",
+        epilog=f"{prog} COMMAND -h lists the options of a command.",
     )
     subparsers = parser.add_subparsers(metavar="COMMAND")
     for name, line in COMMANDS.items():

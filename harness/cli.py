@@ -14,6 +14,9 @@ from harness.config.paths import conf_dir
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from harness.config import Config
+    from harness.pipeline.plan import Plan
+
 
 def main() -> None:
     """Entry point; exit status 0 done, 1 a run failed, 2 bad input (nothing was started), 130 interrupted."""
@@ -57,18 +60,25 @@ def main() -> None:
 def _job(composed: DictConfig) -> Any:
     """What Hydra calls for each job: once without -m, by a launcher (perhaps on another machine) with it."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     overrides = list(HydraConfig.get().overrides.task)
     if composed.harness.run_id is not None:
         from harness.pipeline.plan import config_from
         from harness.pipeline.runner import execute
 
-        return execute(config_from(composed, overrides))
+        config = config_from(composed, overrides)
+        return _returned(execute(config), config)
     from omegaconf.errors import OmegaConfBaseException
+
+    from harness.pipeline.plan import RunFailed
 
     try:
         return _single(composed, overrides)
     except (ValueError, OSError, RecursionError, OmegaConfBaseException) as error:
+        if isinstance(error, RunFailed) and HydraConfig.get().mode == RunMode.MULTIRUN:
+            print(f"failed: {error}", file=sys.stderr)
+            raise  # a search goes on without it, if its sweeper is told so
         sys.exit(_report(error))  # Hydra would print its own line before an exception
 
 
@@ -79,7 +89,7 @@ def _single(composed: DictConfig, overrides: list[str]) -> Any:
     config = config_from(composed, overrides)
     plan = make_plan([config])
     if not plan.announce():
-        return None
+        return _not_run(plan, config)
     from harness.pipeline.runner import run_job
     from harness.pipeline.stages import prepare
     from harness.system.nodes import check_devices
@@ -89,7 +99,38 @@ def _single(composed: DictConfig, overrides: list[str]) -> Any:
     with waiting("reading the data, tokenizing"):
         lines = prepare(plan.to_run)
     print(*lines, sep="\n", file=sys.stderr)
-    return run_job(plan.to_run[0])
+    return _returned(run_job(plan.to_run[0]), config)
+
+
+def _not_run(plan: Plan, config: Config) -> Any:
+    """What a job returns that has nothing to do: to a search the number of the run that is done.
+
+    Raises:
+        ValueError: a search was asked to run nothing.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if config.harness.objective is None:
+        return None
+    if plan.is_done:
+        from harness.pipeline.runner import run_job
+
+        return _returned(run_job(plan.jobs[0]), config)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ValueError("harness.dry_run: a search has no plan, what it tries next depends on what it found")
+    return None
+
+
+def _returned(summary: dict[str, Any], config: Config) -> Any:
+    """What the Hydra job returns: the summary, or the number that a search asked for."""
+    if config.harness.objective is None:
+        return summary
+    from harness.pipeline.search import objective_of
+
+    value = objective_of(summary, config)
+    print(f"{summary['run_id']}: {config.harness.objective} {value:.6g}", file=sys.stderr)
+    return value
 
 
 def _print_redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -101,11 +142,23 @@ def _print_redacted(kind: type[BaseException], error: BaseException, trace: Trac
     sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
 
 
-def _report(error: Exception) -> int:
+def one_line_of(error: BaseException) -> str | None:
+    """What is said of a user's mistake, wherever it was found; None of anything else."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
     from harness.config import defaults
     from harness.config.messages import keys_of, one_line
-    from harness.pipeline.plan import RunFailed
     from harness.record.secrets import redact
 
-    print(f"error: {redact(one_line(error, keys_of(defaults())))}", file=sys.stderr)
+    if not isinstance(error, ValueError | OSError | RecursionError | HydraException | OmegaConfBaseException | YAMLError):
+        return None
+    return redact(one_line(error, keys_of(defaults())))
+
+
+def _report(error: Exception) -> int:
+    from harness.pipeline.plan import RunFailed
+
+    print(f"error: {one_line_of(error)}", file=sys.stderr)
     return 1 if isinstance(error, RunFailed) else 2

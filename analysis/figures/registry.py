@@ -16,6 +16,7 @@ from analysis.figures.losses import losses
 from analysis.figures.study import Study, studies
 from analysis.figures.style import NARROWEST, RC, WIDEST, WIDTH
 from analysis.sources.runs import Runs
+from analysis.study.search import search_note
 from harness.record.escape import escape_controls
 
 
@@ -80,4 +81,6 @@ def _draw(kind: str, study: Study, number: int | None) -> Drawing | NotDrawn:
         drawing = FIGURES[kind].draw(study)
     if drawing is None:
         return NotDrawn(name, kind, f"needs {FIGURES[kind].needs}", study.part.title)
-    return replace(drawing, name=name, caption=escape_controls(drawing.caption))
+    note = search_note(study.measures.runs)
+    said = f"{drawing.caption} {note[0].upper()}{note[1:]}." if note else drawing.caption
+    return replace(drawing, name=name, caption=escape_controls(said))

@@ -24,6 +24,7 @@ from analysis.sources.record import (
 )
 from harness.record import RunFolder, read_json, read_mapping, read_settings, whole_text
 from harness.record.files import read_text
+from harness.record.objective import read_objective
 from harness.record.variants import variants
 
 _ENDINGS = ("finished", "diverged")
@@ -107,8 +108,14 @@ def _record(folder: Path, name: str, config: dict[str, Any]) -> RunRecord:
         reason = DIVERGED
     if flaw := flaw_of(config, final) or _flaw_of_stages(folder):
         raise ValueError(f"{folder}: {flaw}")
-    config = with_contents(config, _contents(folder))
+    config = with_contents(_with_objective(config, folder), _contents(folder))
     return RunRecord(name, status, config, final, str(folder), FolderDetails(folder), reason, finished_at)
+
+
+def _with_objective(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """With the number by which a search looked at the run, also one that came after it was done."""
+    noted = read_objective(RunFolder(folder))
+    return {**config, "harness": {**(config.get("harness") or {}), "objective": noted}} if noted else config
 
 
 def _contents(folder: Path) -> Any:

@@ -1,6 +1,6 @@
 """Intervals and tests of arrays."""
 
-from analysis.stats.alpha_choice import AlphaChoice, choose_alpha, choosing_half
+from analysis.stats.alpha_choice import AlphaChoice, choose_alpha
 from analysis.stats.clusters import Array, Labels, by_cluster
 from analysis.stats.estimates import (
     LEVEL,
@@ -14,6 +14,7 @@ from analysis.stats.estimates import (
 )
 from analysis.stats.power import detectable_factor, minimum_detectable_effect, seeds_needed
 from analysis.stats.significance import equivalence_p_value, holm, p_value, with_shared_scatter
+from harness.metrics.halves import choosing_half
 
 __all__ = [
     "LEVEL",

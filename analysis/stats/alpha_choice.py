@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,9 +40,3 @@ def choose_alpha(values_SI: Mapping[float, Array], choosing_I: NDArray[np.bool_]
     best = max(sorted(values_SI), key=lambda alpha: values_SI[alpha].mean())
     held_out = mean_over_seeds_and_instructions(values_SI[chosen][:, ~choosing_I])
     return AlphaChoice(chosen, held_out, best, float(values_SI[best].mean()))
-
-
-def choosing_half(instructions: Sequence[str]) -> NDArray[np.bool_]:
-    """True for about half of the instructions, by a hash of their text: the same half in every study."""
-    digests = (hashlib.sha256(f"choose alpha:{text}".encode()).digest() for text in instructions)
-    return np.array([digest[0] % 2 == 0 for digest in digests], dtype=np.bool_)

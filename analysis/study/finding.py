@@ -106,6 +106,7 @@ def _of_part(part: Comparable, runs: Runs, measures: Measures, several: bool) ->
     tested = stats.with_shared_scatter(estimates)
     p_values = stats.holm(np.array([stats.p_value(each) for each in tested]))
     of = f"; {part.title}" if several else ""
+    of += "; on the half of the instructions that no search has looked at" if measures.is_searched else ""
     for (noise, alphas, _), estimate, test, p in zip(compared, estimates, tested, p_values, strict=True):
         least = stats.minimum_detectable_effect(test, level=stats.LEVEL / len(compared))
         yield Finding(noise, alphas, measure, estimate, float(p), least, of)

@@ -15,6 +15,7 @@ from analysis.sources.runs import Runs
 from analysis.stats import Array, Estimate
 from analysis.study.derived import DERIVED, PERCENT_OF
 from analysis.study.metrics import ACCURACY, CONTROLLED, LENGTH, WIN_RATE
+from analysis.study.search import is_searched
 from analysis.suggest import hint
 
 _NAN = float("nan")
@@ -41,6 +42,11 @@ class Measures:
 
     def _expanded(self, run_ids: Sequence[str]) -> list[str]:
         return [member for run_id in run_ids for member in self._members.get(run_id, [run_id])]
+
+    @cached_property
+    def is_searched(self) -> bool:
+        """A search chose among these runs by one half of the instructions: numbers are those of the other half."""
+        return is_searched(self.runs)
 
     @cached_property
     def recorded(self) -> pd.DataFrame:
@@ -79,6 +85,8 @@ class Measures:
             return 100 * self.of_runs(PERCENT_OF[name], run_ids)
         if any(run_id in self._members for run_id in run_ids):
             return np.array([self.of_runs(name, self._expanded([run_id])).mean() for run_id in run_ids])
+        if self.is_searched and name in ITEMS and not (every := self._items_of(name)).empty:
+            return every[~_choosing(every)].reindex(columns=list(run_ids)).mean().to_numpy(float)
         if name in self.recorded:
             values_S = self.recorded[name].reindex(list(run_ids)).to_numpy(float)
         else:
@@ -98,13 +106,16 @@ class Measures:
         """As `wins`, for any metric with a number per instruction (ITEMS); without rows if it has none."""
         if name not in ITEMS:
             return pd.DataFrame(columns=list(run_ids))
+        values = self._whole_items(name, run_ids)
+        return values[~_choosing(values)] if half or self.is_searched else values
+
+    def _whole_items(self, name: str, run_ids: Sequence[str]) -> pd.DataFrame:
         every = self._items_of(name)
         single = every.reindex(columns=list(dict.fromkeys(self._expanded(run_ids)))).dropna()
         if any(run_id in self._members for run_id in run_ids):
             means = {run_id: single[self._expanded([run_id])].mean(axis=1) for run_id in run_ids}
             single = pd.DataFrame(means, index=single.index)
-        values = single[list(run_ids)]
-        return values[~_choosing(values)] if half else values
+        return single[list(run_ids)]
 
     def _items_of(self, name: str) -> pd.DataFrame:
         if name not in self._by_item:
@@ -181,7 +192,7 @@ class Measures:
     def choose_alpha(self, runs_of_alpha: dict[float, list[str]]) -> stats.AlphaChoice | None:
         """Alpha chosen on one half of the instructions, win rate on the other; None without verdicts on both."""
         everything = [run_id for run_ids in runs_of_alpha.values() for run_id in run_ids]
-        wins = self.wins(everything)
+        wins = self._whole_items(WIN_RATE, everything)
         choosing_I = _choosing(wins)
         if wins.empty or choosing_I.all() or not choosing_I.any():
             return None

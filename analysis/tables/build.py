@@ -16,6 +16,7 @@ from analysis.study.comparable import settings_of, split
 from analysis.study.measures import Measures
 from analysis.study.metrics import TOGETHER, WIN_RATE, metric, with_companions
 from analysis.study.rows import Cell, averaged_groups, sort_labels
+from analysis.study.search import search_note
 from analysis.tables.context import Compared, Filled, TableContext, context_of, published_values
 from analysis.tables.differences import difference, difference_columns, lone_rows_note, relative, tested
 from analysis.tables.layout import TableLayout
@@ -90,6 +91,7 @@ def _table(context: TableContext) -> Table:
         pairing_note(columns),
         lone_rows_note(context),
         *power_notes(tested(context, compared)),
+        search_note(context.measures.runs),
         choice_note(context.rows),
         mean_note(context.rows, averaged_groups(layout.spread, context.published)),
         unmeasured_note([column for column, _ in every if column not in [shown for shown, _ in columns]]),

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from harness.chat.talk import Talk
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None, prog: str = "harness.chat") -> None:
     """Entry point; exit status 2 on bad input, with one line."""
-    parser = argparse.ArgumentParser("harness.chat", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder; at most two")
     parser.add_argument("--system", default="", help="a system message, if the prompt has a place for one")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if len(arguments.runs) > 2:
         parser.error("give one run, or two to compare")
     from transformers.utils.logging import set_verbosity_error

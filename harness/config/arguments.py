@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _SWEEP = ("-m", "--multirun")
+# Hydra's options that take a value; --KEY=VALUE of any other is a setting as W&B's sweep agent writes it.
+_HYDRA = ("--cfg", "--package", "--info", "--config-path", "--config-name", "--config-dir", "--experimental-rerun")
 
 
 def as_meant(arguments: Sequence[str]) -> list[str]:
@@ -14,12 +16,18 @@ def as_meant(arguments: Sequence[str]) -> list[str]:
         ValueError: a space inside a list of values, which splits it into two arguments.
     """
     sweep = [argument for argument in arguments if argument in _SWEEP]
-    rest = [argument for argument in arguments if argument not in _SWEEP]
+    rest = [_setting(argument) for argument in arguments if argument not in _SWEEP]
     for first, second in zip(rest, [*rest[1:], ""], strict=True):
         if "=" in first and first.endswith(","):
             whole = first + ("" if "=" in second else second)
             raise ValueError(f"{first} {second}: values are listed without spaces: {whole.rstrip(',')}".rstrip())
     return [*sweep[:1], *rest]
+
+
+def _setting(argument: str) -> str:
+    """alpha=5 of --alpha=5; anything else as it is."""
+    name, sign, _ = argument.partition("=")
+    return argument[2:] if sign and name.startswith("--") and name not in _HYDRA else argument
 
 
 def version() -> str:

@@ -58,6 +58,10 @@ def one_line(error: BaseException, known: Iterable[str] = ()) -> str:
     unknown = re.match(r"Could not override '([^']*)'", text)
     if unknown:
         return f"{unknown[1]}: there is no such key{did_you_mean(unknown[1], known)}"
+    plugin = re.search(r"Could not find 'hydra/(sweeper|launcher)/(\w+)'", text)
+    if plugin and plugin[2] in _PLUGINS:
+        extra = _PLUGINS[plugin[2]]
+        return f"hydra/{plugin[1]}={plugin[2]}: not installed (pip install 'noise-harness[{extra}]')"
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
         return f"{missing[1]}: is missing; its YAML file must set it"
@@ -72,6 +76,10 @@ def _file_being_read(error: BaseException) -> str:
         path = trace.tb_frame.f_locals.get("full_path", path) if "hydra" in trace.tb_frame.f_code.co_filename else path
         trace = trace.tb_next
     return f"{path}: " if path else ""
+
+
+# Hydra's plugins -> the extra of ours that brings them.
+_PLUGINS = {"optuna": "optuna", "joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm"}
 
 
 def _needs_a_sweep(argument: str) -> str:

@@ -25,7 +25,9 @@ class TrackingConfig(Section):
     """Where a copy of each run goes, laid out as that tracker's users expect (docs/tracking.md)."""
 
     name: Name
-    kind: Literal["wandb"] = Field("wandb", description="the tracker: Weights & Biases")
+    kind: Literal["wandb", "trackio", "mlflow"] = Field(
+        "wandb", description="the tracker: Weights & Biases, or on this machine alone Trackio or MLflow"
+    )
     mode: Literal["offline", "online", "disabled"]
     project: Name = "noise-harness"
     entity: str | None = None
@@ -35,6 +37,12 @@ class TrackingConfig(Section):
     )
     notes: str | None = Field(None, description="what the run is for, in words")
     log_model: Literal[False, "end"] = Field(False, description="end: upload the trained weights as an artifact")
+
+    @model_validator(mode="after")
+    def _local_ones_send_nothing(self) -> TrackingConfig:
+        if self.kind != "wandb" and self.mode == "online":
+            raise ValueError(f"mode=online: tracking.kind={self.kind} writes to this machine alone; take mode=offline")
+        return self
 
 
 class ControlConfig(Section):
@@ -49,6 +57,10 @@ class ControlConfig(Section):
     explain: bool = Field(False, description="print each run's recipe against the papers', memory and time, and stop")
     trust_run: bool = Field(False, description="with run_id=FOLDER: also follow its judge, programs and task files")
     keep_diff: bool = Field(False, description="store uncommitted changes of the code as text, not just as a hash")
+    objective: Annotated[str, Field(pattern=r"^[^/\s]+(/[^/\s]+)+$")] | None = Field(
+        None, description="a final number (eval/loss, selection/accuracy) that the Hydra job returns, for a search"
+    )
+    overrides: list[str] = Field([], description="set by the command: what was typed for the run")
     run_id: str | None = Field(None, description="set by the sweep: the identity that was planned and checked")
     position: str | None = Field(None, description="set by the sweep: place in the queue")
     files: dict[str, str] = Field({}, description="set by run_id=RUN: hashes of the run's files, should they be gone")

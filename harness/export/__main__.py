@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.export.folder import export, push
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None, prog: str = "harness.export") -> None:
     """Entry point; exit status 2 on bad input, with one line."""
-    parser = argparse.ArgumentParser(
-        "harness.export", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("folder", type=Path, help="the folder to make; must not exist")
     parser.add_argument("--merge", action="store_true", help="merge an adapter into its base model's weights")
     parser.add_argument("--licence", help="the Hub's id of the model's licence, for the card; your decision")
     parser.add_argument("--push", metavar="OWNER/NAME", help="upload the folder to this repository of the Hub, private")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     try:
         export(arguments.run, arguments.folder, arguments.merge, arguments.licence)
         if arguments.push:

@@ -10,9 +10,9 @@ from harness.judge import audit, leaderboard, lengths, score
 from harness.record.escape import escape_controls
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m harness.judge") -> int:
     """Run a sub-command; exit status 0, or 2 with one line on standard error for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m harness.judge", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     score.add_parser(commands)
     audit.add_parser(commands)

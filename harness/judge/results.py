@@ -7,15 +7,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from harness.config import JudgeConfig
 from harness.judge.annotations import Row
 from harness.judge.judges.registry import check_judge
 from harness.metrics import (
+    choosing_half,
     corpus_diversity,
     corpus_measures,
     length_controlled_win_rate,
     load_difficulty,
     load_gamed,
+    win_fractions,
     win_rate,
     win_rate_by_category,
 )
@@ -43,7 +47,24 @@ def judge_figures(rows: Sequence[Row], config: JudgeConfig) -> dict[str, float]:
     if config.difficulty is not None and config.gamed is not None and _lengths_vary(rows):
         controlled = length_controlled_win_rate(rows, config.difficulty, config.gamed)
         numbers |= {key: controlled[key] for key in _LENGTH_CONTROLLED}
-    return {f"judge/{name}": value for name, value in numbers.items() if _is_finite(value)}
+    found = {f"judge/{name}": value for name, value in numbers.items() if _is_finite(value)}
+    return found | selection_figures(rows)
+
+
+def selection_figures(rows: Sequence[Row]) -> dict[str, float]:
+    """Win rate and accuracy (percent) on the half of the instructions that settings may be chosen on.
+
+    They are what a search may look at; tables of its runs report the other half.
+    """
+    half = choosing_half([row["instruction"] for row in rows])
+    chosen = [row for row, is_in in zip(rows, half, strict=True) if is_in]
+    wins = win_fractions([row["preference"] for row in chosen])
+    marks = [row["correct"] for row in chosen if "correct" in row]
+    numbers = {
+        "win_rate": 100.0 * float(np.nanmean(wins)) if np.isfinite(wins).any() else math.nan,
+        "accuracy": 100.0 * sum(marks) / len(marks) if marks else math.nan,
+    }
+    return {f"selection/{name}": value for name, value in numbers.items() if _is_finite(value)}
 
 
 def accuracy_figures(rows: Sequence[Row], groups: Sequence[Sequence[str]]) -> dict[str, float]:

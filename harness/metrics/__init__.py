@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.metrics.difficulty import load_difficulty, load_gamed, reference_positions
+    from harness.metrics.halves import choosing_half
     from harness.metrics.intervals import cluster_bootstrap, cluster_standard_error, paired_bootstrap
     from harness.metrics.length_control import length_controlled_win_rate
     from harness.metrics.preferences import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "difficulty": ("load_difficulty", "load_gamed", "reference_positions"),
+    "halves": ("choosing_half",),
     "intervals": ("cluster_bootstrap", "cluster_standard_error", "paired_bootstrap"),
     "length_control": ("length_controlled_win_rate",),
     "preferences": ("length_matched_win_rate", "win_fractions", "win_rate", "win_rate_by_category"),
@@ -41,6 +43,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "bleu",
+    "choosing_half",
     "cluster_bootstrap",
     "cluster_standard_error",
     "corpus_diversity",

@@ -19,6 +19,9 @@ from harness.record.tracking import upload_is_due
 from harness.record.variants import kept, tracking_id
 from harness.system.looks import one_look
 
+# What the sweep adds to what was typed for a job, in this order and behind it.
+BOOKKEEPING = ("harness.run_id", "harness.position", "tracking.group")
+
 
 class RunFailed(ValueError):
     """At least one run of the command failed; the message lists them with their logs."""
@@ -81,8 +84,8 @@ def config_from(composed: Any, overrides: Sequence[str] = ()) -> Config:
     if settings.get("run_id") is not None:
         from harness.pipeline.rerun import stored_config
 
-        return stored_config(settings, overrides)
-    return parse({key: value for key, value in settings.items() if key != "run_id"})
+        return _with_overrides(stored_config(settings, overrides), overrides)
+    return _with_overrides(parse({key: value for key, value in settings.items() if key != "run_id"}), overrides)
 
 
 def _settings_in(composed: Any) -> dict[str, Any]:
@@ -94,6 +97,13 @@ def _settings_in(composed: Any) -> dict[str, Any]:
     plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _with_overrides(config: Config, overrides: Sequence[str]) -> Config:
+    """The settings with what was typed for them, so that it travels to wherever the run is done."""
+    is_planned = any(line.startswith(f"{BOOKKEEPING[0]}=") for line in overrides)
+    typed = list(overrides[: -len(BOOKKEEPING)] if is_planned else overrides)
+    return config.model_copy(update={"harness": config.harness.model_copy(update={"overrides": typed})})
 
 
 def job_of(config: Config, overrides: Sequence[str] = ()) -> Job:

@@ -18,6 +18,7 @@ from harness.probe.observers import observers
 from harness.record import RunFolder, read_json, read_mapping, write_json, write_text
 from harness.record.failure import record_failure
 from harness.record.identity import file_fingerprints
+from harness.record.objective import note_objective
 from harness.record.provenance import changes, provenance, with_history
 from harness.record.tracking import Tracker
 from harness.record.variants import drop_repeated, keep_results, kept, tracking_id
@@ -54,7 +55,9 @@ def run_job(job: Job) -> dict[str, Any]:
     with folder.locked(), computing_threads(config), stoppable() as stop:
         pending = pending_stages(job)  # another command may have done some of it since the plan
         if not pending:
-            return read_mapping((kept(folder, job.fingerprints, config.stages) or folder) / "summary.json")
+            done = kept(folder, job.fingerprints, config.stages) or folder
+            _note_search(done, config)
+            return read_mapping(done / "summary.json")
         take_gpus(gpus_of(config, pending), config.harness.runs_per_gpu, folder.log)  # before anything starts CUDA
         _open(job, pending)
         run = Run(
@@ -65,6 +68,7 @@ def run_job(job: Job) -> dict[str, Any]:
             _run_stages(run, pending)
             summary = _close(run)
             print(summary_line(run.short_label, summary, time.monotonic() - started), file=sys.stderr)
+            _note_search(folder, config)
             return summary
         except Exception as error:
             reason = record_failure(folder, error, config)
@@ -72,6 +76,11 @@ def run_job(job: Job) -> dict[str, Any]:
             raise RunFailed(f"{job.run_id}: {reason} (traceback in {folder / 'log.txt'})") from error
         finally:
             run.tracker.abort()
+
+
+def _note_search(folder: RunFolder, config: Config) -> None:
+    if config.harness.objective is not None:
+        note_objective(folder, config.harness.objective)
 
 
 def _run_stages(run: Run, pending: list[str]) -> None:
@@ -97,6 +106,9 @@ def _open(job: Job, pending: Sequence[str]) -> None:
     keep_results(folder, job.fingerprints, config.stages)
     write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     now = {**provenance(config.harness.keep_diff), "stages": list(pending), "files": file_fingerprints(config)}
+    if not any(line.startswith("run_id=") for line in config.harness.overrides):
+        (folder / ".hydra").mkdir(exist_ok=True)  # where Hydra's users and tools look
+        write_text(folder / ".hydra" / "overrides.yaml", yaml.safe_dump(config.harness.overrides))
     earlier = _earlier_start(folder)
     for line in changes(earlier, now) if earlier else ():
         folder.log(f"changed since the last start: {line}")

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from harness.config import STAGES, Config
 from harness.context import Job, Run, StageResult
+from harness.record.tracking import check_tracker
 
 
 class Checks(Protocol):
@@ -87,8 +88,9 @@ def check(config: Config) -> None:
     """Check one run's settings against what its stages will need.
 
     Raises:
-        ValueError: the first problem of the first stage that has one.
+        ValueError: the first problem of the first stage that has one, or no tracker.
     """
+    check_tracker(config)
     for stage in (stage for stage in STAGES if stage in config.stages):
         checks_of(stage).check(config)
 

@@ -15,9 +15,12 @@ from support.run_folders import config_of, write_run
 from support.study import cell, estimate, sweep, tables_of
 
 from analysis import checklist, load_runs, stats
+from analysis.figures.drawing import Drawing
+from analysis.figures.registry import draw
 from analysis.render.formats import FORMATS, render
 from analysis.render.table import Published, Table
 from analysis.stats import Estimate
+from analysis.study.finding import findings
 from analysis.study.metrics import TOGETHER, with_companions
 from analysis.study.published import published
 from analysis.tables.build import build
@@ -593,3 +596,44 @@ def test_a_published_row_takes_the_noises_own_settings_from_our_runs(tmp_path: P
     [table] = tables_of(tmp_path, "symnoise_table3")
     theirs = [labels for labels, values in table.rows if labels[0] == "neftune" and labels[-1] == "15"]
     assert theirs == [["neftune", "uniform", "none", "15"]]
+
+
+def test_what_a_search_chose_by_is_left_out_of_every_row(tmp_path: Path) -> None:
+    """Chosen on one half by the harness: all rows count the other half, also those the search did not look at."""
+    sweep(tmp_path, seeds=2, items=40)
+    [whole] = tables_of(tmp_path)
+    (next(tmp_path.glob("*symnoise-a5-s0")) / "objective").write_text("selection/win_rate\n", encoding="utf-8")
+    [halved] = tables_of(tmp_path)
+    left = [i for i in range(40) if sha256(f"choose alpha:Question {i}".encode()).digest()[0] % 2]
+    assert 10 < len(left) < 30
+    for labels, name in (
+        (["none", ""], "none"),
+        (["symnoise", "5"], "symnoise-a5"),
+        (["neftune", "10"], "neftune-a10"),
+    ):
+        paths = sorted(tmp_path.glob(f"*-{name}-s[01]"))
+        rows = [json.loads((path / "annotations.json").read_text()) for path in paths]
+        wins = [100 * mean(run[i]["preference"] - 1 for i in left) for run in rows]
+        found = estimate(halved, labels, "win rate")
+        assert found.mean == pytest.approx(mean(wins))
+        assert found.instructions == len(left)
+        assert estimate(halved, labels, "length").mean == pytest.approx(
+            mean(len(run[i]["output_2"]) for run in rows for i in left)
+        )
+        assert estimate(whole, labels, "win rate").instructions == 40
+    assert any(note.startswith("a search chose among these runs by selection/win_rate") for note in halved.notes)
+    assert not any("a search chose" in note for note in whole.notes)
+    found = findings(load_runs(tmp_path))
+    assert all(each.difference.instructions == len(left) for each in found)
+    assert all("the half of the instructions that no search has looked at" in str(each) for each in found)
+    [curves] = [each for each in draw(load_runs(tmp_path), ["forest"]) if isinstance(each, Drawing)]
+    assert "A search chose among these runs by selection/win_rate, numbers of one half" in curves.caption
+
+
+def test_an_objective_over_all_instructions_is_said_to_be_biased(tmp_path: Path) -> None:
+    sweep(tmp_path, seeds=2, items=20)
+    for path in tmp_path.glob("*-s0"):
+        (path / "objective").write_text("judge/win_rate\n", encoding="utf-8")
+    [found] = tables_of(tmp_path)
+    assert estimate(found, ["symnoise", "5"], "win rate").instructions == 20
+    assert any("the best of them is biased upwards in judge/win_rate" in note for note in found.notes)

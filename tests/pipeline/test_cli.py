@@ -84,7 +84,7 @@ def test_a_broken_yaml_is_one_line_with_file_and_line(tmp_path):
 
 
 def test_help_names_groups_keys_and_an_example(tmp_path):
-    result = harness("--help", cwd=tmp_path)
+    result = harness("run", "--help", cwd=tmp_path)
     assert result.returncode == 0
     for text in (
         "python -m harness -m noise=symnoise,neftune alpha=1,5,10",

@@ -61,6 +61,8 @@ class WandbServer(ThreadingHTTPServer):
         self.faults: dict[str, list[int]] = {}  # operation, or "download" -> statuses of its next answers, 0: none ever
         self.silence = threading.Event()  # set at the end, for the answers that never came
         self.api_key = "0" * 40
+        self.sweep = ""  # YAML of the sweep that agents ask for
+        self.proposals: list[dict[str, Any]] = []  # settings of its next runs
 
     @property
     def url(self) -> str:
@@ -356,7 +358,37 @@ def _save_view(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]
     return {"upsertView": {"view": {"id": "v", "name": variables["name"]}, "inserted": True}}
 
 
+def _sweep(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    empty = dict.fromkeys(
+        ("description", "heartbeatAt", "updatedAt", "bestLoss", "controller", "scheduler", "displayName")
+    )
+    found = {"id": "s", "name": variables["sweep"], "method": "bayes", "state": "RUNNING", "config": server.sweep}
+    found |= {"createdAt": "2026-01-01T00:00:00", "earlyStopJobRunning": False, "runs": {"edges": []}}
+    return {"project": {"sweep": empty | found | {"runCount": 0, "priorRuns": None}}}
+
+
+def _agent(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    del server, variables
+    return {"createAgent": {"agent": {"id": "agent"}}}
+
+
+def _heartbeat(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    """The next command for an agent: a run while there are settings left, then the end."""
+    idle = not any(json.loads(variables["runState"] or "{}").values())
+    commands: list[dict[str, Any]] = []
+    if idle and server.proposals:
+        name, settings = f"sweep-run-{len(server.proposals)}", server.proposals.pop(0)
+        arguments = {key: {"value": value} for key, value in settings.items()}
+        commands = [{"type": "run", "id": name, "run_id": name, "program": "harness", "args": arguments}]
+    elif idle:
+        commands = [{"type": "exit", "id": "exit"}]
+    return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
+
+
 _OPERATIONS = {
+    "SweepWithRuns": _sweep,
+    "CreateAgent": _agent,
+    "Heartbeat": _heartbeat,
     "UpsertView2": _save_view,
     "RunFiles": _list_files,
     "HistoryPage": _history_page,

@@ -1,6 +1,6 @@
 """Copies of runs in trackers. Files on disk are the truth; a tracker gets the same numbers, laid out for people."""
 
 from harness.record.tracking.interface import Backend, Result, TrackedRun
-from harness.record.tracking.tracker import Tracker, upload_is_due
+from harness.record.tracking.tracker import Tracker, check_tracker, upload_is_due
 
-__all__ = ["Backend", "Result", "TrackedRun", "Tracker", "upload_is_due"]
+__all__ = ["Backend", "Result", "TrackedRun", "Tracker", "check_tracker", "upload_is_due"]

@@ -10,9 +10,14 @@ from harness.config import Config
 from harness.record.folder import RunFolder
 from harness.record.tracking.interface import Backend
 from harness.record.tracking.layout import result_of, tracked_run
+from harness.system.packages import require_package
 
 # tracking.kind -> module and class.
-BACKENDS = {"wandb": ("harness.record.tracking.wandb_backend", "WandbBackend")}
+BACKENDS = {
+    "wandb": ("harness.record.tracking.wandb_backend", "WandbBackend"),
+    "trackio": ("harness.record.tracking.trackio_backend", "TrackioBackend"),
+    "mlflow": ("harness.record.tracking.mlflow_backend", "MlflowBackend"),
+}
 
 
 class Tracker:
@@ -46,6 +51,17 @@ class Tracker:
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.abort(reason)
+
+
+def check_tracker(config: Config) -> None:
+    """Whether the tracker's package is there, before anything starts.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    tracking = config.tracking
+    if tracking.mode != "disabled":
+        require_package(tracking.kind, f"tracking.kind={tracking.kind}", tracking.kind, "or tracking=disabled")
 
 
 def backend_of(kind: str) -> type[Backend]:

@@ -152,9 +152,11 @@ def _bookkeeping(job: Any, position: str, group: str) -> list[str]:
 
     The job refuses to run as anything else, so a YAML edited while it waits in a queue cannot change it.
     """
+    from harness.pipeline.plan import BOOKKEEPING
+
     group = job.config.tracking.group or job.config.experiment or group
-    values = {"harness.run_id": job.run_id, "harness.position": position, "tracking.group": group}
-    return [f"{key}={quoted(value)}" for key, value in values.items()]
+    values = (job.run_id, position, group)
+    return [f"{key}={quoted(value)}" for key, value in zip(BOOKKEEPING, values, strict=True)]
 
 
 def quoted(text: str) -> str:

@@ -1,0 +1,95 @@
+"""`harness COMMAND` and `python -m harness COMMAND`: one door; a command's code loads when it is asked for.
+
+A first word without "=" is a command; settings alone (KEY=VALUE) are `run`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Literal
+
+Kind = Literal["run", "own", "module", "analysis"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One line of help, where the code is, and how it is called.
+
+    kind: "run" is Hydra's command line; "own" has `main(words, prog)` in this package; "module" likewise in the module
+    named, which is `python -m MODULE` as well; "analysis" is a command of `python -m analysis`.
+    """
+
+    line: str
+    kind: Kind
+    module: str = ""
+
+
+COMMANDS = {
+    "run": Command("fine-tune, generate, judge, probe: one run, or with -m a sweep; settings alone mean this", "run"),
+    "status": Command("how far a sweep is, and why runs have no result", "analysis"),
+    "table": Command("a table of finished runs", "analysis"),
+    "figures": Command("the figures of finished runs", "analysis"),
+    "report": Command("one self-contained HTML page: tables, figures, runs, answers", "analysis"),
+    "compare": Command("two runs: settings that differ, results", "analysis"),
+    "finding": Command("what the runs show of each noise, a sentence each", "analysis"),
+    "notebooks": Command("run the notebooks on runs, into .ipynb and .html", "analysis"),
+    "dashboard": Command("a saved workspace on W&B: panels by noise and alpha", "analysis"),
+    "data": Command("examples as the model is given them: tokens, what is learnt, what gets noise", "own"),
+    "chat": Command("talk to the model of a run, or to two", "module", "harness.chat.__main__"),
+    "export": Command("a run's model as a folder for the Hub", "module", "harness.export.__main__"),
+    "judge": Command("verdicts outside a run: score, audit, leaderboard", "module", "harness.judge.__main__"),
+    "doctor": Command("what this machine has and lacks", "own"),
+    "schema": Command("JSON Schema of the YAML files, for editors", "own"),
+    "completion": Command("the script that completes this command in bash, zsh or fish", "own"),
+}
+
+
+def usage(prog: str) -> str:
+    """The help of the whole command."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{command.line}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"usage: {prog} COMMAND ...",
+            f"       {prog} [run] [-m] [KEY=VALUE ...]",
+            "",
+            "Fine-tune with embedding noise, generate, judge, compare.",
+            "",
+            *lines,
+            "",
+            f"{prog} run --help lists all groups and keys; {prog} COMMAND --help the options of a command.",
+            f"{prog} -m noise=symnoise,neftune alpha=1,5,10 is a sweep of six runs.",
+        ]
+    )
+
+
+def named(word: str) -> bool:
+    """Whether a first word is meant as a command: neither a setting nor an option."""
+    return "=" not in word and not word.startswith(("-", "+", "~"))
+
+
+def dispatch(words: Sequence[str], prog: str) -> int:
+    """Run the command `words[0]`; its exit status.
+
+    Raises:
+        ValueError: there is no such command.
+    """
+    name, rest = words[0], list(words[1:])
+    if name not in COMMANDS:
+        close = get_close_matches(name, COMMANDS, n=1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(f"{name}: no such command{meant}; there are {', '.join(COMMANDS)}; settings are KEY=VALUE")
+    command = COMMANDS[name]
+    if command.kind == "run":
+        sys.argv[1:] = rest
+        status = import_module("harness.cli").main()
+    elif command.kind == "analysis":
+        status = import_module("analysis.__main__").main([name, *rest], prog)
+    else:
+        module = command.module or f"harness.commands.{name}"
+        status = import_module(module).main(rest, f"{prog} {name}")
+    return int(status or 0)
