@@ -152,7 +152,9 @@ def one_line_of(error: BaseException) -> str | None:
     from harness.config.messages import keys_of, one_line
     from harness.record.secrets import redact
 
-    if not isinstance(error, ValueError | OSError | RecursionError | HydraException | OmegaConfBaseException | YAMLError):
+    if not isinstance(
+        error, ValueError | OSError | RecursionError | HydraException | OmegaConfBaseException | YAMLError
+    ):
         return None
     return redact(one_line(error, keys_of(defaults())))
 
