@@ -79,7 +79,8 @@ def test_the_harness_takes_it(
     for word in words:
         if word == "--config-dir":
             skip = 2
-        if skip or word.startswith(("hydra/launcher=", "hydra.launcher.")):  # launchers are extras
+        # Launchers and searches are extras.
+        if skip or word.startswith(("hydra/launcher=", "hydra.launcher.", "hparams_search=")):
             skip -= skip > 0
             continue
         arguments.append(OWN.get(word, word))
