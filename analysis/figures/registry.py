@@ -11,6 +11,7 @@ from analysis.figures.bars import category_bars
 from analysis.figures.curves import alpha_curves, curvature
 from analysis.figures.drawing import Drawing
 from analysis.figures.forest import forest
+from analysis.figures.gradient import gradient
 from analysis.figures.length import length_histograms, win_rate_by_length
 from analysis.figures.losses import losses
 from analysis.figures.study import Study, studies
@@ -46,6 +47,7 @@ FIGURES = {
     "categories": Kind(category_bars, "judged answers of two or more categories"),
     "losses": Kind(losses, "logged training losses"),
     "curvature": Kind(curvature, "curvature probes (probe/...) of runs with an alpha"),
+    "gradient": Kind(gradient, "runs with probe=gradient_noise"),
 }
 
 

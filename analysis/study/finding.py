@@ -16,8 +16,9 @@ from analysis.sources.runs import Runs
 from analysis.stats import Array, Estimate, Labels
 from analysis.study.comparable import BASELINE, Comparable, settings_of, split
 from analysis.study.measures import PROXY, Measures
+from analysis.study.metrics import ACCURACY, WIN_RATE
 from analysis.study.rows import sort_label
-from analysis.study.verdicts import FEWEST_SEEDS
+from analysis.study.verdicts import FEWEST_SEEDS, Comparison, decide
 
 _CHECKER = ":checker"
 
@@ -27,7 +28,8 @@ class Finding:
     """One noise against no noise, paired by seed and instruction.
 
     difference: in points. p: after Holm's correction over the noises of the study. least: the true difference that
-    would have been detected with 80% power, in points.
+    would have been detected with 80% power, in points. verdict: helps, hurts, no effect beyond the margin, or
+    undecided.
     """
 
     noise: str
@@ -36,6 +38,7 @@ class Finding:
     difference: Estimate
     p: float
     least: float
+    verdict: str
     of: str = ""
 
     @property
@@ -60,7 +63,7 @@ class Finding:
             size = self._points(abs(found.mean))
             return f"{self.noise} {verb} the {self.measure} by {size} points {interval}{at}: {counted}, {p}"
         seen = f"would have been seen from {self._points(self.least)} points on"
-        return f"{self.noise}: not shown to change the {self.measure}: {mean} {interval}{at}; {seen} ({counted})"
+        return f"{self.noise}: {self.verdict}: {self.measure} {mean} {interval}{at}; {seen} ({counted})"
 
     @staticmethod
     def _points(value: float, sign: str = "") -> str:
@@ -104,12 +107,13 @@ def _of_part(part: Comparable, runs: Runs, measures: Measures, several: bool) ->
         for _, _, (values_SI, clusters_I) in compared
     ]
     tested = stats.with_shared_scatter(estimates)
-    p_values = stats.holm(np.array([stats.p_value(each) for each in tested]))
+    name = ACCURACY if factor > 1 else WIN_RATE
+    decisions = decide([Comparison(name, each, float("nan")) for each in tested])  # a margin in points needs no control
     of = f"; {part.title}" if several else ""
     of += "; on the half of the instructions that no search has looked at" if measures.is_searched else ""
-    for (noise, alphas, _), estimate, test, p in zip(compared, estimates, tested, p_values, strict=True):
+    for (noise, alphas, _), estimate, test, made in zip(compared, estimates, tested, decisions, strict=True):
         least = stats.minimum_detectable_effect(test, level=stats.LEVEL / len(compared))
-        yield Finding(noise, alphas, measure, estimate, float(p), least, of)
+        yield Finding(noise, alphas, measure, estimate, made.p, least, str(made), of)
 
 
 def _difference(ours: pd.DataFrame, baseline: dict[str, str], measures: Measures) -> tuple[Array, Labels] | None:

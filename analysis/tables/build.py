@@ -30,6 +30,7 @@ from analysis.tables.notes import (
     power_notes,
     proxied,
     published_note,
+    ratio_note,
     relative_note,
     uncontrolled_note,
     unjudged_note,
@@ -40,6 +41,7 @@ from analysis.tables.notes import (
 
 # The end of the header of a paper's numbers, which follow ours.
 PUBLISHED = ", published"
+_RATIO = "noise/ratio"
 # Percent: a wider interval means that there are too few seeds.
 _LARGEST_CHANGE = 1000.0
 # Next to a probe's metric: bounds over the examples of one run, and another mean of them.
@@ -87,6 +89,7 @@ def _table(context: TableContext) -> Table:
         interval_note(rows),
         unjudged_note(context.measures, context.rows) if WIN_RATE in shown else "",
         bits_note(context.measures, context.rows),
+        "" if _RATIO in shown else ratio_note(context.measures, context.rows),
         relative_note(layout, columns),
         pairing_note(columns),
         lone_rows_note(context),

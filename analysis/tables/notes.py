@@ -26,6 +26,7 @@ PAIRS = "pairs"
 _FEW_CLUSTERS = 10
 # Bits of the dtype used for answers (harness/generate/stage.py), and how many are coarse.
 _BITS, _NARROW = "generate/bits", 16
+_RATIO = "noise/ratio"
 # Most rows that a note lists by name.
 _MOST_NAMED = 6
 _REASON = 200  # characters
@@ -91,6 +92,17 @@ def bits_note(measures: Measures, rows: Iterable[TableRow]) -> str:
         f"answers of {narrow} of {len(runs)} runs were computed in 16 bits, the others' in 32: part of a difference "
         "between them may be that (generate.dtype)"
     )
+
+
+def ratio_note(measures: Measures, rows: Iterable[TableRow]) -> str:
+    """How large each noise was beside the embeddings: one alpha is another strength in another model."""
+    said = {}
+    for cell in (cell for row in rows for cell in row.cells.values() if cell.labels.get("alpha")):
+        found = measures.of_runs(_RATIO, cell.run_ids) if measures.has(_RATIO) else np.array([])
+        known = found[~np.isnan(found)]
+        if "noise" in cell.labels and cell.choice is None and len(known):
+            said.setdefault(cell.name, f"{cell.name} {known.mean():.2g}")
+    return f"norm of the noise / norm of the embeddings: {'; '.join(said.values())}" if said else ""
 
 
 def unreadable_notes(runs: Runs) -> list[str]:

@@ -24,7 +24,8 @@ from analysis.study.finding import findings
 from analysis.study.metrics import TOGETHER, with_companions
 from analysis.study.published import published
 from analysis.tables.build import build
-from analysis.tables.layouts import LAYOUTS, custom_layout
+from analysis.tables.computed.verdicts import verdicts
+from analysis.tables.layouts import LAYOUTS, custom_layout, layout_named
 
 
 def as_tested(table: Table) -> list[Estimate]:
@@ -637,3 +638,16 @@ def test_an_objective_over_all_instructions_is_said_to_be_biased(tmp_path: Path)
     [found] = tables_of(tmp_path)
     assert estimate(found, ["symnoise", "5"], "win rate").instructions == 20
     assert any("the best of them is biased upwards in judge/win_rate" in note for note in found.notes)
+
+
+def test_every_table_tells_the_ratio_of_its_noises(tmp_path):
+    for seed, ratio in ((0, 0.08), (1, 0.1)):
+        write_run(tmp_path, config_of("none", 5, seed), {"heldout/loss": 2.0, "noise/ratio": 0.0})
+        write_run(tmp_path, config_of("neftune", 5, seed), {"heldout/loss": 1.9, "noise/ratio": ratio})
+    runs, line = load_runs(tmp_path), "norm of the noise / norm of the embeddings: neftune, α=5 0.09"
+    for name in ("ablation", "differences", "epochs"):
+        assert line in build(runs, layout_named(name))[0].notes
+    assert line in verdicts(runs)[0].notes
+    table = build(runs, layout_named("noise_types"))[0]  # which has it as a column
+    assert line not in table.notes
+    assert "noise to embedding" in [column.header for column in table.columns]
