@@ -96,7 +96,7 @@ def bits_note(measures: Measures, rows: Iterable[TableRow]) -> str:
 
 def ratio_note(measures: Measures, rows: Iterable[TableRow]) -> str:
     """How large each noise was beside the embeddings: one alpha is another strength in another model."""
-    said = {}
+    said: dict[str, str] = {}
     for cell in (cell for row in rows for cell in row.cells.values() if cell.labels.get("alpha")):
         found = measures.of_runs(_RATIO, cell.run_ids) if measures.has(_RATIO) else np.array([])
         known = found[~np.isnan(found)]
