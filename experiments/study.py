@@ -32,6 +32,7 @@ from analysis.tables.computed.planned import planned_verdicts
 from analysis.tables.layouts import LAYOUTS
 from experiments.collect import collect
 from experiments.plan import FILE, Plan, check_precedes, committed_at, read_plan
+from experiments.recompute import write_numbers
 from harness.record import read_json, write_text
 
 # Tables with verdicts, whatever a plan says.
@@ -81,12 +82,16 @@ def study(folder: Path, runs: Path, minutes: float = float("inf")) -> None:
 def write_verdicts(plan: Plan, folder: Path, runs: Path) -> None:
     """verdicts.md and verdicts.csv: of the primary measures verdicts, of the exploratory ones differences.
 
+    Beside them by_run.csv and by_family.csv, from which `experiments.recompute` gets the verdicts another way.
+
     Raises:
         ValueError: as `check_precedes`, or a primary measure that no run has.
     """
     done = sorted(path for path in runs.iterdir() if (path / "done").exists())
     check_precedes(folder / FILE, {path.name: read_json(path / "provenance.json") for path in done})
-    tables = planned_verdicts(load_runs([str(runs)]), plan.verdicts)
+    loaded = load_runs([str(runs)])
+    tables = planned_verdicts(loaded, plan.verdicts)
+    write_numbers(loaded, plan, folder)
     write_text(folder / "verdicts.md", render(tables, "markdown"))
     write_text(folder / "verdicts.csv", render(tables, "csv"))
 

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from support.run_folders import config_of, write_run
@@ -15,6 +17,7 @@ from analysis.study.verdicts import Margin
 from experiments import study as module
 from experiments.plan import FILE, check_precedes, committed_at, read_plan
 from experiments.power import simulate
+from experiments.recompute import recompute
 
 ROOT = Path(__file__).parents[2]
 PLANS = sorted(ROOT.glob(f"experiments/*/{FILE}"))
@@ -127,6 +130,8 @@ def test_only_primary_measures_get_verdicts(book: Path, tmp_path: Path) -> None:
     (length,) = (line for line in lines if "| length |" in line and line.startswith("| neftune"))
     assert loss.endswith("| helps |")
     assert length.endswith("| exploratory |")
+    # Another way from the numbers to the same words.
+    assert recompute(book) == [("neftune", "5", "heldout/loss", "helps")]
     # A primary measure that no run has is no reason to be silent about it.
     scatter = {"text/log_diversity": {"seed": 1, "control": 15}}
     said = SAID | {"primary": {"text/log_diversity": "10%"}, "power": {"comparisons": 1, "scatter": scatter}}
@@ -134,6 +139,28 @@ def test_only_primary_measures_get_verdicts(book: Path, tmp_path: Path) -> None:
     later = runs(tmp_path / "more", commit(book))
     with pytest.raises(ValueError, match="metric text/log_diversity"):
         module.write_verdicts(read_plan(book / FILE), book, later)
+
+
+def test_verdicts_of_marked_answers_are_recomputed_by_family(book: Path, tmp_path: Path) -> None:
+    """Accuracy, whose items come in families of unequal size: the two ways agree to the word and the number."""
+    scatter = {"judge/accuracy": {"seed": 1, "control": 50}}
+    said = SAID | {"primary": {"judge/accuracy": "2 points"}, "power": {"comparisons": 1, "scatter": scatter}}
+    (book / FILE).write_text(yaml.safe_dump(said))
+    made, random = commit(book), np.random.default_rng(0)
+    for noise, chance in (("none", 0.4), ("neftune", 0.6), ("symnoise", 0.41)):
+        for seed in range(4):
+            marked = [1.5 if right else 1.0 for right in random.random(300) < chance]
+            run = write_run(tmp_path / "runs", config_of(noise, 5, seed), {"heldout/loss": 2.0}, marked, [5] * 300)
+            about = {"command": ["x"], "git": {"commit": made}}
+            (run / "provenance.json").write_text(json.dumps(about), encoding="utf-8")
+    module.write_verdicts(read_plan(book / FILE), book, tmp_path / "runs")
+    written = pd.read_csv(book / "verdicts.csv")
+    accuracy = written[written["measure"] == "accuracy"]
+    found = recompute(book)
+    assert [(*each[:2], each[3]) for each in found] == [
+        (row["noise"], f"{row['alpha']:g}", row["verdict"]) for _, row in accuracy.iterrows()
+    ]
+    assert found[0][3] == "helps"
 
 
 def test_nothing_runs_before_the_plan_is_committed(book: Path, tmp_path: Path) -> None:
