@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullL
 
 from analysis.figures.drawing import Drawing
 from analysis.figures.study import Study
-from analysis.figures.style import BAND, canvas, legend, looks, same_height
+from analysis.figures.style import BAND, canvas, columns_of, legend, looks, same_height
 from analysis.study.gradient import MODELS, strengths
 
 # Measures by what a legend calls them; in percent of the sampling noise, or of the squared gradient.
@@ -26,9 +26,10 @@ def gradient(study: Study) -> Drawing | None:
     shown = {which: run_id for run_id, which in reversed(found)}
     if not shown:
         return None
-    figure, panels = canvas(study.width, 1, len(shown), height=2.6)
+    columns = columns_of(len(shown), study.width)
+    figure, panels = canvas(study.width, -(-len(shown) // columns), columns, height=2.6)
     handles: dict[str, Any] = {}
-    for axes, which in zip(panels, [which for which in MODELS if which in shown], strict=True):
+    for axes, which in zip(panels, [which for which in MODELS if which in shown], strict=False):
         handles |= _panel(axes, study, shown[which], which)
     same_height(panels[: len(shown)])
     legend(figure, handles)
@@ -36,7 +37,7 @@ def gradient(study: Study) -> Drawing | None:
         f"What noise of random signs does to the gradient of a batch. {study.conditions}Odd part: first-order noise,"
         " which the symmetric pair cancels; even part: the curvature term, which the pair keeps. Squared norms in"
         " percent of the sampling noise of a batch (odd part, scatter of the even part) and of the squared gradient"
-        " (even part). Bands: 95% bootstrap intervals over pairs of batches. The level line is the sampling noise."
+        " (even part). Bands: 95% bootstrap intervals over pairs of batches. The level line is the sampling noise. n = 1 run per panel."
     )
     return Drawing("gradient", "Gradient under noise", figure, caption)
 

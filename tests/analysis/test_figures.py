@@ -51,7 +51,7 @@ def drawings(root: Path) -> dict[str, Drawing]:
 
 
 def test_every_figure_of_a_full_study_is_drawn(drawings: dict[str, Drawing]) -> None:
-    assert list(drawings) == list(FIGURES)
+    assert list(drawings) == [name for name in FIGURES if name != "gradient"]  # a probe of its own: test_gradient.py
 
 
 def lines_of(drawing: Drawing, panel: int) -> dict[str, list[float]]:
