@@ -37,7 +37,8 @@ def gradient(study: Study) -> Drawing | None:
         f"What noise of random signs does to the gradient of a batch. {study.conditions}Odd part: first-order noise,"
         " which the symmetric pair cancels; even part: the curvature term, which the pair keeps. Squared norms in"
         " percent of the sampling noise of a batch (odd part, scatter of the even part) and of the squared gradient"
-        " (even part). Bands: 95% bootstrap intervals over pairs of batches. The level line is the sampling noise. n = 1 run per panel."
+        " (even part). Bands: 95% bootstrap intervals over pairs of batches. The level line is the sampling noise."
+        " n = 1 run per panel."
     )
     return Drawing("gradient", "Gradient under noise", figure, caption)
 

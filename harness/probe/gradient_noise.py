@@ -159,8 +159,8 @@ def gradient_noise(
 
 @contextmanager
 def _asking_for_gradients(model: PreTrainedModel) -> Iterator[None]:
-    """Of all weights, whatever was trained or frozen."""
-    asked = [(each, each.requires_grad) for each in model.parameters()]
+    """Of all weights, whatever was trained or frozen; those in 4 bits can have none."""
+    asked = [(each, each.requires_grad) for each in model.parameters() if each.is_floating_point()]
     for parameter, _ in asked:
         parameter.requires_grad_(True)
     try:
@@ -200,6 +200,6 @@ class ModelGradient:
         return loss, list(self._taken())
 
     def _taken(self) -> Iterator[Tensor]:
-        for parameter in self.objective.model.parameters():
+        for parameter in (each for each in self.objective.model.parameters() if each.requires_grad):
             yield torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             parameter.grad = None
