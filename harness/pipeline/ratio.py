@@ -19,37 +19,26 @@ from harness.config import Config
 from harness.config.paths import conf_dir
 from harness.train.ratio import QUANTILES, NoiseRatios, noise_ratios
 
-ALPHAS = (1.0, 5.0, 10.0, 15.0, 30.0)
-RATIOS = (0.1, 0.2, 0.4, 0.8)
-DOCUMENTS = 256
 
+def run(words: argparse.Namespace) -> int:
+    """Print; exit status 0, or 2 with one line on standard error for bad input.
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit status 0, or 2 with one line on standard error for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m harness.noise", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    ratio = commands.add_parser("ratio", help="norm of the noise over that of the embeddings")
-    ratio.add_argument("model", help="a name of the group model, a folder or a GGUF file")
-    ratio.add_argument("data", help="a name of the group dataset, or a file")
-    ratio.add_argument("overrides", nargs="*", help="noise=symnoise dataset.max_length=256 ...")
-    ratio.add_argument("--alphas", type=_numbers, default=ALPHAS, help="strengths to tell the ratio of: 1,5,10")
-    ratio.add_argument("--ratios", type=_numbers, default=RATIOS, help="ratios to tell the alpha of: 0.1,0.2")
-    ratio.add_argument("--documents", type=int, default=DOCUMENTS, help="training documents, from the first on")
-    ratio.add_argument("--json", action="store_true")
-    parsed = parser.parse_args(arguments)
+    Args:
+        words: of the command line, see `harness.noise.__main__`.
+    """
     try:
-        config = _config(parsed.model, parsed.data, parsed.overrides)
-        found = _checked(config, parsed.documents)
+        config = _config(words.model, words.data, words.overrides)
+        found = _checked(config, words.documents)
     except (ValueError, OSError) as error:
         return _refused(error)
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf"):
             raise
         return _refused(error)
-    if parsed.json:
-        print(json.dumps(_record(config, found, parsed.alphas, parsed.ratios)))
+    if words.json:
+        print(json.dumps(_record(config, found, words.alphas, words.ratios)))
     else:
-        print(text(config, found, parsed.alphas, parsed.ratios))
+        print(text(config, found, words.alphas, words.ratios))
     return 0
 
 
@@ -59,13 +48,6 @@ def _refused(error: Exception) -> int:
 
     print(f"error: {one_line(error, keys_of(defaults()))}", file=sys.stderr)
     return 2
-
-
-def _numbers(words: str) -> tuple[float, ...]:
-    found = tuple(float(word) for word in words.split(","))
-    if not all(0 < number < float("inf") for number in found):
-        raise argparse.ArgumentTypeError(f"{words}: numbers above 0, separated by commas")
-    return found
 
 
 def _config(model: str, data: str, overrides: Sequence[str]) -> Config:

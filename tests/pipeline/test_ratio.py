@@ -15,7 +15,7 @@ from support.commands import environment
 
 from harness.data.batching import Document
 from harness.noise import Noise
-from harness.pipeline.ratio import main
+from harness.noise.__main__ import main
 from harness.train.ratio import ratios_of
 
 NONE = torch.tensor([], dtype=torch.long)
