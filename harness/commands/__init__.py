@@ -1,6 +1,6 @@
-"""`harness COMMAND` and `python -m harness COMMAND`: one door; a command's code loads when it is asked for.
+"""`harness COMMAND` and `python -m harness COMMAND`: one entry point; a command's code is loaded on demand.
 
-A first word without "=" is a command; settings alone (KEY=VALUE) are `run`.
+A first word without "=" is a command; settings alone (KEY=VALUE) mean `run`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ COMMANDS = {
     "figures": Command("the figures of finished runs", "analysis"),
     "report": Command("one self-contained HTML page: tables, figures, runs, answers", "analysis"),
     "compare": Command("two runs: settings that differ, results", "analysis"),
-    "finding": Command("what the runs show of each noise, a sentence each", "analysis"),
+    "finding": Command("what the runs show about each noise, in a sentence", "analysis"),
     "notebooks": Command("run the notebooks on runs, into .ipynb and .html", "analysis"),
     "dashboard": Command("a saved workspace on W&B: panels by noise and alpha", "analysis"),
-    "data": Command("examples as the model is given them: tokens, what is learnt, what gets noise", "own"),
+    "data": Command("examples as the model sees them: tokens, what is learnt, what gets noise", "own"),
     "chat": Command("talk to the model of a run, or to two", "module", "harness.chat.__main__"),
     "export": Command("a run's model as a folder for the Hub", "module", "harness.export.__main__"),
     "judge": Command("verdicts outside a run: score, audit, leaderboard", "module", "harness.judge.__main__"),
@@ -68,7 +68,7 @@ def usage(prog: str) -> str:
 
 
 def named(word: str) -> bool:
-    """Whether a first word is meant as a command: neither a setting nor an option."""
+    """Whether a first word is a command: neither a setting nor an option."""
     return "=" not in word and not word.startswith(("-", "+", "~"))
 
 

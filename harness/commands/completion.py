@@ -1,7 +1,7 @@
 """`harness completion SHELL`: the script that completes `harness` and `python -m harness` in bash, zsh or fish.
 
 bash: eval "$(harness completion bash)"; zsh: likewise, behind compinit; fish: harness completion fish | source.
-With --words the command answers what the script asks: the next words that are possible, one a line.
+With --words the command answers the script: the possible next words, one per line.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from harness.commands import COMMANDS
 
-# The part that asks: the interpreter that completes is the one that is typed, so that its packages answer.
+# The interpreter typed by the user does the completion, so that its packages are used.
 _BASH = r"""
 _harness_words() { # command words ... current
   local IFS=$'\n' ask=("$1"); shift
@@ -72,7 +72,7 @@ complete -c python -n __harness_is_module -f -a '(__harness_words)'
 complete -c python3 -n __harness_is_module -f -a '(__harness_words)'
 """
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
-# Commands that take settings of a run.
+# Commands that accept settings of a run.
 _WITH_SETTINGS = ("run", "data", "doctor")
 
 
@@ -88,10 +88,10 @@ def main(words: Sequence[str], prog: str) -> int:
 
 
 def next_words(typed: Sequence[str]) -> list[str]:
-    """What may stand for the last of these words, the one that is being typed.
+    """Completions of the last of these words, the one being typed.
 
     Args:
-        typed: the words behind `harness`, the last perhaps empty.
+        typed: the words after `harness`, the last possibly empty.
     """
     *before, current = typed or [""]
     named = [word for word in before if not word.startswith("-")]
@@ -133,7 +133,7 @@ def _tables() -> list[str]:
 
 
 def _files(current: str) -> list[str]:
-    """Paths that begin so; folders end in a slash."""
+    """Paths with this prefix; folders end in a slash."""
     from glob import escape, glob
     from os.path import isdir
 

@@ -1,7 +1,7 @@
-"""`harness data [KEY=VALUE ...] [n=3]`: training examples as the model is given them.
+"""`harness data [KEY=VALUE ...] [n=3]`: training examples as the model sees them.
 
-Prompt and answer in the layout of the training, token for token, with what is learnt and what gets noise marked. They
-are the first of the run's first step. Colours on a terminal: green is learnt, underlined gets noise.
+Prompt and answer in the layout of training, token by token, with marks on what is learnt and what gets noise. They are
+the first of the run's first step. Colours on a terminal: green is learnt, underlined gets noise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.data.batching import Batch, Layout
     from harness.data.documents import Documents
 
-_HIDDEN = 8  # width of the stand-in for embeddings: enough that a noise of signs or a dropout shows on every token
+_HIDDEN = 8  # width of the stand-in embeddings: enough for random signs or dropout to show on every token
 
 
 def main(words: Sequence[str], prog: str) -> int:
@@ -55,11 +55,11 @@ def lines(
     """What the command prints.
 
     Args:
-        config: of a run.
-        count: of examples, at least 1.
-        heldout: of the held-out examples, in their order; else of the first training step's.
-        tokens: a line for each token.
-        colour: with a terminal's escape sequences.
+        config: settings of a run.
+        count: number of examples, at least 1.
+        heldout: take held-out examples, in order, instead of those of the first training step.
+        tokens: one line per token.
+        colour: use a terminal's escape sequences.
 
     Raises:
         ValueError: bad data, or no held-out examples.
@@ -99,7 +99,7 @@ def _config(overrides: Sequence[str]) -> Config:
 
 
 def _batches(config: Config, data: Documents, count: int, heldout: bool) -> list[tuple[Batch, list[str]]]:
-    """Micro-batches of the examples, and where each example of one comes from."""
+    """Micro-batches of the examples, and the source of each example."""
     from harness.data.batching import micro_batches
     from harness.train.schedule import batch_at
 
@@ -134,7 +134,7 @@ def _rows(config: Config, batch: Batch, tokenizer: Any) -> list[list[Any]]:
 
 
 def noised_tokens(config: Config, batch: Batch, tokenizer: Any) -> Any:
-    """(B, T) bool: which tokens of a batch the run's own noise changes, asked by giving it ones to change."""
+    """(B, T) bool: which tokens of a batch the run's own noise changes, found by applying it to ones."""
     import torch
 
     from harness.train.noise import TrainingNoise, noise_of

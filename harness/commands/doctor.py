@@ -1,7 +1,7 @@
 """`harness doctor [KEY=VALUE ...]`: what this machine has and lacks for the runs of these settings.
 
-A line each: ok, warn or fail, what was found, and what to do. Exit status 1 if anything fails. Nothing is asked of the
-network without --network, but for servers on this machine; nothing is written; keys are never shown.
+One line per finding: ok, warn or fail, what was found, and what to do. Exit status 1 if anything fails. Without
+--network only servers on this machine are contacted; nothing is written; keys are never shown.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """One line. advice: what to do, where it is not ok."""
+    """One finding. advice: what to do if it is not ok."""
 
     state: Literal["ok", "warn", "fail"]
     what: str
@@ -44,7 +44,7 @@ def main(words: Sequence[str], prog: str) -> int:
 
 
 def findings(overrides: Sequence[str], network: bool) -> Iterator[Finding]:
-    """Everything that is looked at, in order."""
+    """All checks, in order."""
     from harness.commands import machine, services
 
     yield from machine.software()

@@ -1,4 +1,4 @@
-"""What `harness doctor` says of this machine: Python and packages, processor, memory, GPUs, disk."""
+"""What `harness doctor` reports on this machine: Python and packages, processor, memory, GPUs, disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.commands.doctor import Finding
 _OLDEST, _NEWEST = (3, 11), (3, 13)
 _PACKAGES = ("torch", "transformers", "accelerate", "hydra-core", "omegaconf", "pydantic", "wandb", "pandas")
 _GIB = 2**30
-# Less memory than that holds no model of a billion parameters in training; less disk, not a sweep's models.
+# Less memory cannot train a model of a billion parameters; less disk cannot hold the models of a sweep.
 _LITTLE_MEMORY, _LITTLE_DISK, _NO_DISK = 6, 10, 1
 
 
@@ -50,7 +50,7 @@ def hardware() -> Iterator[Finding]:
     try:
         found = measured()
     except ImportError:
-        return  # torch is missing, which `software` has said
+        return  # torch is missing, as `software` has reported
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else found["cores"]
     yield Finding("ok", "processor", f"{found['cpu'] or 'unknown'}, {usable} of {found['cores']} cores")
     memory = found["memory_gib"]
@@ -66,7 +66,7 @@ def hardware() -> Iterator[Finding]:
 
 
 def disk(config: Any, network: bool) -> Iterator[Finding]:
-    """Room and rights where runs and the cache go."""
+    """Space and permissions for runs and the cache."""
     del network
     from harness.record.cache import cache_dir
 

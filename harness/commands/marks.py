@@ -14,7 +14,7 @@ _GREEN, _UNDERLINED, _DIM, _PLAIN = "\033[32m", "\033[4m", "\033[2m", "\033[0m"
 
 @dataclass(frozen=True)
 class Token:
-    """One position of a row. document: its place in the batch, None at padding."""
+    """One position of a row. document: its index in the batch, None at padding."""
 
     id: int
     document: int | None
@@ -38,7 +38,7 @@ def spans(row: Sequence[Token]) -> Iterator[tuple[int, int]]:
 
 
 def as_text(row: Sequence[Token], tokenizer: Any, colour: bool) -> Iterator[str]:
-    """A line for each line of text, the marks before the first of a stretch; line ends are shown as \\n."""
+    """One line per line of text, with marks before the first of a stretch; newlines are shown as \\n."""
     for start, end in spans(row):
         first = row[start]
         if first.document is None:
@@ -53,7 +53,7 @@ def as_text(row: Sequence[Token], tokenizer: Any, colour: bool) -> Iterator[str]
 
 
 def as_tokens(row: Sequence[Token], tokenizer: Any, colour: bool) -> Iterator[str]:
-    """A line for each token: position, id, the tokenizer's own form, marks."""
+    """One line per token: position, id, the tokenizer's own form, marks."""
     for place, token in enumerate(row):
         piece = "" if token.document is None else str(tokenizer.convert_ids_to_tokens(token.id))
         yield _line(token, f"{place:5}  {token.id:7}  {piece}", True, colour)

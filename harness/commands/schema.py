@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 WHOLE = "config"
-# Hydra's own keys in a YAML file, which are no settings.
+# Hydra's own keys in a YAML file, which are not settings.
 _HYDRA = {"defaults": {"type": "array"}, "hydra": {"type": "object"}}
-# What stands for a value of any type: to be given on the command line, or taken from another key.
+# Placeholders for a value of any type: given on the command line, or taken from another key.
 _LATER = {"type": "string", "pattern": r"^\?\?\?$|\$\{[^}]+\}"}
 
 
 def main(words: Sequence[str], prog: str) -> int:
-    """Print a schema, or write those of all groups into a folder with what to tell an editor."""
+    """Print a schema, or write those of all groups into a folder and show the editor's settings."""
     parser = argparse.ArgumentParser(prog, description=__doc__)
     parser.add_argument(
         "group", nargs="?", default=WHOLE, help="a group of conf/ (model, noise ...); default: all keys"
@@ -47,8 +47,8 @@ def groups() -> list[str]:
 def schema(group: str = WHOLE) -> dict[str, Any]:
     """JSON Schema (2020-12) of a file in conf/GROUP/, or of one with every key (config, experiments, local).
 
-    Nothing is required, because a file need not say everything; every value may be ??? or ${another.key}. A group's
-    file may set keys of the whole as well (with the line "# @package _global_", as the papers' recipes do).
+    Nothing is required, because a file need not be complete; every value may be ??? or ${another.key}. A group's
+    file may also set keys of the whole configuration (with the line "# @package _global_", as the papers' recipes do).
 
     Raises:
         ValueError: there is no such group.

@@ -1,4 +1,4 @@
-"""What `harness doctor` says of what lies outside: the hub, the tracker, the judge, vLLM."""
+"""What `harness doctor` reports on services: the Hub, the tracker, the judge, vLLM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HUB, _WANDB = "https://huggingface.co", "https://api.wandb.ai"
 
 
 def hub(config: Any, network: bool) -> Iterator[Finding]:
-    """Whether the settings need the hub, and what is there for it."""
+    """Whether the settings need the Hub, and what is available for it."""
     needed = [f"{key}.hub_id" for key in ("model", "dataset") if _from_hub(getattr(config, key))]
     try:
         from huggingface_hub import get_token
@@ -39,7 +39,7 @@ def hub(config: Any, network: bool) -> Iterator[Finding]:
 
 
 def tracker(config: Any, network: bool) -> Iterator[Finding]:
-    """Whether a copy of the runs can be made as `tracking` asks."""
+    """Whether runs can be tracked as `tracking` asks."""
     tracking = config.tracking
     if tracking.mode == "disabled":
         yield Finding("ok", "tracking", "disabled: runs are on disk alone")
@@ -58,7 +58,7 @@ def tracker(config: Any, network: bool) -> Iterator[Finding]:
 
 
 def judge(config: Any, network: bool) -> Iterator[Finding]:
-    """Whether the judge exists, has what it needs, and answers."""
+    """Whether the judge exists, has what it needs, and responds."""
     from harness.judge.ended import refuse_ended
     from harness.judge.judges.registry import check_judge
 
@@ -81,7 +81,7 @@ def judge(config: Any, network: bool) -> Iterator[Finding]:
 
 
 def vllm(config: Any, network: bool) -> Iterator[Finding]:
-    """Whether the backend that generates is there."""
+    """Whether the generation backend is available."""
     del network
     from harness.generate.checks import check_backend
 
@@ -101,7 +101,7 @@ def _from_hub(section: Any) -> bool:
 
 
 def _wandb_key() -> bool:
-    """Whether there is a key where W&B's client looks: its variables, and the file that `wandb login` writes."""
+    """Whether W&B's client would find a key: in its variables, or in the file that `wandb login` writes."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     given = os.environ.get("NETRC")
@@ -125,7 +125,7 @@ def _reached(what: str, url: str, beside: str) -> Finding:
 
 
 def _answers(settings: Any, url: str) -> Finding:
-    """Ask an endpoint which models it serves: the cheapest sign of life. The key goes to it alone."""
+    """Ask an endpoint which models it serves, the cheapest sign of life. The key is sent only to it."""
     import httpx
 
     key = os.environ.get(settings.api_key_env or "", "")

@@ -1,7 +1,7 @@
-"""`python -m harness.noise ratio`: how strong a noise is in a model, read off its weights and a data file.
+"""`python -m harness.noise ratio`: how strong a noise is in a model, from its weights and a data file.
 
-The same alpha is another strength in another model. This prints the norm of a document's noise over the norm of its
-embeddings, by document, and the alpha that gives a ratio.
+The same alpha has a different strength in another model. This prints the ratio of the norm of a document's noise to
+that of its embeddings, by document, and the alpha that gives a ratio.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _config(model: str, data: str, overrides: Sequence[str]) -> Config:
 
 
 def _chosen(group: str, name: str) -> list[str]:
-    """The overrides that a word of the command line stands for: a name of the group, or a path."""
+    """The overrides for a word of the command line: a name of the group, or a path."""
     if (conf_dir() / group / f"{name}.yaml").is_file():
         return [f"{group}={name}"]
     if not Path(name).exists():

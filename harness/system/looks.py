@@ -1,6 +1,6 @@
-"""A look at files that lasts: within `one_look` what was found of the same arguments is not looked for again.
+"""Caches look-ups of files within `one_look`, where the same arguments are looked up only once.
 
-A plan of thousands of jobs names a handful of files. Outside of it every call looks for itself, since files change.
+A plan of thousands of jobs names a handful of files. Elsewhere every call looks again, because files change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a tracker must do, and what it is given. One more is a module with such a class, and a line in BACKENDS."""
+"""The interface of a tracker. To add one, write a module with such a class and a line in BACKENDS."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class TrackedRun:
     """One run, as every tracker shows it.
 
     Attributes:
-        run_id: its name, the same whenever it goes on.
+        run_id: its name, the same whenever it continues.
         folder: where its files are.
-        root: the output folder; what a tracker writes on this machine stays below it.
-        tracking: how it was asked to be tracked: mode, project, entity, log_model.
-        settings: the resolved config with its keys at the top, and what a reader of ours needs besides.
-        group: the sweep, in words; None for a run of its own.
+        root: the output folder; whatever a tracker writes on this machine stays below it.
+        tracking: how to track it: mode, project, entity, log_model.
+        settings: the resolved config with its keys at the top, plus what our readers need.
+        group: name of the sweep; None for a single run.
         job_type: "train", or "eval" for a run that only answers, is judged or is probed.
         tags: model, data set, noise, experiment, and the user's own.
         notes: the user's.
@@ -45,11 +45,11 @@ class Result:
     """How a run ended.
 
     Attributes:
-        summary: the few final numbers that a list of runs should show.
-        tables: rows by the table's name (columns: all their keys); "figures" holds every final number.
+        summary: the few final numbers for a list of runs.
+        tables: rows by the table's name (columns: all their keys); "figures" has every final number.
         status: "finished" or "diverged".
-        model: folder of the trained weights, where they are to be uploaded.
-        aliases: names under which these weights can be asked for.
+        model: folder of the trained weights, if they are to be uploaded.
+        aliases: names for these weights.
     """
 
     summary: dict[str, float]
@@ -60,14 +60,14 @@ class Result:
 
 
 class Backend(Protocol):
-    """One run in one tracker. Made without arguments; started once, then ended once: by `finish` or `abort`.
+    """One run in one tracker. Created without arguments; started once, then ended once by `finish` or `abort`.
 
-    A run that was interrupted is started again under the same run_id, with all rows so far: the tracker must end up
-    with each of them once. None of these may hold the run up for long, or fail it because a server is away.
+    An interrupted run is started again under the same run_id, with all rows so far, and the tracker must end up with
+    each of them once. No method may delay the run for long, or fail it because a server is unavailable.
     """
 
     def start(self, run: TrackedRun, rows: Sequence[Row]) -> None:
-        """Open the run, or go on with it.
+        """Open the run, or continue it.
 
         Args:
             rows: the history so far, as in metrics.jsonl: {"step": n, metric: number, or None for NaN and infinity}.
@@ -80,8 +80,8 @@ class Backend(Protocol):
         """Final numbers, tables, model, and the end."""
 
     def abort(self, reason: str | None) -> None:
-        """The end without a result, keeping what was logged; `reason` is that of a failure, None for a stop."""
+        """End without a result, keeping what was logged; `reason` is that of a failure, None for a stop."""
 
     @staticmethod
     def upload_is_due(tracking: TrackingConfig, root: Path, run_id: str, folder: RunFolder) -> bool:
-        """Whether the tracker lacks something of a run that is done on disk, and the same command would send it."""
+        """Whether the tracker lacks part of a run that is done on disk and that the same command would send."""

@@ -10,7 +10,7 @@ from harness.record.folder import RunFolder
 from harness.record.identity import file_fingerprints
 from harness.record.tracking.interface import Result, Row, TrackedRun
 
-# What W&B takes of a tag.
+# Longest tag that W&B accepts.
 _LONGEST_TAG = 64
 
 
@@ -46,6 +46,6 @@ def _tags(config: Config) -> tuple[str, ...]:
 
 
 def _aliases(config: Config) -> tuple[str, ...]:
-    """ "end", "symnoise-a5", "s0": what tells the weights of a sweep from each other."""
+    """ "end", "symnoise-a5", "s0": aliases that distinguish the weights of a sweep."""
     noise = f"{config.noise.name}-a{config.alpha:g}" if config.alpha else config.noise.name
     return ("end", noise, f"s{config.seed}")

@@ -12,7 +12,7 @@ from harness.record.folder import RunFolder
 from harness.record.tracking.interface import Result, Row, TrackedRun
 from harness.system.locks import locked
 
-# What MLflow takes of a parameter, and of parameters and metrics at once.
+# MLflow's limits: length of a parameter, and numbers of parameters and metrics per call.
 _LONGEST, _MOST_PARAMETERS, _MOST_METRICS = 6000, 100, 1000
 
 
@@ -20,13 +20,13 @@ class MlflowBackend:
     """One MLflow run for one run folder."""
 
     def start(self, run: TrackedRun, rows: Sequence[Row]) -> None:
-        """Open the run anew: an interrupted attempt at it is deleted, its rows are logged again."""
+        """Open a new run: an interrupted attempt is deleted, and its rows are logged again."""
         for name, value in (("MLFLOW_DISABLE_TELEMETRY", "true"), ("MLFLOW_LOGGING_LEVEL", "WARNING")):
             os.environ.setdefault(name, value)  # read when mlflow is imported
         from mlflow.tracking import MlflowClient
 
         run.root.mkdir(parents=True, exist_ok=True)
-        with locked(run.root / ".mlflow.lock"):  # the first of several runs at a time makes the tables
+        with locked(run.root / ".mlflow.lock"):  # the first of several simultaneous runs creates the tables
             self._client = MlflowClient(f"sqlite:///{run.root / 'mlflow.db'}")
             experiment = self._experiment(run)
         for earlier in self._client.search_runs([experiment], f"attributes.run_name = '{run.run_id}'"):
@@ -58,7 +58,7 @@ class MlflowBackend:
             self._client.log_batch(self._id, params=found[start : start + _MOST_PARAMETERS])
 
     def log(self, row: Row) -> None:
-        """One step of the history; what was not finite is left out."""
+        """One step of the history, without values that are not finite."""
         self._metrics({key: value for key, value in row.items() if key != "step"}, row["step"])
 
     def _metrics(self, numbers: Mapping[str, float | None], step: int) -> None:

@@ -21,10 +21,10 @@ BACKENDS = {
 
 
 class Tracker:
-    """Hands what a run logs to its backend; does nothing with tracking=disabled, nor after the run's end.
+    """Passes what a run logs to its backend; does nothing with tracking=disabled or after the run's end.
 
-    The history is replayed from metrics.jsonl at the start, so an interrupted run that is continued has
-    one complete copy, not two halves.
+    The history is replayed from metrics.jsonl at the start, so a continued run has one complete copy instead of two
+    halves.
     """
 
     def __init__(self, config: Config, run_id: str, folder: RunFolder) -> None:
@@ -54,7 +54,7 @@ class Tracker:
 
 
 def check_tracker(config: Config) -> None:
-    """Whether the tracker's package is there, before anything starts.
+    """Check that the tracker's package is installed, before anything starts.
 
     Raises:
         ValueError: it is not installed.
@@ -65,14 +65,14 @@ def check_tracker(config: Config) -> None:
 
 
 def backend_of(kind: str) -> type[Backend]:
-    """The class that speaks to a tracker; its package is imported with it."""
+    """The backend class of a tracker, whose package is imported with it."""
     module, name = BACKENDS[kind]
     found: type[Backend] = getattr(importlib.import_module(module), name)
     return found
 
 
 def upload_is_due(config: Config, folder: RunFolder, run_id: str) -> bool:
-    """Whether the tracker lacks something of a run that is done on disk, and the same command would send it."""
+    """Whether the tracker lacks part of a run that is done on disk and that the same command would send."""
     if config.tracking.mode == "disabled":
         return False
     root = Path(config.output_dir).expanduser().resolve()

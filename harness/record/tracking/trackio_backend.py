@@ -21,7 +21,7 @@ class TrackioBackend:
     """One Trackio run for one run folder, in output_dir/trackio."""
 
     def start(self, run: TrackedRun, rows: Sequence[Row]) -> None:
-        """Open the run anew: what an interrupted attempt left of it is removed, its rows are logged again.
+        """Open a new run: the remains of an interrupted attempt are removed, and its rows are logged again.
 
         Raises:
             OSError: Trackio was imported before and writes to another folder.
@@ -48,7 +48,7 @@ class TrackioBackend:
             self.log(row)
 
     def log(self, row: Row) -> None:
-        """One step of the history; what was not finite is left out, because the charts have no place for it."""
+        """One step of the history, without values that are not finite, which charts cannot show."""
         self._step = row["step"]
         with _quietly():
             self._run.log({key: value for key, value in row.items() if key != "step" and value is not None}, self._step)
@@ -114,7 +114,7 @@ def _cell(value: Any) -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Nothing on stdout, where trackio reports each run, and no server, whatever the environment says."""
+    """Silence stdout, where trackio reports each run, and use no server, whatever the environment says."""
     kept = {name: os.environ.pop(name) for name in _REMOTE if name in os.environ}
     try:
         with redirect_stdout(StringIO()):

@@ -1,4 +1,4 @@
-"""Weights & Biases: offline, online, and a server that is away, dies or dawdles."""
+"""Weights & Biases: offline, online, and with a server that is unreachable, fails or is slow."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from harness.record.files import read_json, write_json
 from harness.record.folder import RunFolder
 from harness.record.tracking.interface import Result, Row, TrackedRun
 
-# What a run waits for a server that does not answer, at its start and at its end.
+# How long a run waits for an unresponsive server, at its start and at its end.
 _PATIENCE_S = 30.0
 # The same at the end of a run whose weights are uploaded.
 _UPLOAD_S = 3600.0
-# What the log of a killed run may lack at its end; wandb's own 15 s are a whole run of a small model.
+# How much the log of a killed run may lack at its end; wandb's own 15 s can be a whole run of a small model.
 _FLUSH_S = 1.0
 # Characters of a group's name.
 _LONGEST = 128
@@ -34,7 +34,7 @@ class WandbBackend:
     """One W&B run for one run folder."""
 
     def start(self, run: TrackedRun, rows: Sequence[Row]) -> None:
-        """Open the run, or go on with it (see `Backend.start`).
+        """Open the run, or continue it (see `Backend.start`).
 
         Raises:
             OSError: W&B would write outside of the output folder.
@@ -47,7 +47,7 @@ class WandbBackend:
         self._replay(rows)
 
     def _open(self) -> Any:
-        """wandb's run, as the settings say or, where no server answers, offline."""
+        """wandb's run, as configured or, if no server answers, offline."""
         import wandb
 
         if self._of.tracking.mode == "offline":
@@ -64,7 +64,7 @@ class WandbBackend:
 
     @property
     def _arrived(self) -> bool:
-        """Whether the server has a part of the run, and would get its rows twice from the log of the whole."""
+        """Whether the server has part of the run and would get its rows twice from a log of the whole."""
         unsent = self._folder / _UNSENT
         return unsent.exists() and bool(read_json(unsent)["arrived"])
 
@@ -84,8 +84,8 @@ class WandbBackend:
     def log(self, row: Row) -> None:
         """One step of the history.
 
-        A run that was killed goes on from a checkpoint, and W&B may have rows from after it: those stay as they are,
-        equal to what would be logged again.
+        A killed run continues from a checkpoint, and W&B may have later rows: those are kept, being equal to what would
+        be logged again.
         """
         if row["step"] >= self._run.step:
             self._run.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
@@ -108,7 +108,7 @@ class WandbBackend:
             _forget_earlier_attempts(self._of.root, self._of.run_id)
 
     def _end(self, result: Result) -> bool:
-        """Write the end and close the log; whether that was over in time (online, each table waits for the server).
+        """Write the end and close the log; return whether that was in time (online, each table waits for the server).
 
         Raises:
             wandb.errors.CommError: a table needs a server, and there is none.
@@ -135,7 +135,7 @@ class WandbBackend:
         self._run.log_artifact(artifact, aliases=["latest", *result.aliases])
 
     def _restart_offline(self, online: Any) -> None:
-        """Replace the log that went online, which can hold no tables without a server, by one of the whole run."""
+        """Replace the online log, which cannot hold tables without a server, by one of the whole run."""
         import wandb
 
         with suppress(TimeoutError):
@@ -153,7 +153,7 @@ class WandbBackend:
             self._say(f"W&B took longer than {_PATIENCE_S:.0f} s; the same command goes on with what is missing there")
 
     def _close(self, exit_code: int) -> bool:
-        """Wait for the upload, but not for ever: W&B's log on disk is complete before that. Whether it was in time."""
+        """Wait a limited time for the upload (W&B's log on disk is already complete); return whether it was in time."""
         run = self._run
         log, in_time = Path(run.settings.sync_file), True
         try:
@@ -168,7 +168,7 @@ class WandbBackend:
 
     @staticmethod
     def upload_is_due(tracking: TrackingConfig, root: Path, run_id: str, folder: RunFolder) -> bool:
-        """Whether a run with tracking=online was cut off from its server, and `wandb sync` has not made up for it."""
+        """Whether a run with tracking=online was cut off from its server and has not been synced since."""
         if tracking.mode != "online" or not (folder / _UNSENT).exists():
             return False
         logs = _offline_logs(root, run_id)
@@ -219,14 +219,14 @@ def _init(run: TrackedRun, mode: Literal["offline", "online"]) -> Any:
 
 
 def _within_limit(text: str | None) -> str | None:
-    """W&B takes 128 characters; of a longer text the beginning, and a hash of the whole so that it stays apart."""
+    """Shorten a text to W&B's 128 characters: its beginning, and a hash of the whole to keep it unique."""
     if text is None or len(text) <= _LONGEST:
         return text
     return f"{text[: _LONGEST - 11]}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def _isolate(root: Path) -> None:
-    """Everything W&B writes stays under the output folder, and a failing network cannot hold the run for long."""
+    """Keep everything W&B writes below the output folder, and limit its waiting for a failing network."""
     root.mkdir(parents=True, exist_ok=True)
     for name, folder in (
         ("WANDB_DATA_DIR", "data"),
@@ -248,5 +248,5 @@ def _offline_logs(root: Path, run_id: str) -> list[Path]:
 
 
 def _synced(log: Path) -> Path:
-    """The file by which `wandb sync` knows a log that it need not upload."""
+    """The file that marks a log as synced for `wandb sync`."""
     return log.with_name(f"{log.name}.synced")
