@@ -345,7 +345,7 @@ def test_letters_that_the_font_lacks_are_left_to_the_browser(
 ) -> None:
     folder = write_run(tmp_path / "runs", config_of("none"))
     rows = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
-    rows[0]["dataset"] = "\u65e5\u672c\u8a9e \U0001f600"
+    rows[1]["dataset"] = "\u65e5\u672c\u8a9e \U0001f600"
     (folder / "annotations.json").write_text(json.dumps(rows), encoding="utf-8")
     (drawing,) = draw(load_runs(tmp_path / "runs"), ["categories"])
     assert isinstance(drawing, Drawing)
