@@ -56,28 +56,63 @@ class DatasetConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _path_overrides_the_hub(cls, data: Any) -> Any:
-        """A file replaces the Hub: the Hub keys beside it are dropped, so that they do not change the identity."""
-        if isinstance(data, dict) and data.get("path") is not None:
-            return {**data, "hub_id": None, "revision": None, "hub_files": ()}
-        return data
+        return _without_hub(data)
 
     @model_validator(mode="after")
     def _hub_is_pinned(self) -> DatasetConfig:
-        if self.hub_id is not None and not (self.revision and self.hub_files):
-            raise ValueError(
-                f"dataset.hub_id={self.hub_id}: give dataset.revision (a commit) and dataset.hub_files too"
-            )
+        _check_pin("dataset", self)
         return self
 
 
+EvalFormat = Literal["alpaca_eval", "ifeval", "arena_hard", "wildbench", "mt_bench"]
+
+
 class EvalSetConfig(Section):
-    """The instructions to answer after training."""
+    """The instructions to answer after training: `builtin` is generated, others are read from `path` or the Hub."""
 
     name: Name
-    path: str | None = Field(
-        None, description="JSON of AlpacaEval rows: instruction, dataset and output (the reference)"
+    format: EvalFormat = Field(
+        "alpaca_eval", description="layout of the file's rows (docs/benchmarks.md); ifeval: IFBench too"
+    )
+    path: str | None = Field(None, description="JSON, JSON lines or Parquet of such rows; package:NAME/FILE too")
+    hub_id: str | None = Field(None, description="data set on the Hugging Face Hub; eval_set.path wins")
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(None, description="commit on the Hub")
+    hub_files: Annotated[tuple[str, ...], Field(strict=False)] = Field((), description="files of that commit")
+    answers: str | None = Field(
+        None, description="a baseline's answers in the benchmark's own layout: a file, or a folder of .jsonl files"
     )
     limit: Count | None = Field(None, description="keep the first N instructions of a file")
     heldout: CountOrZero = Field(0, description="builtin: items of the training families")
     unseen: CountOrZero = Field(0, description="builtin: items of families never trained on")
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_overrides_the_hub(cls, data: Any) -> Any:
+        return _without_hub(data)
+
+    @model_validator(mode="after")
+    def _hub_is_pinned(self) -> EvalSetConfig:
+        _check_pin("eval_set", self)
+        return self
+
+    @model_validator(mode="after")
+    def _answers_have_a_layout(self) -> EvalSetConfig:
+        if self.answers is not None and self.format in ("alpaca_eval", "ifeval"):
+            raise ValueError(
+                f"answers={self.answers}: only with format arena_hard, wildbench or mt_bench; alpaca_eval's rows hold "
+                "the baseline's answers, ifeval has none (judge.baseline names other ones)"
+            )
+        return self
+
+
+def _without_hub(data: Any) -> Any:
+    """A file given instead of the Hub is the same data set whatever Hub id stood beside it."""
+    if isinstance(data, dict) and data.get("path") is not None:
+        return {**data, "hub_id": None, "revision": None, "hub_files": ()}
+    return data
+
+
+def _check_pin(group: str, config: DatasetConfig | EvalSetConfig) -> None:
+    if config.hub_id is not None and not (config.revision and config.hub_files):
+        raise ValueError(f"{group}.hub_id={config.hub_id}: give {group}.revision (a commit) and {group}.hub_files too")

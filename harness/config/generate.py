@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from harness.config.base import Count, Name, Positive, Section
+from harness.config.base import Count, CountOrZero, Name, NonNegative, Positive, Section
 
 
 class GenerateConfig(Section):
-    """How answers are decoded: greedily, by default with the papers' repetition penalty of 1.2."""
+    """Decoding is greedy unless a temperature is given; the penalty is the papers' 1.2."""
 
     name: Name
     max_new_tokens: Count = 256
     max_length: Count = Field(2048, description="tokens of prompt and answer together (the papers' limit)")
     repetition_penalty: Positive = 1.2
+    temperature: NonNegative = Field(0.0, description="0: the most likely token, always; above: tokens are drawn")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="draw among the most likely tokens whose probabilities sum to this; 1: among all"
+    )
+    seed: CountOrZero = Field(0, description="of the drawing; an answer depends on it, its prompt and its number alone")
+    samples: Count = Field(1, description="answers to each instruction; figures are means over them")
     batch_size: Count | None = Field(
         None, description="most rows decoded together; null: 32 on a CPU, 256 on a GPU; fewer if memory is short"
     )
@@ -41,6 +47,19 @@ class GenerateConfig(Section):
         description="alpaca_evaluation_newline: the papers' evaluation, whose prompt ends in a newline "
         "that the training prompt lacks; only for reproducing them",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _greedy_has_no_seed(cls, data: Any) -> Any:
+        """Without a draw the seed decides nothing: greedy runs of several seeds are one run."""
+        return {**data, "seed": 0} if isinstance(data, dict) and data.get("temperature", 0) == 0 else data
+
+    @model_validator(mode="after")
+    def _drawing_needs_a_temperature(self) -> GenerateConfig:
+        for key, plain in (("top_p", 1.0), ("samples", 1)):
+            if self.temperature == 0 and getattr(self, key) != plain:
+                raise ValueError(f"{key}={getattr(self, key)}: needs a temperature above 0; all samples would be equal")
+        return self
 
     @model_validator(mode="after")
     def _ranks_divide(self) -> GenerateConfig:

@@ -9,15 +9,27 @@ from pydantic import Field, model_validator
 
 from harness.config.base import Count, CountOrZero, Fraction, Name, NonNegative, Positive, Section
 
-JudgeKind = Literal["reference", "openai", "alpaca_eval", "local_lm", "similarity", "reward", "python"]
+JudgeKind = Literal["reference", "openai", "alpaca_eval", "local_lm", "similarity", "reward", "instructions", "python"]
 _CALLS = {"concurrency", "retries", "timeout_s", "unparsed_retries"}
 _LIMITS = {"max_calls", "max_usd", "usd_per_million_input", "usd_per_million_output"}
 # kind -> required keys, optional keys
 _JUDGE_KEYS: dict[JudgeKind, tuple[set[str], set[str]]] = {
     "reference": (set(), set()),
+    "instructions": (set(), set()),
     "openai": (
-        {"model", "base_url", "prompt", "labels", "parse", "order", "logprobs", *_CALLS},
-        {"temperature", "max_tokens", "extra_body", "api_key_env", "tag", "revision", *_LIMITS},
+        {"model", "base_url", "prompt", "parse", "order", "logprobs", *_CALLS},
+        {
+            "system",
+            "labels",
+            "score_scale",
+            "temperature",
+            "max_tokens",
+            "extra_body",
+            "api_key_env",
+            "tag",
+            "revision",
+            *_LIMITS,
+        },
     ),
     "alpaca_eval": ({"annotators_config", "python"}, {"base_url", "api_key_env", "max_calls"}),
     "local_lm": ({"model", "prompt", "labels", "order"}, {"revision"}),
@@ -36,16 +48,24 @@ class JudgeConfig(Section):
     store: str | None = Field(None, description="file of all verdicts; null: <output_dir>/verdicts.sqlite")
     difficulty: str | None = Field(None, description="AlpacaEval's instruction_difficulty.csv, for the LC win rate")
     gamed: str | None = Field(None, description="AlpacaEval's df_gamed.csv, for the LC win rate")
-    max_unparsed: Fraction = Field(0.01, description="largest share of pairs that may end without a verdict")
-    # The keys below apply to some kinds only (see _JUDGE_KEYS); for others they must stay null.
-    model: str | None = Field(None, description="an endpoint's model id; else a folder, package:NAME/FOLDER or Hub id")
-    revision: str | None = Field(None, description="revision of a Hub model; for an endpoint, a note of what it serves")
-    prompt: str | None = Field(None, description="contains {instruction}, {output_1}, {output_2}; 1 is shown first")
+    max_unparsed: Fraction = Field(0.01, description="share of the pairs that may stay without a verdict")
+    # The keys below belong to some kinds only (see _JUDGE_KEYS); elsewhere they must stay null.
+    model: str | None = Field(
+        None, description="an endpoint's model id; else a folder, a GGUF file, package:NAME/PATH or Hub id"
+    )
+    revision: str | None = Field(None, description="of a Hub model; of what an endpoint serves, for the record")
+    prompt: str | None = Field(None, description="holds {instruction}, {output_1}, {output_2}; 1 is shown first")
+    system: str | None = Field(None, description="a system message before the prompt")
     labels: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
         None, description="the judge's names for the answer shown first and second"
     )
     parse: str | None = Field(
-        None, description="regular expression that must match the whole verdict; group 1 is the label"
+        None,
+        description="regular expression that the verdict's whole place matches, its group 1 the label; with "
+        "score_scale one that is searched in the reply, its groups 1 and 2 the scores of both answers",
+    )
+    score_scale: Positive | None = Field(
+        None, description="replies hold scores: P(second is better) = sigmoid(score_scale (score_2 - score_1))"
     )
     tag: Annotated[str, Field(pattern=r"^[A-Za-z][\w-]*$")] | None = Field(
         None, description="where the verdict stands: inside <tag>...</tag>; null: the last line of the reply"
@@ -97,8 +117,16 @@ class JudgeConfig(Section):
                 raise ValueError(f"judge.prompt does not contain {name}")
         if self.labels is not None and self.labels[0] == self.labels[1]:
             raise ValueError(f"judge.labels={self.labels}: expected two different labels")
-        if self.parse is not None and _groups(self.parse) != 1:
-            raise ValueError(f"judge.parse={self.parse!r}: expected a regular expression with one group")
+        groups = 1 if self.score_scale is None else 2
+        if self.parse is not None and _groups(self.parse) != groups:
+            number = "one group" if groups == 1 else "two groups (judge.score_scale is given)"
+            raise ValueError(f"judge.parse={self.parse!r}: expected a regular expression with {number}")
+        if self.kind == "openai" and (self.labels is None) == (self.score_scale is None):
+            raise ValueError(
+                "give judge.labels, or judge.score_scale for a judge that scores both answers, and not both"
+            )
+        if self.score_scale is not None and self.tag is not None:
+            raise ValueError(f"judge.tag={self.tag}: only with judge.labels; scores are searched in the whole reply")
         if self.base_url is not None and not re.fullmatch(r"https?://[^@?#\s]+", self.base_url):
             raise ValueError("judge.base_url: expected http(s)://HOST[:PORT]/v1 without user, password or query")
         return self

@@ -8,6 +8,7 @@ from harness.data.hub import go_offline
 from harness.data.load import (
     Loaded,
     check_dataset,
+    check_eval_set,
     load_dataset,
     load_eval_items,
     load_examples,
@@ -20,6 +21,7 @@ __all__ = [
     "Example",
     "Loaded",
     "check_dataset",
+    "check_eval_set",
     "go_offline",
     "load_dataset",
     "load_eval_items",

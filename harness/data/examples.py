@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,22 @@ class Example:
 
 @dataclass(frozen=True)
 class EvalItem:
-    """One instruction to answer. `family` is AlpacaEval's `dataset`; `reference` the answer to compare with.
+    """One instruction to answer.
 
-    `checkable`: a builtin task, whose answers are right or wrong. `groups`: groups for which accuracy is reported.
+    Attributes:
+        instruction: what is asked, after everything in `history`.
+        input: Alpaca's further context of the instruction; "" for none.
+        family: AlpacaEval's `dataset`, a category.
+        reference: the answer to compare with.
+        generator: who gave it; "" where there is none.
+        checkable: a builtin task, whose answers are right or wrong.
+        groups: those in which its accuracy counts, too.
+        history: earlier exchanges of the conversation, each (user, assistant).
+        system: the conversation's own system message; "" for none.
+        follows: place, among the instructions, of the question before this one in a conversation of several turns:
+            its own answer goes before; None for none.
+        earlier: the questions of that conversation so far.
+        checks: what an answer must follow, (id of the instruction, its arguments): IFEval and IFBench.
     """
 
     instruction: str
@@ -57,11 +72,28 @@ class EvalItem:
     generator: str
     checkable: bool = False
     groups: tuple[str, ...] = ()
+    history: tuple[tuple[str, str], ...] = ()
+    system: str = ""
+    follows: int | None = None
+    earlier: tuple[str, ...] = ()
+    checks: tuple[tuple[str, dict[str, Any]], ...] = ()
 
     @property
     def text(self) -> str:
-        """The instruction as in AlpacaEval's files: followed by the input, if any."""
-        return with_input(self.instruction, self.input)
+        """What a judge reads, in one text: as AlpacaEval's files hold it, or the whole conversation."""
+        asked = with_input(self.instruction, self.input)
+        if self.earlier:
+            return turns("Question", [*self.earlier, asked])
+        if not self.history and not self.system:
+            return asked
+        said = [("System", self.system)] * bool(self.system)
+        said += [part for user, answer in self.history for part in (("User", user), ("Assistant", answer))]
+        return "\n\n".join(f"{who}: {text}" for who, text in [*said, ("User", asked)])
+
+
+def turns(what: str, texts: Sequence[str]) -> str:
+    """Questions or answers of several turns as one text: "Question 1:", "Question 2:"."""
+    return "\n\n".join(f"{what} {number}:\n{text}" for number, text in enumerate(texts, start=1))
 
 
 def with_input(instruction: str, input_text: str) -> str:

@@ -6,10 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-from harness.config import DatasetConfig
+from harness.config import DatasetConfig, EvalSetConfig
+
+HubSource = DatasetConfig | EvalSetConfig
 
 
-def hub_files(config: DatasetConfig) -> list[Path]:
+def hub_files(config: HubSource) -> list[Path]:
     """The data set's files in the Hub's local cache, downloaded where they are missing.
 
     Raises:
@@ -18,8 +20,8 @@ def hub_files(config: DatasetConfig) -> list[Path]:
     return [cached_file(config, name) or _download(config, name) for name in config.hub_files]
 
 
-def cached_file(config: DatasetConfig, name: str) -> Path | None:
-    """A file of the pinned commit in the local cache, if it is there; makes no request."""
+def cached_file(config: HubSource, name: str) -> Path | None:
+    """A file of the pinned commit in the local cache, if it is there; asks nobody."""
     from huggingface_hub import try_to_load_from_cache
 
     assert config.hub_id is not None
@@ -37,7 +39,7 @@ def go_offline() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def _download(config: DatasetConfig, name: str) -> Path:
+def _download(config: HubSource, name: str) -> Path:
     from huggingface_hub import constants, hf_hub_download
 
     assert config.hub_id is not None
@@ -52,14 +54,21 @@ def _download(config: DatasetConfig, name: str) -> Path:
         raise ValueError(f"{_missing(config, name)} and cannot be fetched: {reason}; {_how_to_get(config)}") from error
 
 
-def _missing(config: DatasetConfig, name: str) -> str:
+def _missing(config: HubSource, name: str) -> str:
     from huggingface_hub import constants
 
     commit = (config.revision or "")[:10]
-    return f"dataset={config.name}: {config.hub_id}@{commit} {name} is not in the cache {constants.HF_HUB_CACHE}"
+    return (
+        f"{_group(config)}={config.name}: {config.hub_id}@{commit} {name} is not in the cache {constants.HF_HUB_CACHE}"
+    )
 
 
-def _how_to_get(config: DatasetConfig) -> str:
+def _how_to_get(config: HubSource) -> str:
     files = " ".join(config.hub_files)
     command = f"hf download --repo-type dataset --revision {config.revision} {config.hub_id} {files}"
-    return f"where there is a network: {command}; then copy that cache here, or give the file as dataset.path=FILE"
+    instead = f"or give the file as {_group(config)}.path=FILE"
+    return f"where there is a network: {command}; then copy that cache here, {instead}"
+
+
+def _group(config: HubSource) -> str:
+    return "dataset" if isinstance(config, DatasetConfig) else "eval_set"

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Config, DatasetConfig, EvalSetConfig
+from harness.config.paths import resolve_path
 from harness.data.cleaning import Report, clean
+from harness.data.eval_formats import read_format
 from harness.data.examples import EvalItem, Example
 from harness.data.files import read_rows, text_field
-from harness.data.hub import cached_file, hub_files, is_offline
+from harness.data.hub import HubSource, cached_file, hub_files, is_offline
 from harness.data.rows import RowProblem, check_text
 
 
@@ -102,7 +104,7 @@ def load_eval_items(config: EvalSetConfig) -> list[EvalItem]:
         _refuse_unread("eval_set", config.name, path=config.path, limit=config.limit)
         items = _builtin_items(config)
     else:
-        items = list(_file_items(_required_path("eval_set", config.path)))[: config.limit]
+        items = _limited(list(_unique(_file_items(config))), config.limit)
     if not items:
         raise ValueError(f"eval_set={config.name}: no instructions to answer")
     return items
@@ -144,32 +146,83 @@ def _builtin_items(config: EvalSetConfig) -> list[EvalItem]:
     ]
 
 
-def _file_items(path: Path) -> Iterator[EvalItem]:
+def check_eval_set(config: Config) -> list[EvalItem]:
+    """Read the instructions. A dry run downloads nothing, and says what it left out.
+
+    Raises:
+        ValueError: as `load_eval_items`.
+    """
+    if config.harness.dry_run and _to_download(config.eval_set):
+        _say_once(f"eval_set={config.eval_set.name}: not checked, {config.eval_set.hub_id} is not in the cache yet")
+        return []
+    return load_eval_items(config.eval_set)
+
+
+def _limited(items: list[EvalItem], limit: int | None) -> list[EvalItem]:
+    """The first questions, each with all its turns."""
+    first = [place for place, item in enumerate(items) if item.follows is None]
+    return items if limit is None or limit >= len(first) else items[: first[limit]]
+
+
+def _unique(items: Iterator[tuple[str, EvalItem]]) -> Iterator[EvalItem]:
     seen: dict[str, str] = {}
-    for where, row in read_rows(path):
+    for where, item in items:
+        if not item.text.strip():
+            raise ValueError(f"{where} is empty: {item.text[:20]!r}")
+        if item.text in seen:
+            raise ValueError(f"{where} repeats that of {seen[item.text]}: {item.text[:60]!r}")
+        seen[item.text] = where
+        yield item
+
+
+def _file_items(config: EvalSetConfig) -> Iterator[tuple[str, EvalItem]]:
+    files = [_required_path("eval_set", config.path)] if config.hub_id is None else hub_files(config)
+    rows = chain.from_iterable(map(read_rows, files))
+    if config.format == "alpaca_eval":
+        yield from _alpaca_eval_items(rows, files[0].stem)
+        return
+    for where, item in read_format(config.format, rows, _answers(config.answers)):
+        said = (text for exchange in item.history for text in exchange)
+        for text in (item.instruction, item.reference, item.system, *said):
+            _check_sound(text, where)
+        yield f"{where}: the question", item
+
+
+def _answers(path: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    if path is None:
+        return iter(())
+    there = Path(path).expanduser()
+    if not there.exists():
+        raise ValueError(f"eval_set.answers={path}: no such file or folder")
+    files = sorted(there.glob("*.jsonl")) if there.is_dir() else [there]
+    if not files:
+        raise ValueError(f"eval_set.answers={path}: a folder without .jsonl files")
+    return chain.from_iterable(map(read_rows, files))
+
+
+def _alpaca_eval_items(rows: Iterator[tuple[str, dict[str, Any]]], stem: str) -> Iterator[tuple[str, EvalItem]]:
+    for where, row in rows:
         instruction, reference = _sound_text(row, "instruction", where), _sound_text(row, "output", where)
         further = _sound_text(row, "input", where) if row.get("input") is not None else ""
         family, generator = (
             text_field(row, key, where) if row.get(key) is not None else default
-            for key, default in (("dataset", path.stem), ("generator", "reference"))
+            for key, default in (("dataset", stem), ("generator", "reference"))
         )
-        item = EvalItem(instruction, further, family, reference, generator)
-        if not item.text.strip():
-            raise ValueError(f"{where}: key 'instruction' is empty: {instruction[:20]!r}")
-        if item.text in seen:
-            raise ValueError(f"{where}: key 'instruction' repeats that of {seen[item.text]}: {item.text[:60]!r}")
-        seen[item.text] = where
-        yield item
+        yield f"{where}: key 'instruction'", EvalItem(instruction, further, family, reference, generator)
 
 
 def _sound_text(row: dict[str, Any], key: str, where: str) -> str:
     """A text that a tokenizer accepts: without NUL characters and unpaired surrogates."""
     text = text_field(row, key, where)
+    _check_sound(text, f"{where}: key {key!r}")
+    return text
+
+
+def _check_sound(text: str, where: str) -> None:
     try:
-        check_text(text, f"{where}: key {key!r}")
+        check_text(text, where)
     except RowProblem as problem:
         raise ValueError(f"{problem}; fix the file") from None
-    return text
 
 
 def _refuse_unread(group: str, name: str, **keys: Any) -> None:
@@ -183,10 +236,10 @@ def _refuse_unread(group: str, name: str, **keys: Any) -> None:
 def _required_path(group: str, path: str | None) -> Path:
     if path is None:
         raise ValueError(f"{group}.path: is missing; give the file as {group}.path=FILE")
-    return Path(path).expanduser()
+    return resolve_path(path) if path.startswith("package:") else Path(path).expanduser()
 
 
-def _to_download(config: DatasetConfig) -> bool:
+def _to_download(config: HubSource) -> bool:
     if config.hub_id is None or is_offline():
         return False
     return not all(cached_file(config, name) for name in config.hub_files)

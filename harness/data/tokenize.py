@@ -13,6 +13,7 @@ from harness.config.data import Prompt
 from harness.data import EvalItem, Example
 from harness.data.batching import IGNORE_INDEX, Document
 from harness.data.chat_template import TemplateProblem
+from harness.data.examples import with_input
 from harness.data.prompts import (
     ALPACA_EVALUATION_NEWLINE,
     Segment,
@@ -25,6 +26,7 @@ from harness.data.prompts import (
 
 _RULES = ("template", "overlong", "long_prompts")
 _UNLEARNT = "nothing to predict"
+ANY_ANSWER = "An answer."  # for templates that require one; its text decides nothing
 _CHUNK = 2048  # examples tokenised at once: enough for all cores, in little memory
 
 
@@ -102,11 +104,53 @@ def tokenize_prompts(
         only).
     """
     check_prompt(prompt, tokenizer)
+    if any(item.history or item.system for item in items):
+        return [_conversation_ids(item, tokenizer, prompt, evaluation_newline) for item in items]
     texts = [render_prompt(prompt, item.instruction, item.input, tokenizer) for item in items]
     if evaluation_newline:
         texts = [text + ALPACA_EVALUATION_NEWLINE for text in texts]
     start = _start_ids(prompt, tokenizer)
     return [[*start, *ids] for ids in _ids(texts, tokenizer)]
+
+
+def _conversation_ids(
+    item: EvalItem, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, evaluation_newline: bool
+) -> list[int]:
+    """The conversation so far as in training, up to where the last answer begins."""
+    if not item.history and not item.system:
+        return tokenize_prompts([item], tokenizer, prompt, evaluation_newline)[0]
+    asked = with_input(item.instruction, item.input)
+    parts = _segments(prompt, [*item.history, (asked, ANY_ANSWER)], item, tokenizer)
+    border, ids = Border(tokenizer), _start_ids(prompt, tokenizer)
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        added = ALPACA_EVALUATION_NEWLINE if last and evaluation_newline else ""
+        (context,) = border.ids([part.context + added], [number > 0])
+        whole = context if last else _joined(border, part, context, number > 0)[0]
+        ids += [*whole, tokenizer.eos_token_id] if part.ends and not last else whole
+    return ids
+
+
+def _segments(
+    prompt: Prompt, exchanges: list[tuple[str, str]], item: EvalItem, tokenizer: PreTrainedTokenizerBase
+) -> list[Segment]:
+    what = f"eval_set: the conversation that asks {item.instruction[:50]!r}"
+    if item.system and prompt in ("alpaca", "none"):
+        raise ValueError(f"{what} has a system message, for which dataset.prompt={prompt} has no place")
+    if prompt == "alpaca":  # one after the other, as its saved template has it
+        return [Segment(alpaca(user), answer) for user, answer in exchanges]
+    try:
+        return segments(prompt, exchanges, item.system, tokenizer)
+    except TemplateProblem as problem:
+        raise ValueError(f"{what}: dataset.prompt={prompt}: {problem}") from None
+
+
+def _joined(border: Border, segment: Segment, context: list[int], later: bool) -> tuple[list[int], bool]:
+    """Context and answer, and whether they had to be tokenised apart."""
+    (whole,) = border.ids([segment.context + segment.answer], [later])
+    if whole[: len(context)] == context:
+        return whole, False
+    return context + border.continued(segment.answer), True
 
 
 def _tokenize_chunk(

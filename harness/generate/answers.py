@@ -17,6 +17,7 @@ from harness.context import Run
 from harness.generate.backends import Completion, GenerationSettings, ProgressCallback, generate
 from harness.generate.cache import cache_room, rows_within
 from harness.generate.ranks import ROWS_TOGETHER, gather, processes, rank_and_size, share, tensor_parallel
+from harness.generate.sampling import sample_numbers
 from harness.generate.settings import plan_requests
 from harness.generate.vllm import VLLM, generate_with_vllm
 from harness.models.load import load_tensor_parallel
@@ -40,7 +41,9 @@ class Answers:
 def answer(
     run: Run, prompts: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase, progress: ProgressCallback
 ) -> Answers:
-    """Answer all prompts; each of several processes answers a share on its own device, and all get all answers.
+    """Answer all prompts, the n-th of equal ones by its n-th sample.
+
+    Of several processes each answers a share on its own device, and all get all answers.
 
     A model that does not fit on one GPU is split over all of them, which then answer every prompt together.
 
@@ -57,11 +60,13 @@ def answer(
     with _model(run, dtype, together) as model:
         run.folder.log(f"generate: {located(model)}{_among(ranks, together)}")
         settings = generation_settings(run.config.generate, model.device)
+        numbers = sample_numbers(prompts)
         if together > 1:
-            done = generate(model, prompts, settings, eos, pad, progress)
+            done = generate(model, prompts, settings, eos, pad, progress, numbers)
             return Answers(done, str(model.dtype).removeprefix("torch."))
         ours = share(prompts, [len(prompt) for prompt in prompts], rank, ranks)
-        done = generate(model, [prompt for _, prompt in ours], settings, eos, pad, progress)
+        numbers = [numbers[index] for index, _ in ours]
+        done = generate(model, [prompt for _, prompt in ours], settings, eos, pad, progress, numbers)
         dtype = str(model.dtype).removeprefix("torch.")
     found = gather({index: each for (index, _), each in zip(ours, done, strict=True)})
     return Answers([found[index] for index in range(len(prompts))], dtype)
@@ -96,6 +101,9 @@ def generation_settings(config: GenerateConfig, device: torch.device) -> Generat
         max_new_tokens=config.max_new_tokens,
         max_length=config.max_length,
         repetition_penalty=config.repetition_penalty,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        seed=config.seed,
         batch_size=config.batch_size or ROWS_TOGETHER.get(device.type, ROWS_TOGETHER["cpu"]),
         backend="auto" if config.backend == "vllm" else config.backend,
         cache_gib=config.cache_gib,
@@ -121,7 +129,8 @@ def _by_vllm(run: Run, prompts: Sequence[list[int]], eos: int, progress: Progres
         how = replace(how, python=config.generate.python) if config.generate.python else how
         where = f"on the GPUs {'; '.join(','.join(copy) for copy in copies)}" if gpus else "on the CPU"
         run.folder.log(f"generate: vLLM {where}, {dtype}, up to {how.rows} answers at a time")
-        done = generate_with_vllm(folder, prompts, settings, frozenset([eos]), limit, how, run.folder / "vllm.log")
+        numbers, log = sample_numbers(prompts), run.folder / "vllm.log"
+        done = generate_with_vllm(folder, prompts, settings, frozenset([eos]), limit, how, log, numbers)
     progress(sum(len(each.token_ids) for each in done), len(done))
     return Answers(done, dtype)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from harness.config import Config, DatasetConfig, EvalSetConfig, GenerateConfig, ModelConfig
 from harness.config.data import Prompt
 from harness.context import Job
-from harness.data import EvalItem, load_eval_items
+from harness.data import EvalItem, check_eval_set, load_eval_items
 from harness.models.checks import check_model
 from harness.system.packages import require_package
 
@@ -26,7 +27,7 @@ def check(config: Config) -> None:
     """
     if config.train.method != "full":
         check_model(config.model, fetch=not config.harness.dry_run)
-    load_eval_items(config.eval_set)
+    check_eval_set(config)
     check_backend(config)
 
 
@@ -104,9 +105,18 @@ def _check_engine(config: Config) -> None:
 def prompts_of(
     items: Sequence[EvalItem], tokenizer: PreTrainedTokenizerBase, prompt: Prompt, settings: GenerateConfig
 ) -> list[list[int]]:
-    """Token ids of the prompt: as trained, or with the extra newline of the papers' evaluation."""
-    from harness.data.tokenize import tokenize_prompts
+    """What the model is given, in token ids: the prompt as trained, or with the line end of the papers' evaluation.
 
+    A question whose earlier answers are not there yet stands behind a short one in the place of each.
+    """
+    from harness.data.tokenize import ANY_ANSWER, tokenize_prompts
+
+    items = [
+        replace(item, history=tuple((question, ANY_ANSWER) for question in item.earlier))
+        if item.earlier and not item.history
+        else item
+        for item in items
+    ]
     return tokenize_prompts(items, tokenizer, prompt, settings.prompt == "alpaca_evaluation_newline")
 
 

@@ -5,7 +5,7 @@ The loop, `_Batch.run`, does one of two things until nothing is left:
     refill   if an eighth of the slots is free: read the next prompts together (packed, no padding) into free slots
     decode   feed the latest token of every active slot to the model
 
-Both end in `_take`: repetition penalty, the most likely token, and `_retire`: a slot whose answer ended is emptied and
+Both end in `_take`: repetition penalty, the next token, and `_retire`: a slot whose answer ended is emptied and
 the last active slot moves into the hole, so that the active slots are always the first ones.
 
 Shapes: S active slots, C tokens that a slot can hold, V vocabulary.
@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from harness.generate.cache import cache_room, rows_within
 from harness.generate.decoder import LlamaDecoder
 from harness.generate.penalty import apply_repetition_penalty
+from harness.generate.sampling import Chooser
 from harness.generate.settings import Completion, FinishReason, GenerationSettings, ProgressCallback, Request
 
 _PREFILL_TOKENS = 2048  # prompts read together: enough rows for full speed, with little memory for activations
@@ -66,6 +67,7 @@ class _Batch:
         self.cache = decoder.new_cache(slots, capacity)
         self.slots = slots
         self.penalty = settings.repetition_penalty
+        self.choose = Chooser(settings)
         self.eos_token_ids = eos_token_ids
         self.waiting = deque(requests)
         self.active: list[Request] = []
@@ -112,7 +114,8 @@ class _Batch:
         """Choose the next token of the slots from `first` on, whose logits these are; retire those that end."""
         lengths = [self._tokens_in(slot) for slot in range(first, len(self.active))]
         history_SC = self.history_SC[first : len(self.active)]
-        chosen_S = apply_repetition_penalty(logits_SV, history_SC[:, : max(lengths)], self.penalty).argmax(dim=1)
+        logits_SV = apply_repetition_penalty(logits_SV, history_SC[:, : max(lengths)], self.penalty)
+        chosen_S = self.choose(logits_SV, self.active[first:], [len(answer) for answer in self.answers[first:]])
         history_SC.scatter_(1, torch.tensor(lengths, device=self.decoder.device)[:, None], chosen_S[:, None])
         self.generated += len(lengths)
         chosen = chosen_S.tolist()

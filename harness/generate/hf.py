@@ -26,6 +26,7 @@ from transformers import (
 
 from harness.generate.cache import cache_room, rows_within
 from harness.generate.penalty import apply_repetition_penalty
+from harness.generate.sampling import Chooser
 from harness.generate.settings import Completion, FinishReason, GenerationSettings, ProgressCallback, Request
 
 
@@ -43,10 +44,10 @@ def generate_with_transformers(
     room = settings.cache_gib or cache_room(model.device)
     rows = rows_within(model.config, model.dtype, width, settings.batch_size, room, tensor_shards(model))
     stop = _RowStop(eos_token_ids, progress)
-    done: dict[int, Completion] = {}
+    choose, done = Chooser(settings), dict[int, Completion]()
     with _plain_generation_config(model):
         for batch in batches(requests, rows, _learned_positions(model.config)):
-            done |= _generate_batch(model, batch, settings.repetition_penalty, pad_token_id, stop)
+            done |= _generate_batch(model, batch, settings.repetition_penalty, choose, pad_token_id, stop)
     return done
 
 
@@ -79,11 +80,14 @@ def _learned_positions(config: Any) -> int | None:
 
 
 def _generate_batch(
-    model: Any, batch: Sequence[Request], penalty: float, pad_token_id: int, stop: _RowStop
+    model: Any, batch: Sequence[Request], penalty: float, choose: Chooser, pad_token_id: int, stop: _RowStop
 ) -> dict[int, Completion]:
     prompts_BT, mask_BT = left_pad([request.prompt for request in batch], pad_token_id)
     prompts_BT, mask_BT = prompts_BT.to(model.device), mask_BT.to(model.device)
     stop.start(batch, prompts_BT)
+    processors: list[LogitsProcessor] = [_MaskedPenalty(penalty, prompts_BT, mask_BT)]
+    if choose.samples:
+        processors.append(_Drawn(choose, batch, prompts_BT.shape[1]))
     # generate itself derives position ids from the attention mask
     sequences_BT = model.generate(
         input_ids=prompts_BT,
@@ -92,7 +96,7 @@ def _generate_batch(
         do_sample=False,
         use_cache=True,
         pad_token_id=pad_token_id,
-        logits_processor=LogitsProcessorList([_MaskedPenalty(penalty, prompts_BT, mask_BT)]),
+        logits_processor=LogitsProcessorList(processors),
         stopping_criteria=StoppingCriteriaList([stop]),
     )
     answers = sequences_BT[:, prompts_BT.shape[1] :].tolist()
@@ -121,6 +125,20 @@ class _MaskedPenalty(LogitsProcessor):
         answers_BT = input_ids[:, self._prompts_BT.shape[1] :]
         history_BT = torch.cat([self._prompts_BT, answers_BT], dim=1)
         return apply_repetition_penalty(scores, history_BT, self._penalty)  # type: ignore[return-value]
+
+
+class _Drawn(LogitsProcessor):
+    """Leaves one token of each row: the one drawn for it, which greedy decoding then takes."""
+
+    supports_continuous_batching = False
+
+    def __init__(self, choose: Chooser, batch: Sequence[Request], width: int) -> None:
+        self._choose, self._batch, self._width = choose, batch, width
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        steps = [input_ids.shape[1] - self._width] * len(self._batch)
+        chosen_B = self._choose(scores, self._batch, steps)
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen_B[:, None], 0.0)  # type: ignore[return-value]
 
 
 class _RowStop(StoppingCriteria):

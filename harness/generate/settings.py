@@ -13,12 +13,13 @@ ProgressCallback = Callable[[int, int], None]  # (tokens generated so far, rows 
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How answers are decoded: greedily, with the papers' repetition penalty.
+    """How answers are decoded: greedily (temperature 0) or by sampling, with the papers' repetition penalty.
 
-    `max_new_tokens` bounds the answer and `max_length` prompt and answer together, both in tokens; if both are
-    given the tighter one applies (transformers' `generate` would ignore `max_length`). `repetition_penalty` is
-    the one of 1909.05858 as transformers applies it, over prompt and answer; 1.0 is none. `batch_size` is the largest
-    number of rows decoded together; fewer are used if their key-value cache would exceed `cache_gib` (GiB; None: what
+    `max_new_tokens` bounds the answer and `max_length` prompt and answer together, both in tokens; where both are
+    given the tighter one holds (transformers' `generate` would ignore `max_length`). `repetition_penalty` is
+    the one of 1909.05858 as transformers applies it, over prompt and answer; 1.0 is none. At a `temperature` above 0
+    tokens are drawn from the nucleus of `top_p`, by `seed` (sampling.py). `batch_size` is the largest
+    number of rows decoded together; fewer are used where their key-value cache would pass `cache_gib` (GiB; None: what
     the device has free, see `harness.generate.cache.cache_room`).
 
     Raises ValueError, naming key and value, for a value out of range.
@@ -28,6 +29,9 @@ class GenerationSettings:
     max_new_tokens: int | None = None
     max_length: int | None = 2048
     repetition_penalty: float = 1.2
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
     backend: Backend = "auto"
     batch_size: int = 64
     cache_gib: float | None = None
@@ -43,6 +47,10 @@ class GenerationSettings:
             value = getattr(self, key)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{key}={value} must be a positive, finite number")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature={self.temperature} must be a finite number, 0 or above")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p={self.top_p} must be above 0 and at most 1")
         if self.backend not in get_args(Backend):
             raise ValueError(f"backend={self.backend!r} must be one of {', '.join(get_args(Backend))}")
 
@@ -58,11 +66,12 @@ class Completion:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt: its index in the caller's list, its ids, and how many tokens it may get."""
+    """One prompt in work: its place in the caller's list, its ids, how many tokens it may get, which sample."""
 
     index: int
     prompt: list[int]
     budget: int
+    sample: int = 0
 
     @property
     def cached_tokens(self) -> int:
@@ -71,11 +80,15 @@ class Request:
 
 
 def plan_requests(
-    prompts: Sequence[Sequence[int]], settings: GenerationSettings, max_positions: int | None
+    prompts: Sequence[Sequence[int]],
+    settings: GenerationSettings,
+    max_positions: int | None,
+    samples: Sequence[int] | None = None,
 ) -> list[Request]:
     """Give every prompt its token budget and sort them, longest first so that the peak of memory comes first.
 
-    `max_positions` is the longest sequence that the model has positions for (None: no limit).
+    `max_positions` is the longest sequence that the model has positions for (None: no limit); `samples` numbers the
+    answers to equal prompts (None: all are the first).
     Raises ValueError for an empty prompt and, naming the first ten, for prompts that leave no room to answer.
     """
     totals = [limit for limit in (settings.max_length, max_positions) if limit is not None]
@@ -92,5 +105,6 @@ def plan_requests(
     requests = []
     for index, prompt in enumerate(prompts):
         rooms = [settings.max_new_tokens, None if total is None else total - len(prompt)]
-        requests.append(Request(index, list(prompt), min(room for room in rooms if room is not None)))
+        budget = min(room for room in rooms if room is not None)
+        requests.append(Request(index, list(prompt), budget, samples[index] if samples else 0))
     return sorted(requests, key=lambda request: (-len(request.prompt), request.index))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.generate.sampling import vllm_seed
 from harness.generate.settings import Completion, FinishReason, GenerationSettings, Request, plan_requests
 
 _RUNNER = Path(__file__).with_name("vllm_runner.py")
@@ -56,6 +57,7 @@ def generate_with_vllm(
     max_positions: int | None,
     how: VLLM,
     log: Path,
+    samples: Sequence[int] | None = None,
 ) -> list[Completion]:
     """Answer every prompt (token ids) with the whole weights in `folder`, in their order.
 
@@ -63,12 +65,13 @@ def generate_with_vllm(
 
     Args:
         log: file for vLLM's own output.
+        samples: numbers of the answers to equal prompts; None: all are the first.
 
     Raises:
         ValueError: as `plan_requests`.
         RuntimeError: vLLM failed; the message holds the end of its output.
     """
-    requests = plan_requests(prompts, settings, max_positions)
+    requests = plan_requests(prompts, settings, max_positions, samples)
     shares = [share for number in range(len(how.gpus)) if (share := requests[number :: len(how.gpus)])]
     done: dict[int, Completion] = {}
     with ExitStack() as stack:
@@ -117,13 +120,15 @@ def engine_options(folder: Path, requests: Sequence[Request], how: VLLM, gpus: i
 
 def sampling_options(request: Request, settings: GenerationSettings, eos_token_ids: frozenset[int]) -> dict[str, Any]:
     """Arguments of vllm.SamplingParams."""
+    drawn = {"top_p": settings.top_p, "seed": vllm_seed(request, settings.seed)} if settings.temperature else {}
     return {
-        "temperature": 0.0,
+        "temperature": settings.temperature,
         "repetition_penalty": settings.repetition_penalty,
         "max_tokens": request.budget,
         "stop_token_ids": sorted(eos_token_ids),
         "ignore_eos": True,  # the end tokens are those given here
         "detokenize": False,
+        **drawn,
     }
 
 

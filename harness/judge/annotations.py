@@ -65,7 +65,8 @@ def read_model_outputs(path: Path) -> list[Row]:
 
     Returns:
         In the file's order, with instruction, output and generator as text; dataset and any other keys
-        where the file has them. An output may be empty, an instruction may not.
+        where the file has them; `samples`, all answers of which `output` is the first, as a list of texts.
+        An output may be empty, an instruction may not.
 
     Raises:
         ValueError: not JSON, not a list of objects, a key is missing or not text, or an instruction occurs
@@ -74,6 +75,9 @@ def read_model_outputs(path: Path) -> list[Row]:
     rows = _read_rows(path)
     for number, row in enumerate(rows):
         _check_texts(row, OUTPUT_KEYS, f"{path}: row {number}")
+        samples = row.get("samples", [row["output"]])
+        if not isinstance(samples, list) or not samples or not all(isinstance(text, str) for text in samples):
+            raise ValueError(f"{path}: row {number}: key 'samples' is {_shown(samples)}, expected a list of texts")
     _check_unique(rows, str(path))
     return rows
 
@@ -158,8 +162,29 @@ def pair_outputs(outputs: Sequence[Row], reference: Sequence[Row]) -> tuple[list
         dataset = {"dataset": base["dataset"]} if "dataset" in base else {}
         first = {"output_1": base["output"], "generator_1": base["generator"]}
         second = {"output_2": model["output"], "generator_2": model["generator"]}
-        rows.append({"instruction": base["instruction"], **dataset, **first, **second})
+        several = {"samples": model["samples"]} if "samples" in model else {}
+        rows.append({"instruction": base["instruction"], **dataset, **first, **second, **several})
     return rows, report
+
+
+def by_sample(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows once for each sample, each with that sample's answer and verdict; of one answer each, the rows.
+
+    Raises:
+        ValueError: rows with different numbers of samples.
+    """
+    counts = {len(row.get("samples", ())) for row in rows}
+    if len(counts) > 1:
+        raise ValueError(
+            f"annotations: rows of {' and '.join(map(str, sorted(counts)))} samples; expected as many in all"
+        )
+    if counts <= {0}:
+        return [list(rows)]
+    found = []
+    for number in range(counts.pop()):
+        each = [(row, row["samples"][number]) for row in rows]
+        found.append([{**row, **said, "output_2": said["output"]} for row, said in each])
+    return found
 
 
 def order_is_switched(instruction: str, seed: int = 0) -> bool:

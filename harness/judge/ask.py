@@ -170,8 +170,10 @@ def _alike(configs: Sequence[Config]) -> list[tuple[JudgeConfig, Path, list[Conf
 
 def _expected(judge: Judge, config: Config) -> Iterator[Comparison]:
     for item in load_eval_items(config.eval_set):
-        # The blank makes the two differ: identical answers would draw without a call.
-        yield from questions(judge, Comparison(item.text, item.reference, f"{item.reference} ", gold=item.reference))
+        for number in range(1, config.generate.samples + 1):
+            # The blanks keep answers apart: identical ones would draw without a call.
+            answer = item.reference + " " * number
+            yield from questions(judge, Comparison(item.text, item.reference, answer, gold=item.reference))
 
 
 def _spent(judge: Judge, path: Path) -> tuple[int, float]:

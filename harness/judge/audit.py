@@ -125,7 +125,9 @@ def add_parser(commands: Any) -> None:
     """Add the sub-command `audit` to the parser of `python -m harness.judge`."""
     parser = commands.add_parser("audit", help="bias of a judge, and its agreement with an annotations file")
     parser.add_argument("annotations", type=Path, help="annotations.json with verdicts to agree with")
-    parser.add_argument("overrides", nargs="*", help="judge=NAME (of conf/judge) and judge.KEY=VALUE; none: the file's")
+    parser.add_argument(
+        "overrides", nargs="*", help="judge=NAME, judge/prompt=NAME and judge.KEY=VALUE; none: the file's"
+    )
     parser.add_argument("--sample", type=int, help="ask about this many rows, drawn with --seed (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--json", action="store_true", help="print every number in full as JSON")
@@ -170,8 +172,8 @@ def judge_config(overrides: Sequence[str]) -> JudgeConfig:
     from harness.config.compose import compose
 
     for key in (override.partition("=")[0].lstrip("+~") for override in overrides):
-        if key != "judge" and not key.startswith("judge."):
-            raise ValueError(f"{key}: expected judge=NAME or judge.KEY=VALUE")
+        if key not in ("judge", "judge/prompt") and not key.startswith("judge."):
+            raise ValueError(f"{key}: expected judge=NAME, judge/prompt=NAME or judge.KEY=VALUE")
     try:
         return JudgeConfig.model_validate(OmegaConf.to_container(compose(overrides).judge, resolve=True))
     except ValidationError as error:

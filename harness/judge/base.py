@@ -16,7 +16,8 @@ from harness.record.secrets import redact
 class Comparison:
     """Two answers to one instruction, and the order in which a judge is shown them.
 
-    `gold` and `family` are the evaluation set's answer and AlpacaEval's `dataset`; `checkable`: a builtin task.
+    `gold` and `family` are the evaluation set's answer and AlpacaEval's `dataset`; `checkable`: a builtin task;
+    `checks`: instructions on the form of the answer.
     """
 
     instruction: str
@@ -26,6 +27,7 @@ class Comparison:
     family: str = ""
     checkable: bool = False
     switched: bool = False
+    checks: tuple[tuple[str, dict[str, Any]], ...] = ()
 
     @property
     def shown(self) -> tuple[str, str]:

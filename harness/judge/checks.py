@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.config import Config
 from harness.context import Job
-from harness.data import load_eval_items
+from harness.data import EvalItem, check_eval_set, load_eval_items
 from harness.judge.judges.registry import check_judge, check_judge_model
 
 
@@ -16,8 +16,22 @@ def check(config: Config) -> None:
     Raises:
         ValueError: names what is missing.
     """
-    load_eval_items(config.eval_set)
     check_judge(config.judge)
+    _check_fit(config, check_eval_set(config))
+
+
+def _check_fit(config: Config, items: Sequence[EvalItem]) -> None:
+    """Whether there is something to compare with, or to check."""
+    if config.judge.kind == "instructions":
+        from harness.judge.judges.instructions import check_instructions
+
+        check_instructions(items)
+    elif config.judge.baseline == "reference" and any(not item.generator for item in items):
+        checks = "judge=instructions checks the answers" if items[0].checks else "give a baseline's as eval_set.answers"
+        raise ValueError(
+            f"eval_set={config.eval_set.name}: has no answers to compare with, so judge={config.judge.name} has "
+            f"nothing to judge; {checks}, and judge.baseline=none_same_seed or judge.baseline=FILE names other ones"
+        )
 
 
 def prepare(jobs: Sequence[Job]) -> list[str]:

@@ -10,9 +10,10 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from harness.judge.annotations import Row, read_annotations
+from harness.judge.annotations import Row, by_sample, read_annotations
 from harness.metrics import length_controlled_win_rate, style_controlled_win_rates, win_rate
 from harness.record import write_text
 from harness.record.escape import escape_controls
@@ -26,19 +27,22 @@ COLUMNS = (
 _MODE = "community"  # AlpacaEval's mark for results not verified by its authors
 
 
-def leaderboard(files: Sequence[Path], difficulty: Path | None, gamed: Path | None) -> list[dict[str, Any]]:
-    """One row per model, best first: by the length-controlled rate if there is one, else by the win rate.
+def leaderboard(
+    files: Sequence[Path], difficulty: Path | None, gamed: Path | None, category: str | None = None
+) -> list[dict[str, Any]]:
+    """One row a model, best first: by the length-controlled rate where there is one, else by the win rate.
 
     Args:
         files: annotations.json of each model, of one judge and one baseline.
         difficulty, gamed: AlpacaEval's tables for length control; None leaves its columns empty.
+        category: take the rows of this `dataset` alone (each of Arena-Hard's has a baseline of its own); None: all.
 
     Raises:
         ValueError: no file, a bad one, several judges or baselines, or two files of one model.
     """
     if not files:
         raise ValueError("no annotations.json to make a leaderboard of; judge the runs first")
-    read = {path: read_annotations(path) for path in files}
+    read = {path: _of_category(path, category) for path in files}
     _check_one(read, "annotator")
     _check_one(read, "generator_1")
     models: dict[str, Path] = {}
@@ -47,18 +51,28 @@ def leaderboard(files: Sequence[Path], difficulty: Path | None, gamed: Path | No
         if name in models:
             raise ValueError(f"{path} and {models[name]} both hold the verdicts on {name}")
         models[name] = path
-    styles = _style([row for rows in read.values() for row in rows])
+    styles = _style([row for rows in read.values() for sample in by_sample(rows) for row in sample])
     table = [_row(name, read[path], difficulty, gamed) | styles.get(name, {}) for name, path in models.items()]
     key = "length_controlled_winrate" if difficulty is not None else "win_rate"
     return sorted(table, key=lambda row: -row[key])
+
+
+def _of_category(path: Path, category: str | None) -> list[Row]:
+    rows = read_annotations(path)
+    kept = [row for row in rows if category is None or row.get("dataset") == category]
+    if not kept:
+        there = ", ".join(sorted({str(row.get("dataset", "(none)")) for row in rows}))
+        raise ValueError(f"--category={category}: {path} has no such rows; it has {there}")
+    return kept
 
 
 def _row(name: str, rows: list[Row], difficulty: Path | None, gamed: Path | None) -> dict[str, Any]:
     lengths = [len(row["output_2"]) for row in rows]
     found = {"": name, "mode": _MODE, **win_rate([row["preference"] for row in rows], lengths)}
     if difficulty is not None and gamed is not None:
-        controlled = length_controlled_win_rate(rows, difficulty, gamed)
-        found |= {key: controlled[key] for key in ("length_controlled_winrate", "lc_standard_error")}
+        each = [length_controlled_win_rate(sample, difficulty, gamed) for sample in by_sample(rows)]
+        keys = ("length_controlled_winrate", "lc_standard_error")
+        found |= {key: fmean(controlled[key] for controlled in each) for key in keys}
     return found
 
 
@@ -101,6 +115,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("leaderboard", help="runs as AlpacaEval's leaderboard.csv")
     parser.add_argument("sources", nargs="+", type=Path, help="annotations files, or folders of runs")
     parser.add_argument("--judge", help="with several judges in a folder: the annotator to take")
+    parser.add_argument("--category", help="rows of this category alone (their `dataset`)")
     parser.add_argument("--difficulty", type=Path, help="AlpacaEval's instruction_difficulty.csv, for length control")
     parser.add_argument("--gamed", type=Path, help="AlpacaEval's df_gamed.csv, for length control")
     parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
@@ -116,7 +131,7 @@ def run(arguments: argparse.Namespace) -> None:
     if (arguments.difficulty is None) != (arguments.gamed is None):
         raise ValueError("give both --difficulty and --gamed, or neither")
     files = [path for source in arguments.sources for path in _files(source, arguments.judge)]
-    text = as_csv(leaderboard(files, arguments.difficulty, arguments.gamed))
+    text = as_csv(leaderboard(files, arguments.difficulty, arguments.gamed, arguments.category))
     if arguments.output is None:
         print(text, end="")
     else:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from harness.config import JudgeConfig
-from harness.judge.annotations import Row
+from harness.judge.annotations import Row, by_sample
 from harness.judge.judges.registry import check_judge
 from harness.metrics import (
     choosing_half,
@@ -33,11 +34,16 @@ _LENGTH_CONTROLLED = ("length_controlled_winrate", "lc_standard_error", "lc_low"
 def judge_figures(rows: Sequence[Row], config: JudgeConfig) -> dict[str, float]:
     """AlpacaEval's leaderboard numbers, a win rate per source, and accuracy (percent) if a checker judged.
 
+    Of several samples an instruction counts once, with the mean of its verdicts; lengths are means over all answers,
+    and the length-controlled figures the means of each sample's own.
+
     Raises:
         ValueError: no row has a verdict.
     """
     preferences = [row["preference"] for row in rows]
+    samples = by_sample(rows)
     numbers: dict[str, Any] = win_rate(preferences, [len(row["output_2"]) for row in rows])
+    numbers["avg_length"] = int(fmean(len(row["output_2"]) for sample in samples for row in sample))
     numbers["unparsed"] = numbers.pop("n_dropped")
     categories = win_rate_by_category(preferences, [row["dataset"] for row in rows])
     numbers |= {f"win_rate/{name}": figures["win_rate"] for name, figures in categories.items()}
@@ -45,8 +51,8 @@ def judge_figures(rows: Sequence[Row], config: JudgeConfig) -> dict[str, float]:
     if checked:
         numbers["accuracy"] = 100.0 * sum(checked) / len(checked)
     if config.difficulty is not None and config.gamed is not None and _lengths_vary(rows):
-        controlled = length_controlled_win_rate(rows, config.difficulty, config.gamed)
-        numbers |= {key: controlled[key] for key in _LENGTH_CONTROLLED}
+        each = [length_controlled_win_rate(sample, config.difficulty, config.gamed) for sample in samples]
+        numbers |= {key: fmean(controlled[key] for controlled in each) for key in _LENGTH_CONTROLLED}
     found = {f"judge/{name}": value for name, value in numbers.items() if _is_finite(value)}
     return found | selection_figures(rows)
 
@@ -74,6 +80,15 @@ def accuracy_figures(rows: Sequence[Row], groups: Sequence[Sequence[str]]) -> di
         for name in names if "correct" in row else ():
             correct[name].append(row["correct"])
     return {f"judge/accuracy/{name}": 100.0 * sum(marks) / len(marks) for name, marks in sorted(correct.items())}
+
+
+def checked_figures(rows: Sequence[Row]) -> dict[str, float]:
+    """IFEval's and IFBench's accuracies (percent) of prompts and of instructions, strict and loose."""
+    from harness.judge.judges.instructions import instruction_figures
+
+    return {
+        f"judge/{name}": value for name, value in instruction_figures([row["raw_completion"] for row in rows]).items()
+    }
 
 
 def text_figures(texts: Sequence[str], finish_reasons: Sequence[str] | None, dataset: str) -> dict[str, float]:

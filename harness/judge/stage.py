@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from statistics import fmean
 
 from harness.context import Run, StageResult
 from harness.data import EvalItem, load_eval_items
-from harness.judge.annotations import Row, read_annotations, read_model_outputs, write_annotations
+from harness.judge.annotations import Row, by_sample, read_annotations, read_model_outputs, write_annotations
 from harness.judge.ask import ask
 from harness.judge.base import Comparison, Judge, Verdict
 from harness.judge.baseline import answers_of_baseline, baseline_rows
 from harness.judge.judges.local_model import whereabouts
 from harness.judge.judges.registry import load_judge
-from harness.judge.results import accuracy_figures, check_length_control, judge_figures, text_figures
+from harness.judge.results import accuracy_figures, check_length_control, checked_figures, judge_figures, text_figures
 from harness.judge.store import store_path
 from harness.record import RunFolder, read_json
 
@@ -35,35 +36,58 @@ def run(run: Run) -> StageResult:
     check_length_control(config, [row["instruction"] for row in pairs], generators, answers_of_baseline(run.config))
     judge = load_judge(config, all(item.checkable for item in items), run.folder.path)
     run.folder.log(f"judge: {config.kind}, {whereabouts(config)}")
-    comparisons = [_comparison(row, item) for row, item in zip(pairs, items, strict=True)]
+    asked = [(row, item, text) for row, item in zip(pairs, items, strict=True) for text in _samples(row)]
+    comparisons = [_comparison(*each) for each in asked]
     with run.progress("judge", len(comparisons) * len(judge.orders or (False,)), "verdict") as progress:
         verdicts = ask(judge, comparisons, store_path(run.config), progress.update, config.max_unparsed)
-    rows = [annotation(row, verdict, judge) for row, verdict in zip(pairs, verdicts, strict=True)]
+    each = iter(verdicts)
+    rows = [annotation(row, [next(each) for _ in _samples(row)], judge) for row in pairs]
     _keep_earlier(run.folder, rows, items[0].generator)
     write_annotations(run.folder / CURRENT, rows)
-    texts = [row["output_2"] for row in rows]
+    texts = [text for row in pairs for text in _samples(row)]
     figures = judge_figures(rows, config) | accuracy_figures(rows, [item.groups for item in items])
+    if all(item.checks for item in items) and config.kind == "instructions":
+        figures |= checked_figures([row for sample in by_sample(rows) for row in sample])
     figures |= text_figures(texts, _finish_reasons(run.folder), run.config.dataset.name)
     return StageResult(figures, labels=_labels(judge, rows, verdicts, run.folder), files=[CURRENT])
 
 
-def annotation(row: Row, verdict: Verdict, judge: Judge) -> Row:
-    """One row of annotations.json; `correct` only if a checker judged."""
-    correct = {} if verdict.correct is None else {"correct": verdict.correct}
+def annotation(row: Row, verdicts: Sequence[Verdict], judge: Judge) -> Row:
+    """One row of annotations.json; `correct` only where a checker judged.
+
+    Of several samples preference and `correct` are means, and `samples` has each answer with its verdict.
+    """
+    known = [verdict.preference for verdict in verdicts if verdict.preference is not None]
+    marks = [verdict.correct for verdict in verdicts if verdict.correct is not None]
+    several = {}
+    if "samples" in row:
+        pairs = zip(row["samples"], verdicts, strict=True)
+        several = {"samples": [{"output": text, **_said(verdict)} for text, verdict in pairs]}
+    correct: bool | float | None = marks[0] if len(marks) == 1 else fmean(marks) if marks else None
     return {
         **row,
+        **several,
         "annotator": judge.identity.id,
-        "preference": verdict.preference,
-        "price_per_example": verdict.usd,
-        "time_per_example": round(verdict.seconds, 6),
-        "raw_completion": verdict.raw or None,
-        **correct,
+        "preference": fmean(known) if known else None,
+        "price_per_example": sum(verdict.usd for verdict in verdicts),
+        "time_per_example": round(sum(verdict.seconds for verdict in verdicts), 6),
+        "raw_completion": verdicts[0].raw or None,
+        **({} if correct is None else {"correct": correct}),
     }
 
 
-def _comparison(row: Row, item: EvalItem) -> Comparison:
-    answers = (row["output_1"], row["output_2"])
-    return Comparison(item.text, *answers, gold=item.reference, family=item.family, checkable=item.checkable)
+def _said(verdict: Verdict) -> Row:
+    correct = {} if verdict.correct is None else {"correct": verdict.correct}
+    return {"preference": verdict.preference, "raw_completion": verdict.raw or None, **correct}
+
+
+def _samples(row: Row) -> Sequence[str]:
+    samples: Sequence[str] = row.get("samples", (row["output_2"],))
+    return samples
+
+
+def _comparison(row: Row, item: EvalItem, text: str) -> Comparison:
+    return Comparison(item.text, row["output_1"], text, item.reference, item.family, item.checkable, checks=item.checks)
 
 
 def _labels(judge: Judge, rows: Sequence[Row], verdicts: Sequence[Verdict], folder: RunFolder) -> dict[str, str]:

@@ -10,14 +10,17 @@ from harness.config import GenerateConfig
 
 
 def generation_config(settings: GenerateConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Greedy decoding with the evaluation's penalty and limits, ending at the tokenizer's end-of-text token.
+    """Decoding with the evaluation's temperature, penalty and limits, ending at the tokenizer's end-of-text token.
 
-    max_new_tokens is set only if it is the tighter limit, because transformers ignores max_length next to it. vLLM
-    reads the penalty but not do_sample, so it must be asked with temperature 0; a temperature or top_k here would keep
-    transformers from saving the model again.
+    max_new_tokens stands there only where it is the tighter limit: transformers takes no notice of max_length beside
+    it. vLLM reads the penalty and no do_sample, so after greedy runs it must be asked with temperature 0; a temperature
+    beside do_sample=false would keep transformers from saving the model again. top_k=0 is none: transformers' own
+    default is 50.
     """
+    drawn = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
     found: dict[str, Any] = {
-        "do_sample": False,
+        "do_sample": settings.temperature > 0,
+        **(drawn if settings.temperature > 0 else {}),
         "repetition_penalty": settings.repetition_penalty,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,

@@ -23,10 +23,10 @@ def source_of(config: ModelConfig) -> tuple[str, str | None]:
         assert config.hub_id is not None
         return config.hub_id, config.revision
     path = resolve_path(config.path)
-    return (str(_convert_gguf(path)) if path.suffix == ".gguf" else str(path)), None
+    return (str(converted_gguf(path)) if path.suffix == ".gguf" else str(path)), None
 
 
-def _convert_gguf(path: Path) -> Path:
+def converted_gguf(path: Path) -> Path:
     """Dequantise a GGUF file to a safetensors folder in the cache (20 s once, 0.3 s afterwards)."""
     folder = cache_dir() / "gguf" / f"{path.stem}-{path_fingerprint(str(path))[:16]}"
     with one_maker(folder):

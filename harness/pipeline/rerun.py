@@ -35,7 +35,8 @@ def stored_config(composed: dict[str, Any], overrides: Sequence[str]) -> Config:
     plain["output_dir"] = str(folder.parent)
     plain["harness"] = {**plain["harness"], "files": _files(folder)}
     # Groups first: judge=similarity judge.model=... sets a key of the new choice.
-    keys = sorted((line.lstrip("+~").split("=", 1)[0] for line in overrides), key=lambda key: key.count("."))
+    named = (line.lstrip("+~").split("=", 1)[0].split("/", 1)[0] for line in overrides)
+    keys = sorted(named, key=lambda key: key.count("."))
     changed = [key for key in keys if key.split(".")[0] in plain and key.split(".")[0] not in _OF_THE_COMMAND]
     for key in changed:
         _lay_over(plain, composed, key.split("."))

@@ -42,8 +42,14 @@ NO_RESULT = {
 _FILES = {
     "model": ("path",),
     "dataset": ("path",),
-    "eval_set": ("path",),
+    "eval_set": ("path", "answers"),
     "judge": ("difficulty", "gamed", "baseline", "model", "annotators_config", "target"),
+}
+# Keys that came later: at their defaults they are left out, so that runs made before keep their identity.
+_LATER: dict[str, dict[str, object]] = {
+    "generate": {"temperature": 0.0, "top_p": 1.0, "seed": 0, "samples": 1},
+    "eval_set": {"format": "alpaca_eval", "hub_id": None, "revision": None, "hub_files": [], "answers": None},
+    "judge": {"system": None, "score_scale": None},
 }
 _MODELS_HERE = {"local_lm", "similarity", "reward", "python"}  # judges whose model may be a folder
 
@@ -77,6 +83,10 @@ def stage_fingerprint(config: Config, stage: str) -> str:
     for section, keys in NO_RESULT.items():
         if section in kept:
             kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
+    for section, defaults in _LATER.items():
+        if section in kept:
+            found = kept[section]
+            kept[section] = {key: found[key] for key in found if key not in defaults or found[key] != defaults[key]}
     if config.train.several and config.train.loss == "micro_batch_mean":
         # A mean of means depends on how the batch is cut.
         kept["train"] |= {key: plain["train"][key] for key in ("devices", "nodes")}

@@ -7,7 +7,7 @@ from functools import cache
 
 from harness.config import Config, DatasetConfig, ModelConfig, NoiseConfig, TrainConfig
 from harness.context import Job
-from harness.data import check_dataset, load_eval_items
+from harness.data import check_dataset, check_eval_set
 from harness.models.checks import check_model, check_noisable
 from harness.noise.definition import is_own
 
@@ -16,7 +16,7 @@ def check(config: Config) -> None:
     """Check model, method and data, and the instructions, which are part of the run's identity.
 
     Raises:
-        ValueError: as `check_model`, `check_noisable`, `check_training`, `load_dataset` and `load_eval_items`.
+        ValueError: as `check_model`, `check_noisable`, `check_training`, `load_dataset` and `check_eval_set`.
     """
     check_model(config.model, fetch=not config.harness.dry_run)
     if not (config.train.is_plain and config.train.layout != "packed"):
@@ -25,7 +25,7 @@ def check(config: Config) -> None:
     if config.noise.distribution != "none":
         check_noisable(config.model)
     check_dataset(config)
-    load_eval_items(config.eval_set)
+    check_eval_set(config)
 
 
 def _check_own(noise: NoiseConfig) -> None:

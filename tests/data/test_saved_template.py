@@ -105,9 +105,13 @@ def test_two_hundred_real_rows(shared_data: Path, file, prompt):
     examples = load_dataset(config).examples[:200]
     saved = with_template(json_copy(TOKENIZER), prompt)
     assert len(examples) > 190
+    assert prompt == "alpaca" or sum(len(example.exchanges) > 1 for example in examples) > 100
     encoded = tokenize_examples(examples, TOKENIZER, rules=TokenizingRules(prompt, 10**6))
     for example, document in zip(examples, encoded.documents, strict=True):
         text = saved.apply_chat_template(messages_of(example), tokenize=False)
+        assert saved.apply_chat_template(messages_of(example), tokenize=True, return_dict=False) == list(
+            document.input_ids
+        )
         assert text == TOKENIZER.decode(document.input_ids, clean_up_tokenization_spaces=False)
         asked = saved.apply_chat_template(
             messages_of(example)[: 2 if example.system else 1],

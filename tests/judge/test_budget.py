@@ -17,8 +17,8 @@ import pytest
 from support.judge_server import completion, serve
 
 from harness.config import JudgeConfig
-from harness.config.paths import conf_dir
 from harness.judge.ask import ask
+from harness.judge.audit import judge_config
 from harness.judge.base import Comparison
 from harness.judge.store import VerdictStore
 
@@ -28,9 +28,7 @@ from harness.judge.judges.openai import OpenAIJudge
 
 
 def config(url: str, **changes: Any) -> JudgeConfig:
-    from omegaconf import OmegaConf
-
-    settings: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "judge" / "endpoint.yaml"))
+    settings = judge_config(["judge=endpoint"]).model_dump()
     fixed = {"base_url": url, "timeout_s": 10.0, "order": "alpaca_eval", "concurrency": 4}
     return JudgeConfig(**{**settings, **fixed, **changes})
 

@@ -57,6 +57,33 @@ def test_different_judges_or_baselines_are_no_list(
         assert "two" in capsys.readouterr().out
 
 
+def test_a_category_is_a_list_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Arena-Hard v2: each category has its own baseline, so the whole is no list and each is."""
+    for model, preferences in (("one", [1, 2, 1, 2, 1.5]), ("two", [2, 2, 1, 2, 1])):
+        rows = []
+        for number, (category, baseline) in enumerate((("hard_prompt", "o3"), ("creative_writing", "gemini"))):
+            for preference in preferences:
+                texts = {"output_1": "word " * (len(rows) + 2), "output_2": "word " * (2 * len(rows) + 1)}
+                names = {"generator_1": baseline, "generator_2": model, "annotator": "judge", "dataset": category}
+                flipped = 3 - preference if number else preference
+                rows.append({"instruction": f"Q{len(rows)}", **texts, **names, "preference": flipped})
+        (tmp_path / model).mkdir()
+        write_annotations(tmp_path / model / "annotations.json", rows)
+    assert main(["leaderboard", str(tmp_path)]) == 2
+    assert "generator_1 has several values" in capsys.readouterr().err
+    rates = {}
+    for category in ("hard_prompt", "creative_writing"):
+        assert main(["leaderboard", str(tmp_path), "--category", category]) == 0
+        for row in csv.DictReader(capsys.readouterr().out.splitlines()):
+            rates[category, row[""]] = float(row["win_rate"])
+            assert row["n_total"] == "5"
+            assert 0 < float(row["style_controlled_win_rate"]) < 100
+    assert rates["hard_prompt", "one"] == pytest.approx(50)
+    assert rates["creative_writing", "two"] == pytest.approx(40)
+    assert main(["leaderboard", str(tmp_path), "--category", "math"]) == 2
+    assert "has no such rows; it has creative_writing, hard_prompt" in capsys.readouterr().err
+
+
 def test_answers_are_cut_at_words() -> None:
     row = cut_to_equal_length({"output_1": "one two three four", "output_2": "eins zwei"})
     assert (row["output_1"], row["output_2"]) == ("one two", "eins zwei")

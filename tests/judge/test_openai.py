@@ -10,9 +10,9 @@ import pytest
 from support.judge_server import completion, serve
 
 from harness.config import JudgeConfig
-from harness.config.paths import conf_dir
 from harness.judge.annotations import order_is_switched, read_model_outputs
 from harness.judge.ask import HOPELESS, ask
+from harness.judge.audit import judge_config
 from harness.judge.base import Comparison, Verdict
 from harness.judge.judges.prompting import VerdictFormat, fill
 from harness.judge.store import VerdictStore
@@ -23,9 +23,7 @@ from harness.judge.judges.openai import OpenAIJudge
 
 
 def config(url: str, **changes: Any) -> JudgeConfig:
-    from omegaconf import OmegaConf
-
-    settings: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "judge" / "endpoint.yaml"))
+    settings = judge_config(["judge=endpoint"]).model_dump()
     return JudgeConfig(**{**settings, "base_url": url, "timeout_s": 10.0, **changes})
 
 

@@ -6,15 +6,13 @@ import math
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
-from harness.config.paths import conf_dir
+from harness.judge.audit import judge_config
 from harness.judge.judges.prompting import VerdictFormat
 
 
 def reading(tag: str | None = None) -> VerdictFormat:
-    settings = OmegaConf.load(conf_dir() / "judge" / "endpoint.yaml")
-    return VerdictFormat(settings.parse, ["A", "B"], tag)
+    return VerdictFormat(str(judge_config(["judge=endpoint"]).parse), ["A", "B"], tag)
 
 
 def tokens(*texts: str, probabilities: dict[str, float] | None = None) -> list[dict[str, Any]]:

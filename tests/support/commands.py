@@ -27,8 +27,8 @@ SMALL = [
 
 
 def environment(*folders: Path, **variables: str) -> dict[str, str]:
-    """The variables of a command: this checkout and `folders` on Python's path, one thread, and `variables`."""
-    path = os.pathsep.join(map(str, (ROOT, *folders)))
+    """The variables of a command: `variables`, one thread, this checkout and `folders` before the rest of the path."""
+    path = os.pathsep.join([*map(str, (ROOT, *folders)), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **variables}
 
 

@@ -10,6 +10,7 @@ from harness.config import JudgeConfig
 from harness.config.paths import resolve_path
 from harness.data.chat_template import template_of
 from harness.models.checks import reading
+from harness.models.source import converted_gguf
 from harness.record.content import path_fingerprint
 
 _PACKAGE = "package:"
@@ -17,15 +18,15 @@ LOCAL_KINDS = ("local_lm", "similarity", "reward")  # kinds that `load` models
 
 
 def source(config: JudgeConfig) -> str:
-    """The folder, if judge.model names one, else the Hub id.
+    """The folder, if judge.model names one or a GGUF file (converted once into the cache), else the Hub id.
 
     Raises:
         ValueError: package:NAME/FOLDER is not installed, or a revision is given for a folder.
     """
     assert config.model is not None
-    if config.model.startswith(_PACKAGE):
-        return str(resolve_path(config.model))
-    folder = Path(config.model).expanduser()
+    folder = resolve_path(config.model) if config.model.startswith(_PACKAGE) else Path(config.model).expanduser()
+    if folder.suffix == ".gguf" and folder.is_file():
+        return str(converted_gguf(folder))
     if folder.is_dir() and config.revision is not None:
         raise ValueError(f"judge.revision={config.revision}: has no effect on {folder}, only on a Hub model")
     return str(folder) if folder.is_dir() else config.model

@@ -1,8 +1,8 @@
 """The judge `openai`: any server with OpenAI's chat completions (OpenAI, vLLM, llama.cpp, Ollama ...).
 
-The prompt is ours (conf/judge); AlpacaEval's own prompts run through the judge `alpaca_eval`. Calls are made from
-threads and booked in advance. 408, 409, 429, 5xx, time-outs and broken connections are retried after a pause
-(respecting Retry-After), even if a server hides them in a body of status 200. The key comes from an
+The prompt is ours, AlpacaEval's or JudgeArena's (conf/judge/prompt). Calls go out from
+threads and are booked before they are made. 408, 409, 429, 5xx, time-outs and broken connections are asked again
+after a pause (Retry-After is heeded), also where a server hides them in a body of status 200. The key comes from an
 environment variable and appears in no file, log or message.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from harness.config import JudgeConfig
 from harness.judge.base import Batch, Comparison, Identity, Verdict, content_hash
 from harness.judge.judges.chat import CallFailed, Endpoint, ReplyTooLong, Response, outcome, pause_before
-from harness.judge.judges.prompting import VerdictFormat, fill
+from harness.judge.judges.prompting import ScoreFormat, VerdictFormat, fill
 from harness.judge.ledger import BooksCalls
 from harness.record.secrets import know_secret, redact
 from harness.system.packages import require_package
@@ -50,18 +50,22 @@ class OpenAIJudge(BooksCalls):
         self._config = self.limits = config
         self._key = key_from_environment(config.api_key_env)
         self._prices = Prices(config)
-        self._format = VerdictFormat(_text(config.parse), config.labels or (), config.tag)
+        self._format: VerdictFormat | ScoreFormat = VerdictFormat(_text(config.parse), config.labels or (), config.tag)
+        if config.score_scale is not None:
+            self._format = ScoreFormat(_text(config.parse), config.score_scale)
         self._stopped = threading.Event()
         self.orders: tuple[bool, ...] | None = (False, True) if config.order == "both" else None
         decoding = {key: getattr(config, key) for key in ("temperature", "max_tokens", "extra_body", "logprobs")}
         reading = (*(config.labels or ()), _text(config.parse), config.tag or "", _READING)
+        # Only where they are given, so that verdicts stored before these keys existed stay this judge's.
+        reading = (*reading, *filter(None, (config.system, str(config.score_scale or ""))))
         prompt = content_hash(_text(config.prompt), *reading)
         model = f"{config.model}@{config.revision}" if config.revision else config.model
         self.identity = Identity(config.name, f"{model} at {config.base_url}", prompt, decoding)
 
     def check_budget(self, comparisons: Sequence[Comparison], spent_calls: int, spent_usd: float) -> None:
-        """Refuse, before the first call, questions that judge.max_calls and judge.max_usd do not cover."""
-        usd = sum(self._prices.at_most(fill(_text(self._config.prompt), comparison)) for comparison in comparisons)
+        """Refuse before the first call what judge.max_calls and judge.max_usd do not cover."""
+        usd = sum(self._at_most(self._request(comparison)) for comparison in comparisons)
         self._prices.check(len(comparisons), usd, spent_calls, spent_usd)
 
     def verdicts(self, comparisons: Sequence[Comparison]) -> Iterator[Batch]:
@@ -114,7 +118,7 @@ class OpenAIJudge(BooksCalls):
     def _reply(self, endpoint: Endpoint, comparison: Comparison) -> Reply:
         """The reply to one question; temporary errors are waited for, up to judge.retries times."""
         request, reason = self._request(comparison), ""
-        usd = self._prices.at_most(request["messages"][0]["content"])
+        usd = self._at_most(request)
         for attempt in range((self._config.retries or 0) + 1):
             if attempt and self._stopped.is_set():
                 break
@@ -150,9 +154,13 @@ class OpenAIJudge(BooksCalls):
         optional = {"temperature": config.temperature, "max_tokens": config.max_tokens}
         if config.logprobs:
             optional |= {"logprobs": True, "top_logprobs": _TOP_LOGPROBS}
-        messages = [{"role": "user", "content": fill(_text(config.prompt), comparison)}]
+        messages = [{"role": "system", "content": config.system}] if config.system else []
+        messages += [{"role": "user", "content": fill(_text(config.prompt), comparison)}]
         sent = {key: value for key, value in optional.items() if value is not None}
         return {"model": config.model, "messages": messages, **sent, **(config.extra_body or {})}
+
+    def _at_most(self, request: dict[str, Any]) -> float:
+        return self._prices.at_most("".join(message["content"] for message in request["messages"]))
 
     def _read(self, response: Response, usd_at_most: float) -> Reply:
         """A body that is not a chat completion is an unparsed reply; without usage, the estimated cost counts."""

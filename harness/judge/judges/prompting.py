@@ -101,6 +101,29 @@ class VerdictFormat:
         return [(line, end)] if line < end else []
 
 
+@dataclass(frozen=True)
+class ScoreFormat:
+    """Two scores in a reply, and how a difference becomes a probability: sigmoid(scale (score_2 - score_1)).
+
+    parse: a regular expression, searched behind the reasoning, letter case ignored; its groups 1 and 2 are the scores
+    of the answer shown first and second. Source: JudgeArena's PairScore (2501.17178), whose scale is 0.3.
+    """
+
+    parse: str
+    scale: float
+
+    def probability(self, reply: str, tokens: Any = ()) -> float | None:
+        """P(the answer shown second is better); None without two scores. Token probabilities say nothing here."""
+        del tokens
+        start, end = _answer(reply := whole_text(reply))
+        match = re.compile(self.parse, re.IGNORECASE | re.DOTALL).search(reply, start, end)
+        try:
+            difference = float(match[2]) - float(match[1]) if match else math.nan
+        except ValueError:
+            return None
+        return None if math.isnan(difference) else 1 / (1 + math.exp(min(-self.scale * difference, 700.0)))
+
+
 def _answer(reply: str) -> tuple[int, int]:
     """Start and end of what follows the reasoning; empty if the reasoning is cut off."""
     end = len(reply.rstrip(_BLANK))

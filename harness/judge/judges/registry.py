@@ -42,6 +42,10 @@ def load_judge(config: JudgeConfig, checkable: bool, folder: Path) -> Judge:
         from harness.judge.judges.reward import RewardJudge
 
         return RewardJudge(config)
+    if config.kind == "instructions":
+        from harness.judge.judges.instructions import InstructionsJudge
+
+        return InstructionsJudge()
     if config.kind == "python":
         return _of_the_user(config)
     from harness.judge.judges.reference import ReferenceJudge

@@ -132,6 +132,7 @@ def _answers(config: Config, size: Size) -> str:
     weights, cache = size.parameters * wide, 2 * size.layers * size.keys * wide
     items = config.eval_set
     prompts = items.limit or (items.heldout + items.unseen if items.path is None and items.name == "builtin" else 805)
+    prompts *= settings.samples
     name, device = known_gpu(torch.cuda.get_device_name()) if torch.cuda.is_available() else ("A100", GPUS["A100"])
     taken = seconds_of_answers(device, prompts, tokens, rows, weights, cache)
     return (
