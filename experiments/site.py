@@ -21,7 +21,7 @@ _MARKS = re.compile(r"<!-- findings -->(.*)<!-- /findings -->", re.DOTALL)
 # Tables, samples and captions of studies would hide the pages that a reader searches for.
 _NOT_SEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
 _MOST = 8  # README is read in a few minutes; the lab book has them all
-_LINK = re.compile(r"(\]\()([^)#:\s]+)(\)|#)")
+_LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^]]*)\]\((?P<link>[^)#:\s]+)(?P<part>#[^)]*)?\)")
 
 
 def write_site(target: Path) -> int:
@@ -55,12 +55,16 @@ def _write(source: Path, copy: Path, target: Path) -> None:
         return
 
     def place(found: re.Match[str]) -> str:
-        goal = (source.parent / found[2]).resolve()
+        goal = (source.parent / found["link"]).resolve()
         goal = goal / "README.md" if goal.is_dir() else goal
-        return found[1] + os.path.relpath(_copy_of(goal, target), copy.parent) + found[3]
+        if not goal.is_relative_to(HERE) and not goal.is_relative_to(_DOCS):
+            return f"{found['text']} (`{os.path.relpath(goal, HERE.parent)}`)"  # the site does not have it
+        link = os.path.relpath(_copy_of(goal, target), copy.parent)
+        return f"{found['image']}[{found['text']}]({link}{found['part'] or ''})"
 
+    text = _LINK.sub(place, source.read_text("utf-8")).replace("] [", "] \\[")  # two brackets, not a reference
     head = "" if source.name in ("README.md", "findings.md") else _NOT_SEARCHED
-    copy.write_text(head + _LINK.sub(place, source.read_text("utf-8")), encoding="utf-8")
+    copy.write_text(head + text, encoding="utf-8")
 
 
 def findings() -> str:

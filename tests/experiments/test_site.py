@@ -14,8 +14,11 @@ def test_every_study_is_a_page_and_every_link_of_the_copies_leads_somewhere(tmp_
     docs = tmp_path / "docs"
     count = write_site(docs / "lab")
     assert count == len(list(HERE.glob("20*/README.md")))
-    for page in (HERE.parent / "docs").glob("*.md"):
-        (docs / page.name).touch()
+    theirs = HERE.parent / "docs"
+    for path in (path for path in theirs.rglob("*.*") if not path.is_relative_to(theirs / "lab")):
+        copy = docs / path.relative_to(theirs)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.touch()
     for page in (docs / "lab").rglob("*.md"):
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8")):
             assert re.match(r"[a-z]+:", target) or (page.parent / target).is_file(), f"{page}: {target}"
