@@ -122,7 +122,7 @@ def test_the_command_asks_a_judge_about_a_sample(tmp_path: Path, capsys: pytest.
         ),
         (["judge=endpoint", "judge.order=random"], "judge.order='random': input should be 'alpaca_eval' or 'both'"),
         (["judge=endpoint", "judge.flavour=x"], "judge.flavour: there is no such key"),
-        (["alpha=3"], "alpha: expected judge=NAME or judge.KEY=VALUE"),
+        (["alpha=3"], "alpha: expected judge=NAME, judge/prompt=NAME or judge.KEY=VALUE"),
         (["--sample", "7"], "--sample=7:"),
     ],
 )
