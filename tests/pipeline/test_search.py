@@ -146,7 +146,7 @@ def test_settings_as_an_agent_of_wandb_writes_them():
     words = line[line.index("harness") + 1 :]
     config = config_from(compose(as_meant(words)))
     assert (config.alpha, config.noise.name, config.tracking.mode) == (7.25, "symnoise", "online")
-    assert config.harness.objective == sweep["metric"]["name"].removeprefix("final/")
+    assert config.harness.objective == sweep["metric"]["name"]
     assert as_meant(given["args"]) == ["alpha=7.25", "noise=symnoise"]
     assert as_meant(["--config-dir=mine", "--cfg", "job"]) == ["--config-dir=mine", "--cfg", "job"]
 

@@ -94,9 +94,9 @@ def test_a_run_that_was_interrupted_is_there_once_and_whole(root, kind, capfd):
         first.log(row)
     first.abort(None)
 
-    weights = root / "weights"
+    weights, content = root / "weights", f"weights of {kind}".encode()
     weights.mkdir(exist_ok=True)
-    (weights / "model.safetensors").write_bytes(b"weights")
+    (weights / "model.safetensors").write_bytes(content)
     second = backend_of(kind)()
     second.start(run(root, f"{kind}-a", kind), ROWS[:2])
     for row in ROWS[2:]:
@@ -113,7 +113,7 @@ def test_a_run_that_was_interrupted_is_there_once_and_whole(root, kind, capfd):
     assert found["reasons"] == []
     assert capfd.readouterr().out == ""
     assert not second.upload_is_due(run(root, "x", kind).tracking, root, "x", RunFolder(root))
-    kept = [path for path in root.rglob("*") if path.is_file() and path.read_bytes() == b"weights"]
+    kept = [path for path in root.rglob("*") if path.is_file() and path.read_bytes() == content]
     assert len(kept) == 2  # ours, and the tracker's copy below output_dir
 
 

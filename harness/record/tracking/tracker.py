@@ -44,7 +44,10 @@ class Tracker:
         """The final numbers, the rows of each table, and how the run ended."""
         backend, self._backend = self._backend, None
         if backend is not None:
-            backend.finish(result_of(self._config, self._folder, final, tables, status))
+            result = result_of(self._config, self._folder, final, tables, status)
+            if (name := self._config.harness.objective) in final:  # under its own name: a tracker's search looks for it
+                result.summary[str(name)] = final[name]
+            backend.finish(result)
 
     def abort(self, reason: str | None = None) -> None:
         """Close the run without a result, keeping what was logged; `reason` is that of a failure, None for a stop."""
