@@ -98,7 +98,7 @@ def test_a_prompt_of_others_is_another_judge_and_ours_keeps_its_verdicts() -> No
         (["judge=endpoint", "judge/prompt=judge_arena", "judge.labels=[A,B]"], "and not both"),
         (["judge=endpoint", "judge.labels=null"], "give judge.labels, or judge.score_scale"),
         (["judge=endpoint", "judge/prompt=judge_arena", "judge.tag=verdict"], "only with judge.labels"),
-        (["judge=reference", "+judge.system=x"], r"judge\.system is no key of judge\.kind=reference"),
+        (["judge=reference", "+judge.system=x"], r"judge\.system is not a key of judge\.kind=reference"),
     ],
 )
 def test_keys_that_contradict_each_other(overrides: list[str], message: str) -> None:
