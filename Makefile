@@ -26,8 +26,9 @@ $(VENV)/.with-%: $(STAMP)
 	$(INSTALL) -e ".[$*]"
 	@touch $@
 
-# Not eval: its 30 packages are for real models' benchmarks; not mlflow: 300 MB. Their tests run where they are installed.
-DEV := $(VENV)/.with-dev,bench,dashboard,gguf,joblib,judge,notebooks,optuna,peft,slurm,trackio
+# Not eval: its 30 packages are for real models' benchmarks; not mlflow (300 MB), not trackio (it holds pillow
+# below the locked release). Their tests run where they are installed.
+DEV := $(VENV)/.with-dev,bench,dashboard,gguf,joblib,judge,notebooks,optuna,peft,slurm
 
 run: $(STAMP) ## install what a user needs, then the default study: 7 settings, 3 seeds, and its report
 	$(BIN)/python -m harness -m $(STUDY) output_dir=$(RUNS)
