@@ -150,7 +150,8 @@ def test_verdicts_of_marked_answers_are_recomputed_by_family(book: Path, tmp_pat
     for noise, chance in (("none", 0.4), ("neftune", 0.6), ("symnoise", 0.41)):
         for seed in range(4):
             marked = [1.5 if right else 1.0 for right in random.random(300) < chance]
-            run = write_run(tmp_path / "runs", config_of(noise, 5, seed), {"heldout/loss": 2.0}, marked, [5] * 300)
+            final = {"judge/accuracy": 100 * marked.count(1.5) / 300}
+            run = write_run(tmp_path / "runs", config_of(noise, 5, seed), final, marked, [5] * 300)
             about = {"command": ["x"], "git": {"commit": made}}
             (run / "provenance.json").write_text(json.dumps(about), encoding="utf-8")
     module.write_verdicts(read_plan(book / FILE), book, tmp_path / "runs")
