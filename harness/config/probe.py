@@ -75,7 +75,7 @@ class ProbeConfig(Section):
     max_tokens: Count = Field(1024, description="tokens of a forward pass; three of their logits exist at a time")
     every: CountOrZero = Field(0, description="steps between smoothness probes during training; 0: only after it")
 
-    gradient: GradientConfig
+    gradient: GradientConfig = GradientConfig.model_validate({})
     benchmarks: BenchmarksConfig
 
     @model_validator(mode="after")

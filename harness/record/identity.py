@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
-from harness.config import Config
+from harness.config import Config, GradientConfig
 from harness.config.noise import LAYOUT_OF_LENGTH as LAYOUT_OF_LENGTH  # analysis reads it here
 from harness.config.paths import canonical_json, module_file
 from harness.noise.definition import is_own
@@ -50,6 +50,7 @@ _LATER: dict[str, dict[str, object]] = {
     "generate": {"temperature": 0.0, "top_p": 1.0, "seed": 0, "samples": 1},
     "eval_set": {"format": "alpaca_eval", "hub_id": None, "revision": None, "hub_files": [], "answers": None},
     "judge": {"system": None, "score_scale": None},
+    "probe": {"gradient": GradientConfig.model_validate({}).model_dump(mode="json")},
 }
 _MODELS_HERE = {"local_lm", "similarity", "reward", "python"}  # judges whose model may be a folder
 

@@ -82,3 +82,11 @@ def test_what_a_judge_costs_is_not_what_it_says(compose):
     fingerprints = [stage_fingerprint(config, "judge") for config in (one, two, other)]
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
     assert run_id(one) == run_id(other)
+
+
+def test_a_probe_that_came_later_counts_only_where_it_is_asked_for(compose):
+    """Runs from before it keep their probes; its settings tell two of them apart."""
+    plain = stage_fingerprint(compose(), "probe")
+    assert stage_fingerprint(compose("probe.gradient.twos=0"), "probe") == plain
+    asked = {stage_fingerprint(compose(f"probe.gradient.twos={twos}"), "probe") for twos in (1, 2)}
+    assert len(asked | {plain}) == 3
