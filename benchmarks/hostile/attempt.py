@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -88,6 +89,10 @@ def _obey(case: Case, said: int) -> int:
     nothing = os.open(os.devnull, os.O_RDWR)
     for target, source in ((0, nothing), (1, nothing), (2, said)):
         os.dup2(source, target)
+    # Whoever runs this may have put streams of its own in the place of these.
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8", "replace") for number in (1, 2)
+    )
     os.chdir(case.cwd)
     module, *arguments = case.arguments
     sys.argv = [f"python -m {module}", *arguments]
