@@ -10,7 +10,7 @@ from benchmarks.hostile.workplace import SMALL, Workplace
 
 # Command lines, separated by |; each is split as by a shell.
 _TYPED = """
-alpha=nan  |  alpha=inf  |  alpha=-1  |  alpha=[5]  |  alpha={a:1}  |  alpha=null  |  alpha=  |  alpha='5
+alpha=nan  |  alpha=inf  |  alpha=-1  |  alpha=[5]  |  alpha={a:1}  |  alpha=null  |  alpha=  |  "alpha='5"
 alpha=1e999  |  seed=1.5  |  seed=-1  |  seed=99999999999999999999  |  seed=true  |  seed=[1]  |  seed=abc
 lr=3  |  train.lrr=1  |  train.lr=1e999  |  train.lr=0  |  train.lr=-1  |  train.lr=nan  |  train.batch_size=0
 train.max_steps=-3  |  train.max_steps=1e3  |  train.devices=99  |  train.devices=-1  |  train.nodes=0
