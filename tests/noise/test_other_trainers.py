@@ -57,10 +57,11 @@ def recorded(folder: Path, *command: str) -> tuple[dict[str, Any], str]:
     return found, done.stdout + done.stderr
 
 
-def is_a_pair(found: dict[str, Any], printed: str) -> None:
+def is_a_pair(found: dict[str, Any], printed: str, mean: str = "all") -> None:
+    """Of the trainer's mean over a step: "all" targets, or the mean of its micro-batches' "means"."""
     assert found["documents"] == len(ROWS)
-    assert found["loss"] == pytest.approx(float(found["logged"]), rel=1e-3)  # logged with four digits
-    assert found["gradient"] <= CLOSE
+    assert found[mean]["loss"] == pytest.approx(float(found["logged"]), rel=1e-3)  # logged with four digits
+    assert found[mean]["gradient"] <= CLOSE
     for line in ("noise: arrives once", "L: the document's own", "padding noised: 0 positions", "pair: antithetic"):
         assert line in printed
     assert "realised over intended norm: 1.000 (1.000 to 1.000)" in printed
@@ -122,7 +123,9 @@ def test_axolotl(folder: Path, layout: str) -> None:
     pytest.importorskip("axolotl")
     shutil.copy(ROOT / "tests" / "support" / "axolotl_noise.py", folder)
     (folder / "config.yaml").write_text(AXOLOTL.format(folder=folder, layout=layout), encoding="utf-8")
-    is_a_pair(*recorded(folder, str(ROOT / "tests" / "support" / "axolotl_run.py"), "config.yaml"))
+    # axolotl 0.19 takes the mean of micro-batch means with or without noise: its trainer finds no num_items_in_batch in
+    # the decoder's forward.
+    is_a_pair(*recorded(folder, str(ROOT / "tests" / "support" / "axolotl_run.py"), "config.yaml"), mean="means")
 
 
 @pytest.mark.slow
@@ -162,9 +165,9 @@ def test_llamafactory(folder: Path, layout: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_llamafactorys_packing_without_flash_attention_is_refused(folder: Path) -> None:
-    """It hands the model a mask of four dimensions, in which documents can no longer be told."""
+    """It hands over a mask of four dimensions, which no pair can be made of."""
     pytest.importorskip("llamafactory")
-    with pytest.raises(AssertionError, match=r"the noise reads only a \(rows, tokens\) mask"):
+    with pytest.raises(AssertionError, match=r"ValueError: attention_mask \(\(1, 1, 512, 512\)\): .*pair"):
         recorded(folder, *llamafactory(folder, {"neat_packing": True, "per_device_train_batch_size": 1}))
 
 

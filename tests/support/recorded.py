@@ -47,15 +47,18 @@ class Record(TrainerCallback):
         with torch.no_grad():
             for name, each in model.named_parameters():
                 each.copy_(self.before[name])
-        documents = [each for batch in self.batches for each in first_half(batch)]
-        loss, gradient = two_passes(model, documents, self.noise, self.seed)
-        found = {
-            "documents": len(documents),
+        batches = [first_half(batch) for batch in self.batches]
+        found: dict[str, Any] = {
+            "documents": sum(map(len, batches)),
             "rows": [list(batch["input_ids"].shape) for batch in self.batches],
             "logged": next(row["loss"] for row in state.log_history if "loss" in row),
-            "loss": loss,
-            "gradient": float((moved - gradient).norm() / gradient.norm()),
         }
+        # Over all targets of the step; and the mean of each micro-batch's own mean, as some trainers take it.
+        for name, parts in (("all", [[each for batch in batches for each in batch]]), ("means", batches)):
+            each_one = [two_passes(model, documents, self.noise, self.seed) for documents in parts]
+            gradient = torch.stack([gradient for _, gradient in each_one]).mean(0)
+            off = float((moved - gradient).norm() / gradient.norm())
+            found[name] = {"loss": sum(loss for loss, _ in each_one) / len(each_one), "gradient": off}
         self.path.write_text(json.dumps(found), encoding="utf-8")
 
     def _see(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -79,6 +82,7 @@ def two_passes(model: Any, documents: Documents, noise: Noise, seed: int) -> tup
     """Mean loss over the targets of X + e and X - e of every document by itself, and its gradient."""
     total, count = torch.zeros((), dtype=torch.float64), 0
     model.train()
+    model.gradient_checkpointing_disable()
     for ids, labels in documents:
         (generator,) = noise_generators(seed, 0, [content_key(ids.tolist())])
         clean = model.get_input_embeddings()(ids)[None]
