@@ -24,7 +24,9 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="needs the extra eval (lm-eval)"),
 ]
-LIMIT = 12
+# Questions of the task builtin_unseen; Alpaca has another prompt for those with an input, so they are not compared.
+ITEMS = builtin.generate("unseen", 100, seed=0, families=["odd_one_out", "longest_word"])
+ASKED = [place for place, item in enumerate(ITEMS) if not item.input][:12]
 TRAINED = [
     *("model=tiny_base", "dataset.size=1024", "train.max_steps=40", "noise=none", "tracking=disabled"),
     *("eval_set=alpaca_eval", "generate.max_new_tokens=16", "generate.repetition_penalty=1.1"),
@@ -43,9 +45,7 @@ def command(*arguments: str, cwd: Path) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model trained on Alpaca's prompt; its instructions are the questions of the task builtin_unseen."""
     folder = tmp_path_factory.mktemp("lm_eval")
-    items = builtin.generate("unseen", 100, seed=0, families=["odd_one_out", "longest_word"])
-    rows = [{"instruction": item.instruction, "output": item.output} for item in items if not item.input][:LIMIT]
-    assert len(rows) == LIMIT
+    rows = [{"instruction": ITEMS[place].instruction, "output": ITEMS[place].output} for place in ASKED]
     path = write_rows(folder / "questions.json", rows)
     command("-m", "harness", *TRAINED, f"eval_set.path={path}", "stages=[train,generate]", cwd=folder)
     (made,) = (folder / "runs").glob("*/model_outputs.json")
@@ -56,14 +56,14 @@ def test_lm_evals_command_gives_the_runs_answers(run: Path, tmp_path: Path) -> N
     """--apply_chat_template on model/: the text of model_outputs.json up to the task's own end, a line end."""
     arguments = ["--model", "hf", "--model_args", f"pretrained={run / 'model'},dtype=float32", "--device", "cpu"]
     arguments += ["--tasks", "builtin_unseen", "--include_path", str(ASSETS / "lm_eval"), "--apply_chat_template"]
-    arguments += ["--batch_size", "1", "--limit", str(LIMIT), "--log_samples", "--output_path", str(tmp_path)]
+    arguments += ["--batch_size", "1", "--limit", str(ASKED[-1] + 1), "--log_samples", "--output_path", str(tmp_path)]
     command("-m", "lm_eval", *arguments, cwd=tmp_path)
     (samples,) = tmp_path.rglob("samples_builtin_unseen_*.jsonl")
     answers = {
         row["doc"]["prompt"]: row["resps"][0][0].strip() for row in map(json.loads, samples.read_text().splitlines())
     }
     rows = read_json(run / "model_outputs.json")
-    assert len(answers) == LIMIT
+    assert len(rows) == len(ASKED) == 12
     for row in rows:
         assert answers[row["instruction"]] == row["output"].split("\n")[0].strip()
 
