@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) runs=$1 alpaca=${2:-}
 common=(noise=none 'stages=[train,probe]' probe=gradient_noise tracking=disabled harness.workers=1)
-python -m harness "${common[@]}" "output_dir=$runs/tiny" probe.gradient.twos=16 probe.gradient.draws=4
+python -m harness "${common[@]}" "output_dir=$runs/tiny" probe.gradient.twos=8 probe.gradient.draws=1
 if [ -n "$alpaca" ]; then
     # 32 documents in batches of two: the shares do not depend on the batch, and the twos are what intervals rest on.
     python -m harness "${common[@]}" "output_dir=$runs/smollm2" model=smollm2_135m_pip dataset=local "dataset.path=$alpaca" dataset.max_length=160 \
