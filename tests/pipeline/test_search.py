@@ -151,6 +151,7 @@ def test_settings_as_an_agent_of_wandb_writes_them():
     assert as_meant(["--config-dir=mine", "--cfg", "job"]) == ["--config-dir=mine", "--cfg", "job"]
 
 
+@pytest.mark.slow
 def test_wandbs_own_agent_starts_the_documented_command(tmp_path):
     """`wandb agent`, the real one, on a server of this machine that proposes two alphas."""
     text = (ROOT / "docs" / "how-to" / "search-alpha.md").read_text(encoding="utf-8")
