@@ -63,7 +63,7 @@ class Finding:
             size = self._points(abs(found.mean))
             return f"{self.noise} {verb} the {self.measure} by {size} points {interval}{at}: {counted}, {p}"
         seen = f"would have been seen from {self._points(self.least)} points on"
-        return f"{self.noise}: {self.verdict}: {self.measure} {mean} {interval}{at}; {seen} ({counted})"
+        return f"{self.noise}: {self.verdict}: the {self.measure} {mean} {interval}{at}; {seen} ({counted})"
 
     @staticmethod
     def _points(value: float, sign: str = "") -> str:

@@ -59,7 +59,7 @@ def test_what_is_not_shown_says_what_would_have_been(tmp_path, capsys):
     assert [line.partition(":")[0] for line in lines] == ["neftune", "symnoise"]
     for line, found in zip(lines, findings(load_runs(tmp_path)), strict=True):
         # Seeds would not do: the scatter of eight families stays.
-        assert ": undecided: needs more instructions: accuracy" in line
+        assert ": undecided: needs more instructions: the accuracy" in line
         assert f"would have been seen from {found.least:.1f} points on" in line
         assert found.difference.low < 0 < found.difference.high
 
