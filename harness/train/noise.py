@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.config import Config
 from harness.data.batching import Batch
 from harness.noise import Noise, noise_generators
 from harness.noise.perturbation import apply_noise
 from harness.noise.statistics import NoiseStatistics, Stopwatch, realised_noise
 from harness.noise.tokens import Tokens
+
+if TYPE_CHECKING:
+    from harness.config import Config  # needs pydantic, which benchmarks.gpu does without
 
 # The argument `perturb` of `harness.train.loss.ResponseLoss`: (B, T, D) -> (B, T, D).
 Perturbation = Callable[[Tensor], Tensor]
