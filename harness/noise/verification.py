@@ -35,8 +35,8 @@ class NoiseReport:
         arrives: whether any real token's embedding was changed.
         times: how often: 1 is right; 2 where two hooks, or a hook and a patched forward, each added noise.
         documents: number in the batch, the two copies of a pair counted once.
-        lengths: real tokens of each document, in order of appearance.
-        norms: L2 norm of the noise of each document.
+        lengths: real tokens of each document, of each copy in a pair, in order of appearance.
+        norms: L2 norm of the noise of each of them.
         share: mean ratio of that norm to the norm of the document's embeddings.
         intended: the norm that alpha implies, for scale="relative" the mean over documents; None if alpha is not known.
         realised: ratio of the norm to the intended one, (smallest, mean, largest); None if that is None.
@@ -81,8 +81,10 @@ class NoiseReport:
         if not self.arrives:
             return "noise: NONE arrives: the embeddings of a training pass are those of evaluation"
         low, high, mean = min(self.norms), max(self.norms), sum(self.norms) / len(self.norms)
+        copies, plural = "both copies of " if self.pair != "none" else "", "" if self.documents == 1 else "s"
+        often = "once" if self.times == 1 else f"{self.times} TIMES"
         lines = [
-            f"noise: arrives {'once' if self.times == 1 else f'{self.times} TIMES'} in {self.documents} documents",
+            f"noise: arrives {often} in {copies}{self.documents} document{plural}",
             f"norm of a document: {mean:.3g} ({low:.3g} to {high:.3g}), {self.share:.2%} of the embeddings'",
             f"L: {_LENGTHS[self.length]}",
             f"real tokens noised: {100 * self.noised:.3g}%; padding noised: {self.noised_padding} positions",
@@ -280,7 +282,7 @@ def _report(
     return NoiseReport(
         arrives=bool(norm.sum() > 0),
         times=times,
-        documents=len(norm),
+        documents=len(norm) if half_BL is None else len(norm) // 2,
         lengths=tuple(tokens.lengths.tolist()),
         norms=tuple(norm.tolist()),
         share=float(found.ratio.mean()),
