@@ -114,7 +114,8 @@ def main() -> int:
     if given.markdown:
         packages = ", ".join(f"{name} {version(name)}" for name in ("transformers", "trl", "torch"))
         head = f"# What reaches SmolLM2-135M on {given.rows} Alpaca rows\n\n"
-        head += f"`python -m benchmarks.verify_alpaca FILE`, {packages}.\n\n"
+        sizes = f"--rows {given.rows} --batch {given.batch} --alpha {given.alpha:g} --max-length {given.max_length}"
+        head += f"`python -m benchmarks.verify_alpaca FILE {sizes}`, {packages}.\n\n"
         given.markdown.write_text(head + "\n\n".join(f"```\n{text}\n```" for text in found) + "\n", encoding="utf-8")
     return 0
 
