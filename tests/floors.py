@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-EXTRAS = ("run", "peft", "judge", "report")
+EXTRAS = ("run", "peft", "judge", "report", "liger")
 # Tools, not what is under test.
 NEWEST = ("pytest", "pytest-xdist", "hypothesis", "psutil", "rouge-score", "jsonschema")
 

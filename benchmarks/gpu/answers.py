@@ -8,8 +8,11 @@ import torch
 
 from benchmarks.gpu.setting import Finding, Setting, document
 from harness.generate.decoder import LlamaDecoder
+from harness.generate.graphs import StaticSteps
 from harness.probe.smoothness.hessian import Expansion, top_eigenvalues
 from harness.probe.smoothness.surface import probing, surfaces, twice_differentiable
+
+_ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # of the largest logit, as in harness/generate/engine.py
 
 
 def engine(setting: Setting) -> Iterator[Finding]:
@@ -23,11 +26,19 @@ def engine(setting: Setting) -> Iterator[Finding]:
                 cache = decoder.new_cache(rows, capacity)
                 positions = [read + row % 10 for row in range(rows)]
 
-                def step(decoder=decoder, cache=cache, positions=positions, rows=rows) -> object:  # type: ignore[no-untyped-def]
+                def step(decoder=decoder, cache=cache, positions=positions, rows=rows) -> torch.Tensor:  # type: ignore[no-untyped-def]
                     return decoder.decode([5] * rows, positions, cache)
+
+                steps = StaticSteps(decoder, cache)
+
+                def fixed(steps=steps, positions=positions, rows=rows) -> torch.Tensor:  # type: ignore[no-untyped-def]
+                    return steps.decode([5] * rows, positions)
 
                 name = f"{str(dtype).removeprefix('torch.')}, {rows} rows"
                 yield Finding(f"{name}, engine", f"{setting.milliseconds(step):.1f} ms")
+                yield Finding(f"{name}, engine, cuda_graph", f"{setting.milliseconds(fixed):.1f} ms")
+                off = float((fixed() - step()).abs().max() / step().abs().max())
+                yield Finding(f"{name}, largest difference of logits", f"{off:.1e}", off < _ROUNDING[dtype])
                 ids = torch.ones(rows, read, dtype=torch.int64, device=setting.device)
                 past = model(ids, use_cache=True, logits_to_keep=1).past_key_values
 
@@ -35,7 +46,7 @@ def engine(setting: Setting) -> Iterator[Finding]:
                     return model(ids[:, :1], past_key_values=past, use_cache=True)
 
                 yield Finding(f"{name}, transformers", f"{setting.milliseconds(forward):.1f} ms")
-                del decoder, cache, past, step, forward
+                del decoder, cache, past, steps, step, fixed, forward
         del model
         setting.free()
 

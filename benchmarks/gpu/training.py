@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,8 +17,12 @@ from torch import distributed
 from benchmarks.gpu.setting import Finding, Setting
 from harness.data.batching import Batch
 from harness.models.attention import packed_attention
+from harness.models.layers.compiled import compiled_layers
+from harness.models.layers.liger import liger_kernels
+from harness.models.layers.recompute import checkpoint_layers
 from harness.noise import Noise, input_embedding, noise_generators
 from harness.noise.perturbation import perturb
+from harness.system.packages import is_installed
 from harness.train import loss as loss_module
 from harness.train import parallel
 from harness.train.loss import ResponseLoss, response_loss
@@ -95,12 +99,15 @@ def loss_chunks(setting: Setting) -> Iterator[Finding]:
 def layer_rate(setting: Setting) -> Iterator[Finding]:
     """7B's layers under autocast: share of 989 TFLOP/s. torchtitan reaches 33% eager and 39% compiled (8B, FSDP)."""
     layers, tokens = 4, setting.size(4096, 256)
-    for name in ("eager", "compiled layers")[: setting.size(2, 1)]:
+    ways = ["eager", "checkpointing selective", "checkpointing full"]
+    if not setting.cpu:
+        ways += ["compiled layers", *(["liger"] if is_installed("liger_kernel") else [])]
+    for name in ways:
         model = setting.llama(layers).train()
         objective, batch = ResponseLoss(model), setting.packed([128] * (tokens // 128))
-        if name != "eager":
-            for layer in model.model.layers:
-                layer.compile(dynamic=False)
+        if name.startswith("checkpointing"):
+            checkpoint_layers(model, selective=name.endswith("selective"))
+        around: Any = {"compiled layers": compiled_layers, "liger": liger_kernels}.get(name, nullcontext)
         used = sum(each.numel() for each in model.model.layers.parameters()) + model.lm_head.weight.numel()
 
         def both(objective: ResponseLoss = objective, batch: Batch = batch) -> None:
@@ -108,7 +115,9 @@ def layer_rate(setting: Setting) -> Iterator[Finding]:
                 loss, _ = objective(batch)
             (loss / tokens).backward()
 
-        with packed_attention(model):
+        if not setting.cpu:
+            torch.cuda.reset_peak_memory_stats()
+        with packed_attention(model), around(model):
             taken = setting.milliseconds(both, 5)
         share = 6 * used * tokens / taken / 1e9 / 989
         peak = "" if setting.cpu else f", peak {torch.cuda.max_memory_allocated() / 1e9:.1f} GB"

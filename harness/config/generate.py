@@ -39,6 +39,11 @@ class GenerateConfig(Section):
         "auto",
         description="auto: the engine if it supports the model, else transformers; vllm: see `python`",
     )
+    cuda_graph: bool = Field(
+        False,
+        description="backend=engine: decode in steps of fixed shapes, which a GPU replays as CUDA graphs (on a CPU the "
+        "shapes alone)",
+    )
     python: str | None = Field(
         None, description="backend=vllm: interpreter of the environment with vllm; null: this one"
     )
@@ -68,4 +73,6 @@ class GenerateConfig(Section):
             raise ValueError(f"tensor_parallel={together}: does not divide devices={devices}")
         if self.python is not None and self.backend != "vllm":
             raise ValueError(f"python={self.python}: has no effect without backend=vllm")
+        if self.cuda_graph and self.backend != "engine":
+            raise ValueError(f"cuda_graph=true: has no effect without backend=engine (backend={self.backend})")
         return self

@@ -37,8 +37,10 @@ class ModelConfig(Section):
     attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
         "sdpa", description="of padded batches and of generation; packed batches attend per document (sdpa)"
     )
-    gradient_checkpointing: bool = Field(
-        False, description="recompute activations in the backward pass: a third slower, less memory"
+    gradient_checkpointing: bool | Literal["selective"] = Field(
+        False,
+        description="recompute activations in the backward pass: true, all of a layer, a third more time; selective: "
+        "all but what matrix products and attention give",
     )
     shape: dict[str, Any] | None = Field(
         None,

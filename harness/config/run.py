@@ -120,6 +120,17 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _compiled_layers_can(self) -> Config:
+        if self.train.compile and self.model.gradient_checkpointing == "selective":
+            raise ValueError("model.gradient_checkpointing=selective: sees no operation of train.compile's layers")
+        for key in ("compile", "liger"):
+            if getattr(self.train, key) and self.probe.every:
+                raise ValueError(f"probe.every: differentiates twice, which layers with train.{key}=true cannot")
+        if self.train.row_multiple > 1 and self.noise.length == "padded":
+            raise ValueError("train.row_multiple: noise.length=padded goes by the width of the batch, which it changes")
+        return self
+
+    @model_validator(mode="after")
     def _budget_divides(self) -> Config:
         check_divisible(self.train.batch_size, self.noise.cost.forwards, self.train.budget)
         return self

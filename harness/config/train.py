@@ -56,6 +56,17 @@ class TrainConfig(Section):
     )
     cpu_offload: bool = Field(False, description="fsdp: keep shards and optimiser state in host memory")
     micro_batch_tokens: Count = Field(2048, description="tokens per forward pass, before a pair doubles them")
+    row_multiple: Count = Field(
+        1,
+        description="rows are filled with padding to a multiple of so many tokens; as many as micro_batch_tokens: all "
+        "rows of packed batches have one length",
+    )
+    compile: bool = Field(
+        False, description="norms and feed-forward layers through torch.compile, once for each length of rows"
+    )
+    liger: bool = Field(
+        False, description="norms and SwiGLU of Llama and its kin by the package liger-kernel, on a GPU"
+    )
     layout: Literal["auto", "packed", "padded"] = Field(
         "auto", description="auto: packed if the model supports it; noise.length=padded is padded"
     )
@@ -78,6 +89,9 @@ class TrainConfig(Section):
     heldout_every: CountOrZero = Field(0, description="steps between held-out losses; 0: after the last step only")
     checkpoint_every: CountOrZero = Field(100, description="steps between resumable checkpoints; 0: only on SIGTERM")
     keep_checkpoints: Count = Field(2, description="newest checkpoints kept on disk during training")
+    checkpoint_async: bool = Field(
+        True, description="write checkpoints while training goes on, from a copy of its state in main memory"
+    )
     keep_model: bool = Field(True, description="keep the final weights after the last stage")
 
     @model_validator(mode="after")
@@ -99,6 +113,13 @@ class TrainConfig(Section):
             raise ValueError("sharding=fsdp: a 4-bit base cannot be sharded; use ddp, or train.method=lora")
         if self.cpu_offload and self.sharding != "fsdp":
             raise ValueError("cpu_offload=true has no effect with sharding=ddp")
+        if self.compile and 8 * self.row_multiple < self.micro_batch_tokens:  # torch gives up after eight
+            raise ValueError(
+                f"compile=true compiles anew for every length of rows: give train.row_multiple "
+                f"{self.micro_batch_tokens} (micro_batch_tokens), not {self.row_multiple}"
+            )
+        if self.liger and self.compile:
+            raise ValueError("liger=true has no effect beside compile=true, which fuses these layers itself")
         if self.loss == "micro_batch_mean" and self.devices == "auto":
             raise ValueError("devices='auto': with loss=micro_batch_mean the result depends on it; give a number")
         return self
@@ -107,7 +128,7 @@ class TrainConfig(Section):
     def is_plain(self) -> bool:
         """Plain AdamW on all weights: works with any model, so there is nothing to check in advance."""
         plain = TrainConfig.model_validate({"name": "plain", "epochs": 1})
-        keys = ("method", "freeze", "optimizer", "optimizer_options")
+        keys = ("method", "freeze", "optimizer", "optimizer_options", "liger")
         return all(getattr(self, key) == getattr(plain, key) for key in keys)
 
     @model_validator(mode="after")

@@ -66,11 +66,12 @@ class Batch:
             must predict at this position. A document's first token is therefore never a target.
         document_ids: (B, T) int64; 0..N-1, the index in `documents`; padding has that of its row.
         documents: the N documents' `Document.index`, in row-major order.
-        segment_lengths: for each row the lengths of its documents, in order; if packed they add up to T.
-        layout: packed (one row of documents end to end, no padding) or padded (one document per row,
+        segment_lengths: for each row the lengths of its documents, in order; if packed they add up to T - filled.
+        layout: packed (one row of documents end to end, padding only at its end) or padded (one document per row,
             padding on the right).
         n_targets: number of targets; stored so that no device has to be asked.
         target_places: (n_targets,) int64; their flat positions in (B * T), in order; stored for the same reason.
+        filled: positions of padding at the end of a packed row, so that its length is a multiple.
         host: this batch in main memory if `to` has moved it: values that are only read are read there, without waiting
             for a device.
     """
@@ -86,7 +87,15 @@ class Batch:
     layout: Layout
     n_targets: int
     target_places: Tensor
+    filled: int = 0
     host: Batch | None = None
+
+    @property
+    def segments(self) -> tuple[tuple[int, ...], ...]:
+        """What attention keeps apart in each packed row: its documents, and the padding at its end as one more."""
+        if not self.filled:
+            return self.segment_lengths
+        return tuple((*lengths, self.filled) for lengths in self.segment_lengths)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -135,6 +144,7 @@ def micro_batches(
     layout: Layout,
     max_tokens: int | None = None,
     max_rows: int | None = None,
+    multiple: int = 1,
 ) -> list[Batch]:
     """Distribute the documents of one optimiser step over as few forward passes as the limits allow.
 
@@ -146,41 +156,48 @@ def micro_batches(
         layout: packed or padded, see `Batch`.
         max_tokens: most positions in a micro-batch, padding included. A longer document has a micro-batch to itself.
         max_rows: most documents in a micro-batch.
+        multiple: rows are padded to a multiple of this many positions.
 
     Raises:
         ValueError: no documents, or a limit below 1.
     """
     if not documents:
         raise ValueError("documents: none given, at least one is needed")
-    for name, limit in (("max_tokens", max_tokens), ("max_rows", max_rows)):
+    for name, limit in (("max_tokens", max_tokens), ("max_rows", max_rows), ("multiple", multiple)):
         if limit is not None and limit < 1:
             raise ValueError(f"{name}={limit}: must be 1 or more")
-    return [_batch(group, layout) for group in _first_fit(documents, layout, max_tokens, max_rows)]
+    return [_batch(group, layout, multiple) for group in _first_fit(documents, layout, max_tokens, max_rows, multiple)]
 
 
 def _first_fit(
-    documents: Sequence[Document], layout: Layout, max_tokens: int | None, max_rows: int | None
+    documents: Sequence[Document], layout: Layout, max_tokens: int | None, max_rows: int | None, multiple: int
 ) -> list[list[Document]]:
     groups: list[list[Document]] = []
     positions: list[int] = []  # positions each group computes, padding included
     for document in sorted(documents, key=len, reverse=True):
         for place, group in enumerate(groups):
             # The first of a padded group is its longest: another row costs that width.
-            grown = positions[place] + (len(document) if layout == "packed" else len(group[0]))
-            if (max_tokens is None or grown <= max_tokens) and (max_rows is None or len(group) < max_rows):
+            grown = positions[place] + (len(document) if layout == "packed" else _filled(len(group[0]), multiple))
+            fits = max_tokens is None or _filled(grown, multiple) <= max_tokens
+            if fits and (max_rows is None or len(group) < max_rows):
                 group.append(document)
                 positions[place] = grown
                 break
         else:
             groups.append([document])
-            positions.append(len(document))
+            positions.append(len(document) if layout == "packed" else _filled(len(document), multiple))
     return groups
 
 
-def _batch(documents: list[Document], layout: Layout) -> Batch:
+def _filled(positions: int, multiple: int) -> int:
+    return -(-positions // multiple) * multiple
+
+
+def _batch(documents: list[Document], layout: Layout, multiple: int) -> Batch:
     rows = [documents] if layout == "packed" else [[document] for document in documents]
     segment_lengths = tuple(tuple(map(len, row)) for row in rows)
-    shape = (len(rows), max(map(sum, segment_lengths)))
+    longest = max(map(sum, segment_lengths))
+    shape = (len(rows), _filled(longest, multiple))
     places = [(row, start) for row, lengths in enumerate(segment_lengths) for start in _starts(lengths)]
 
     def fill(parts: Iterable[np.ndarray], padding: int = 0) -> Tensor:
@@ -201,6 +218,7 @@ def _batch(documents: list[Document], layout: Layout) -> Batch:
         documents=tuple(document.index for document in documents),
         segment_lengths=segment_lengths,
         layout=layout,
+        filled=shape[1] - longest if layout == "packed" else 0,
         n_targets=int((targets != IGNORE_INDEX).sum()),
         target_places=(targets.flatten() != IGNORE_INDEX).nonzero().squeeze(1),
     )

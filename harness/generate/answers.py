@@ -107,6 +107,7 @@ def generation_settings(config: GenerateConfig, device: torch.device) -> Generat
         batch_size=config.batch_size or ROWS_TOGETHER.get(device.type, ROWS_TOGETHER["cpu"]),
         backend="auto" if config.backend == "vllm" else config.backend,
         cache_gib=config.cache_gib,
+        cuda_graph=config.cuda_graph,
     )
 
 

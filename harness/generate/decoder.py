@@ -155,6 +155,24 @@ class LlamaDecoder:
 
         return self._logits(self._run_layers(torch.tensor(tokens, device=self.device), positions_S, attend))
 
+    def decode_fixed(self, tokens_R: Tensor, positions_R: Tensor, attended: int, cache: SlotCache) -> Tensor:
+        """`decode` for the first R slots at once, over `attended` positions, from tensors on the device alone.
+
+        Nothing is read back and no shape depends on a value, so that a GPU can record it (graphs.py).
+        """
+        future_RA = torch.arange(attended, device=self.device) > positions_R[:, None]
+        mask_R11A = torch.zeros_like(future_RA, dtype=cache.keys.dtype).masked_fill_(future_RA, float("-inf"))
+        mask_R11A = mask_R11A[:, None, None]
+        rows = len(tokens_R)
+
+        def attend(layer: int, queries_RHGK: Tensor, keys_RHK: Tensor, values_RHK: Tensor) -> Tensor:
+            cache.append(layer, positions_R, keys_RHK, values_RHK)
+            keys, values = (each[layer, :rows, :, :attended] for each in (cache.keys, cache.values))
+            scale = self.layers[layer].scaling
+            return scaled_dot_product_attention(queries_RHGK, keys, values, attn_mask=mask_R11A, scale=scale).flatten(1)
+
+        return self._logits(self._run_layers(tokens_R, positions_R, attend))
+
     def _run_layers(self, tokens_N: Tensor, positions_N: Tensor, attend: _Attend) -> Tensor:
         cos_N1K, sin_N1K = self._cos_PK[positions_N, None], self._signed_sin_PK[positions_N, None]
         hidden_ND = self.embedding(tokens_N)

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from harness.generate.cache import cache_room, rows_within
 from harness.generate.decoder import LlamaDecoder
+from harness.generate.graphs import StaticSteps
 from harness.generate.penalty import apply_repetition_penalty
 from harness.generate.sampling import Chooser
 from harness.generate.settings import Completion, FinishReason, GenerationSettings, ProgressCallback, Request
@@ -44,8 +45,9 @@ def generate_with_engine(
     """
     capacity = max(request.cached_tokens for request in requests)
     decoder = LlamaDecoder(model, capacity + 1)
+    width = capacity + 1 if settings.cuda_graph else capacity  # and a scratch position
     room = settings.cache_gib or cache_room(decoder.device)
-    fitting = rows_within(model.config, model.dtype, capacity, settings.batch_size, room)
+    fitting = rows_within(model.config, model.dtype, width, settings.batch_size, room)
     _check_decoder(decoder, model, requests[0].prompt)
     batch = _Batch(decoder, requests, min(fitting, len(requests)), capacity, settings, eos_token_ids)
     return batch.run(progress)
@@ -64,7 +66,8 @@ class _Batch:
         eos_token_ids: frozenset[int],
     ) -> None:
         self.decoder = decoder
-        self.cache = decoder.new_cache(slots, capacity)
+        self.cache = decoder.new_cache(slots, capacity + 1 if settings.cuda_graph else capacity)
+        self.steps = StaticSteps(decoder, self.cache) if settings.cuda_graph else None
         self.slots = slots
         self.penalty = settings.repetition_penalty
         self.choose = Chooser(settings)
@@ -108,7 +111,10 @@ class _Batch:
     def _decode(self) -> None:
         latest = [answer[-1] for answer in self.answers]
         cached = [self._tokens_in(slot) - 1 for slot in range(len(self.active))]
-        self._take(0, self.decoder.decode(latest, cached, self.cache))
+        if self.steps is not None:
+            self._take(0, self.steps.decode(latest, cached))
+        else:
+            self._take(0, self.decoder.decode(latest, cached, self.cache))
 
     def _take(self, first: int, logits_SV: Tensor) -> None:
         """Choose the next token of the slots from `first` on, whose logits these are; retire those that end."""

@@ -20,7 +20,8 @@ class GenerationSettings:
     the one of 1909.05858 as transformers applies it, over prompt and answer; 1.0 is none. At a `temperature` above 0
     tokens are drawn from the nucleus of `top_p`, by `seed` (sampling.py). `batch_size` is the largest
     number of rows decoded together; fewer are used where their key-value cache would pass `cache_gib` (GiB; None: what
-    the device has free, see `harness.generate.cache.cache_room`).
+    the device has free, see `harness.generate.cache.cache_room`). `cuda_graph` has the
+    engine decode in steps of fixed shapes, which a GPU replays (`harness.generate.graphs`).
 
     Raises ValueError, naming key and value, for a value out of range.
     Source: NEFTune (2310.05914) appendix A: greedy, penalty 1.2, 2,048 tokens in all.
@@ -35,6 +36,7 @@ class GenerationSettings:
     backend: Backend = "auto"
     batch_size: int = 64
     cache_gib: float | None = None
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         if self.max_new_tokens is None and self.max_length is None:

@@ -175,7 +175,10 @@ def merge_adapters(model: Any) -> Any:
     """
     _untie_adapted(model)
     with peft_warnings():
-        return model.merge_and_unload()
+        merged = model.merge_and_unload()
+    # PEFT up to 0.18 leaves its mark on what has no adapter any more.
+    vars(merged).pop("peft_config", None)
+    return merged
 
 
 def _untie_adapted(model: Any) -> None:

@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from harness.config import LoRAConfig, ModelConfig, TinyArchitecture
 from harness.models.adapters import adapter_base, for_inference, peft_warnings
+from harness.models.layers.recompute import checkpoint_layers as checkpoint_layers
 from harness.models.meta import tiny_llama
 from harness.models.place import cast
 from harness.models.source import source_of
@@ -61,17 +62,8 @@ def load_model(
         embedding: Any = model.get_input_embeddings()
         check_vocabulary(config, embedding.weight.shape[0])
     if config.gradient_checkpointing:
-        checkpoint_layers(model)
+        checkpoint_layers(model, selective=config.gradient_checkpointing == "selective")
     return model
-
-
-def checkpoint_layers(model: PreTrainedModel, reentrant: bool = False) -> None:
-    """Recompute each layer's activations in the backward pass, whatever this release of transformers calls it.
-
-    Releases up to 5.17 only have gradient_checkpointing_enable; later ones warn about that name.
-    """
-    enable: Any = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-    enable({"use_reentrant": reentrant})
 
 
 def load_trained(config: ModelConfig, seed: int, folder: Path, four_bits: LoRAConfig | None = None) -> Any:

@@ -11,7 +11,6 @@ import importlib
 import os
 import signal
 import sys
-import time
 import traceback
 from dataclasses import asdict
 from datetime import timedelta
@@ -26,6 +25,7 @@ from harness.probe.observers import observers
 from harness.record import METRICS, RunFolder, write_json
 from harness.record.secrets import redact
 from harness.record.tracking import Tracker
+from harness.system.nodes import await_file
 
 # In the run folder, while ranks are at work: where they meet, what they report. Whatever ended them, the next start
 # removes it.
@@ -38,8 +38,6 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 # Time-out of one collective operation: the first waits while other processes still load the model, a late one while
 # they write their part of a checkpoint.
 PATIENCE = timedelta(minutes=30)
-# How long NFS may keep reporting that another node's file does not exist.
-_NFS_SECONDS = 90
 
 
 class ReadOnlyFolder(RunFolder):
@@ -64,7 +62,9 @@ def main(stage: str, path: Path, fingerprint: str) -> None:
     rank = int(os.environ["RANK"])
     Path(os.environ[PROCESSES], str(os.getpid())).touch()
     try:
-        config = parse(yaml.safe_load(read_from_another_node(path / "config.yaml")))
+        settings = path / "config.yaml"
+        await_file(settings)
+        config = parse(yaml.safe_load(settings.read_text(encoding="utf-8")))
         result = _work(stage, config, path, fingerprint, rank)
         if rank == 0:
             write_json(path / RANKS / RESULT, asdict(result))
@@ -105,19 +105,6 @@ def _join(cuda: bool) -> None:
         timeout=PATIENCE,
         store=distributed.FileStore(file, ranks) if file else None,  # type: ignore[attr-defined]
     )
-
-
-def read_from_another_node(path: Path, seconds: float = _NFS_SECONDS) -> str:
-    """The text of a file that node 0 has written; NFS may cache for a minute that it was missing."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            if time.monotonic() > deadline:
-                raise
-            os.scandir(path.parent).close()  # asks the server again
-            time.sleep(0.1)
 
 
 def die_with_parent(how: signal.Signals) -> None:

@@ -28,10 +28,11 @@ _PLACES = {"devices", "nodes", "sharding", "cpu_offload"}
 NO_RESULT = {
     "train": {
         *("name", "log_every", "heldout_every", "checkpoint_every", "keep_checkpoints", "keep_model"),
+        *("checkpoint_async", "row_multiple", "compile", "liger"),
         *_PLACES,
     },
     "model": {"shape"},
-    "generate": {"name", "cache_gib", "devices", "tensor_parallel", "python"},
+    "generate": {"name", "cache_gib", "cuda_graph", "devices", "tensor_parallel", "python"},
     "probe": {"name", "max_tokens", "every"},
     "judge": {
         *("name", "store", "concurrency", "retries", "timeout_s", "unparsed_retries", "api_key_env", "python"),

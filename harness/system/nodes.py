@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from harness.config import TrainConfig
+
+# How long NFS may go on saying that a file of another node is not there.
+_NFS_SECONDS = 90
 
 
 def node_rank() -> int:
@@ -71,3 +76,19 @@ def _first_host() -> str:
         raise ValueError("train.nodes: set NODE_RANK, MASTER_ADDR and MASTER_PORT on every node, or run under SLURM")
     listed = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
     return listed.stdout.split()[0]
+
+
+def await_file(path: Path, seconds: float = _NFS_SECONDS) -> bool:
+    """Wait for a file that another node has written and this one does not see yet; False where it does not come.
+
+    NFS may remember for a minute that a file or its folder was missing.
+    """
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        if time.monotonic() > deadline:
+            return False
+        for folder in (path.parent.parent, path.parent):
+            if folder.is_dir():
+                os.scandir(folder).close()  # asks the server again
+        time.sleep(0.1)
+    return True

@@ -5,21 +5,24 @@ Each process writes its shards (whole tensors only the first), and any number of
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from threading import Thread
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, distributed, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
-from torch.distributed.tensor import DTensor
 
+from harness.models.shards.pieces import pieces_of, read_pieces, write_pieces
 from harness.record import read_json, write_json
-from harness.record.files import file_hash, replace_folder, sync
+from harness.record.files import file_hash, replace_folder
+from harness.system.nodes import await_file
+
+T = TypeVar("T")
 
 # Frozen parameters (the base of adapters) are not saved: on resuming they are loaded from the base model.
 _OPTIONS = StateDictOptions(ignore_frozen_params=True)
@@ -41,6 +44,115 @@ class Resumed(NamedTuple):
     refused: list[str]
 
 
+class Checkpoints:
+    """Checkpoints of one training, written while it goes on: a save costs it the copy into main memory alone.
+
+    Every process makes one and calls its methods; as a context manager it waits for what is being written when the
+    block ends. One save is under way at a time. torch.distributed.checkpoint's async_save goes the same way (a copy, a
+    thread, a process group of its own), but what it writes are pickles.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str, keep: int, background: bool = True) -> None:
+        """Prepare; nothing is written.
+
+        Args:
+            folder: of all checkpoints.
+            fingerprint: of the settings.
+            keep: checkpoints.
+            background: write in a thread; otherwise `save` returns when all is on the disk.
+        """
+        self.folder, self.fingerprint, self.keep = folder, fingerprint, keep
+        self.background = background
+        # The thread's own: operations of one group must come in one order everywhere.
+        several = distributed.is_initialized() and distributed.get_world_size() > 1
+        self._group: Any = distributed.new_group(backend="gloo") if several else None
+        self._writing: Thread | None = None
+        self._failed: BaseException | None = None
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Who is told to leave at once does not wait: what is half written is taken for nothing by the next start.
+        if kind is None or issubclass(kind, Exception):
+            self._join()
+        if kind is None:
+            self.wait()
+
+    def save(self, step: int, model: nn.Module, optimizer: Any, counts: Mapping[str, float] | None = None) -> None:
+        """Write checkpoints/step-N (whole or not at all) and delete all but the newest `keep`.
+
+        Once it is there it is on the disk: files and folders are synced, and state.json holds a checksum of each file.
+
+        Args:
+            step: steps done.
+            model: as it is trained, perhaps in shards.
+            optimizer: one or several.
+            counts: of the meter (`harness.train.cost`).
+
+        Raises:
+            OSError: this save, or in the background the one before, could not be written.
+        """
+        self.wait()
+        weights, tensors, scalars = _state(model, optimizer)
+        if _rank() == 0:
+            shutil.rmtree(self._temporary, ignore_errors=True)  # of an attempt that was killed
+            self._temporary.mkdir(parents=True)
+        state = {"step": step, "fingerprint": self.fingerprint, "counts": dict(counts or {}), "optimizer": scalars}
+        files = {"model": pieces_of(weights, _rank()), "optimizer": pieces_of(tensors, _rank())}
+        _wait_for_all()
+        self._writing = Thread(target=self._write, args=(files, state), daemon=True)
+        self._writing.start()
+        if not self.background:
+            self.wait()
+
+    def wait(self) -> None:
+        """Return when the last save is on the disk.
+
+        Raises:
+            OSError: it could not be written, by this process or another.
+        """
+        self._join()
+        if self._failed is not None:
+            failed, self._failed = self._failed, None
+            raise failed
+
+    def _join(self) -> None:
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
+
+    @property
+    def _temporary(self) -> Path:
+        return self.folder / ".next.tmp"
+
+    def _write(self, files: dict[str, dict[str, tuple[Tensor, int]]], state: dict[str, Any]) -> None:
+        """In the thread: what this process holds, and when all have written, the first gives it its name."""
+        sums: dict[str, str] = {}
+        failed: Exception | None = None
+        try:
+            for kind, pieces in files.items():
+                path = self._temporary / f"{kind}-{_rank():05d}.safetensors"
+                if write_pieces(pieces, path):
+                    sums[path.name] = file_hash(path)
+        except (OSError, SafetensorError) as error:
+            failed = error
+        try:
+            reports = _from_all((sums, failed and str(failed)), self._group)
+            if problems := [problem for _, problem in reports if problem]:
+                raise failed or OSError(f"another process could not write its part of a checkpoint: {problems[0]}")
+            if _rank() == 0:
+                self._complete({**state, "sha256": dict(each for found, _ in reports for each in found.items())})
+        except Exception as error:  # noqa: BLE001 (whatever it is, the main thread raises it)
+            self._failed = error
+
+    def _complete(self, state: dict[str, Any]) -> None:
+        write_json(self._temporary / "state.json", state)
+        replace_folder(self._temporary, self.folder / f"step-{state['step']:08d}")
+        for old in sorted(self.folder.glob("step-*"))[: -self.keep]:
+            shutil.rmtree(old)
+
+
 def save_checkpoint(
     folder: Path,
     step: int,
@@ -50,45 +162,22 @@ def save_checkpoint(
     keep: int,
     counts: Mapping[str, float] | None = None,
 ) -> None:
-    """Write checkpoints/step-N (whole or not at all) and delete all but the newest `keep`; every process calls it.
-
-    It is on the disk when this returns: files and folders are synced, and state.json holds a checksum of each file.
-
-    Args:
-        folder: the folder of all checkpoints.
-        step: steps done.
-        fingerprint: hash of the settings.
-        model: as it is trained, possibly sharded.
-        optimizer: one or several.
-        keep: number of checkpoints to keep.
-        counts: state of the meter (`harness.train.cost`).
-    """
-    weights, tensors, scalars = _state(model, optimizer)
-    path, temporary = folder / f"step-{step:08d}", folder / ".next.tmp"
-    rank = _rank()
-    if rank == 0:
-        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed attempt
-        temporary.mkdir(parents=True)
-    _wait_for_all()
-    write_pieces(weights, temporary / f"model-{rank:05d}.safetensors", rank)
-    write_pieces(tensors, temporary / f"optimizer-{rank:05d}.safetensors", rank)
-    _wait_for_all()
-    if rank == 0:
-        sums = {each.name: file_hash(each) for each in sorted(temporary.glob("*.safetensors"))}
-        state = {"step": step, "fingerprint": fingerprint, "counts": dict(counts or {}), "sha256": sums}
-        write_json(temporary / "state.json", {**state, "optimizer": scalars})
-        replace_folder(temporary, path)
-        for old in sorted(folder.glob("step-*"))[:-keep]:
-            shutil.rmtree(old)
-    _wait_for_all()
+    """`Checkpoints.save`, on the disk when this returns."""
+    Checkpoints(folder, fingerprint, keep, background=False).save(step, model, optimizer, counts)
 
 
 def load_checkpoint(folder: Path, fingerprint: str, model: nn.Module, optimizer: Any) -> Resumed:
-    """Restore the newest checkpoint that every process can use; `optimizer` may be a list of several."""
+    """Restore the newest checkpoint that every process can use; `optimizer` may be a list of several.
+
+    The first process says which there are: another node's NFS may remember an older list.
+    """
     refused: list[str] = []
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    for name in _from_first([path.name for path in sorted(folder.glob("step-*"), reverse=True)]):
+        path = folder / name
         problem, loaded = None, None
         try:
+            if os.environ.get("GROUP_RANK", "0") != "0":  # torchrun's number of this node
+                await_file(path / "state.json")
             loaded = _read(path, fingerprint, model, optimizer)
         except (OSError, ValueError, SafetensorError, KeyError) as error:
             problem = f"checkpoint {path} refused: {error}"
@@ -153,86 +242,20 @@ def _wait_for_all() -> None:
         distributed.barrier()
 
 
-def _from_all(value: str | None) -> list[str | None]:
+def _from_all(value: T, group: Any = None) -> list[T]:
     """The value of every process."""
     if not distributed.is_initialized():
         return [value]
-    values: list[str | None] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(values, value)
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value, group=group)
     return values
 
 
-def write_pieces(tensors: Mapping[str, Tensor], path: Path, rank: int) -> None:
-    """Write this process's pieces, with the first row of each in the file's metadata; whole tensors by rank 0."""
-    pieces: dict[str, Tensor] = {}
-    starts: dict[str, str] = {}
-    for name, tensor in tensors.items():
-        if isinstance(tensor, DTensor) or rank == 0:
-            local, start = _local(tensor)
-            # A copy: tied tensors appear under several names, and safetensors needs separate storage for each.
-            pieces[name], starts[name] = local.detach().cpu().clone().contiguous(), str(start)
-    if pieces:  # safetensors cannot read a file without tensors
-        save_file(pieces, path, metadata=starts)
-        sync(path)
-
-
-def read_pieces(files: Sequence[Path], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by name, with the shapes, shards and devices of `like`.
-
-    Raises:
-        ValueError: a tensor or some of its rows are in none of the files.
-        SafetensorError: a file is damaged.
-    """
-    found: dict[str, list[tuple[int, Any]]] = {}
-    with ExitStack() as stack:
-        for path in files:
-            file = stack.enter_context(safe_open(path, framework="pt"))
-            starts = file.metadata() or {}
-            for name in file.keys():  # noqa: SIM118 (no mapping)
-                found.setdefault(name, []).append((int(starts.get(name, 0)), file))
-        return {name: _assembled(name, tensor, found.get(name, [])) for name, tensor in like.items()}
-
-
-def _assembled(name: str, like: Tensor, pieces: list[tuple[int, Any]]) -> Tensor:
-    local, start = _local(like)
-    read = torch.empty_like(local, device="cpu")
-    if not local.ndim:
-        missing = not pieces
-        read = pieces[0][1].get_tensor(name) if pieces else read
-    else:
-        missing = len(local) != sum(_copy_rows(name, read, start, piece, file) for piece, file in pieces)
-    if missing:
-        raise ValueError(f"{name}: some of its rows are missing")
-    return _like(read.to(local.device), like)
-
-
-def _copy_rows(name: str, into: Tensor, start: int, piece_start: int, file: Any) -> int:
-    """Copy the rows that a piece shares with `into`, which begins at row `start`; return their number."""
-    piece = file.get_slice(name)
-    shape = piece.get_shape()
-    if list(into.shape[1:]) != shape[1:]:
-        raise ValueError(f"{name}: rows of {shape[1:]}, expected {list(into.shape[1:])}")
-    first, last = max(start, piece_start), min(start + len(into), piece_start + shape[0])
-    if first >= last:
-        return 0
-    into[first - start : last - start] = piece[first - piece_start : last - piece_start]
-    return last - first
-
-
-def _local(tensor: Tensor) -> tuple[Tensor, int]:
-    """This process's rows of a tensor and the number of the first; FSDP2 cuts rows into equal chunks, rounded up."""
-    if not isinstance(tensor, DTensor):
-        return tensor, 0
-    local, rows, ranks = tensor.to_local(), tensor.shape[0], tensor.device_mesh.size()
-    chunk = -(-rows // ranks)
-    start = min(tensor.device_mesh.get_local_rank() * chunk, rows)
-    assert len(local) == min(chunk, rows - start), "not sharded the way fully_shard does"
-    return local, start
-
-
-def _like(local: Tensor, like: Tensor) -> Tensor:
-    if not isinstance(like, DTensor):
-        return local
-    return DTensor.from_local(
-        local, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
-    )
+def _from_first(value: T) -> T:
+    """The value of the first process."""
+    if not distributed.is_initialized():
+        return value
+    values: list[Any] = [value]
+    distributed.broadcast_object_list(values)
+    first: T = values[0]
+    return first

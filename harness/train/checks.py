@@ -10,15 +10,19 @@ from harness.context import Job
 from harness.data import check_dataset, check_eval_set
 from harness.models.checks import check_model, check_noisable
 from harness.noise.definition import is_own
+from harness.system.packages import require_package
 
 
 def check(config: Config) -> None:
     """Check model, method and data, and the instructions, which are part of the run's identity.
 
     Raises:
-        ValueError: as `check_model`, `check_noisable`, `check_training`, `load_dataset` and `check_eval_set`.
+        ValueError: as `check_model`, `check_noisable`, `check_training`, `load_dataset` and `check_eval_set`,
+            or no liger-kernel.
     """
     check_model(config.model, fetch=not config.harness.dry_run)
+    if config.train.liger:
+        require_package("liger_kernel", "train.liger=true", "liger")
     if not (config.train.is_plain and config.train.layout != "packed"):
         check_training(config.model, config.train)
     _check_own(config.noise)
@@ -43,14 +47,21 @@ def _check_own(noise: NoiseConfig) -> None:
 def prepare(jobs: Sequence[Job]) -> list[str]:
     """Check the weights, and tokenize the training data into the cache.
 
+    Returns:
+        What to know of the data, and a warning of weights that most steps leave where they are.
+
     Raises:
         ValueError: weights that do not match the model (`check_weights`), an example that no cleaning rule lets pass,
             or one longer than the model has positions.
     """
+    from harness.train.optimizer import lost_updates
+
     pending = [job.config for job in jobs if "train" in job.pending]
     for model in dict.fromkeys(config.model for config in pending):
         _check_weights(model)
-    return [line for config in pending for line in _documents(config.dataset, config.model)]
+    warnings = dict.fromkeys(lost_updates(config.model, config.train) for config in pending)
+    data = [line for config in pending for line in _documents(config.dataset, config.model)]
+    return [*filter(None, warnings), *data]
 
 
 @cache
@@ -84,6 +95,7 @@ def check_training(model: ModelConfig, settings: TrainConfig) -> None:
     """
     from harness.models.adapters import check_peft, check_quantisation, make_trainable
     from harness.models.attention import has_known_structure
+    from harness.models.layers.liger import check_liger
     from harness.models.meta import meta_model
     from harness.train.optimizer import check_optimizer
 
@@ -94,6 +106,8 @@ def check_training(model: ModelConfig, settings: TrainConfig) -> None:
     check_optimizer(settings)
     bare = meta_model(model)
     if bare is not None:
+        if settings.liger:
+            check_liger(bare.config.model_type)
         if settings.layout == "packed" and not has_known_structure(bare):
             raise ValueError(f"train.layout=packed: {type(bare).__name__} cannot attend within packed documents")
         make_trainable(bare, settings)

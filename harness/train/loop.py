@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -26,7 +27,7 @@ from harness.noise import input_embedding
 from harness.record import STEPS
 from harness.system.memory import PeakMemory
 from harness.system.signals import deferred_termination
-from harness.train.checkpoint import load_checkpoint, save_checkpoint
+from harness.train.checkpoint import Checkpoints, load_checkpoint
 from harness.train.cost import Meter, ModelSize, squared_lengths
 from harness.train.loss import ResponseLoss
 from harness.train.methods import Method, MicroBatch, method_of
@@ -57,12 +58,18 @@ class StepState:
 
 
 def fit(
-    run: Run, objective: ResponseLoss, documents: list[Document], layout: Layout, observe: Observer | None = None
+    run: Run,
+    objective: ResponseLoss,
+    documents: list[Document],
+    layout: Layout,
+    observe: Observer | None = None,
+    files: Sequence[Path] | None = None,
 ) -> tuple[dict[str, float], str]:
     """The training loop.
 
     Args:
         observe: called after every step; its metrics join the log, its time does not count.
+        files: as in `distribute`.
 
     Returns:
         Final metrics, and "finished" or "diverged".
@@ -70,7 +77,7 @@ def fit(
     config, settings, model = run.config, run.config.train, objective.model
     size = ModelSize.of(model)
     accelerator = accelerator_for(settings)
-    wrapped = distribute(objective, accelerator, settings)
+    wrapped = distribute(objective, accelerator, settings, files)
     run.folder.log(f"train: {describe(accelerator.device)}, {accelerator.num_processes} processes")
     optimizer = build_optimizer(model.parameters(), settings)
     optimizer = accelerator.prepare(optimizer)
@@ -78,8 +85,8 @@ def fit(
     cost, count = config.noise.cost, len(documents)
     planned = matched_schedule(count, settings.batch_size, steps, cost.forwards, settings.budget)
     total, batch_size = planned.steps, planned.batch_size
-    fingerprint = run.job.fingerprints["train"]
-    resumed = load_checkpoint(run.folder / "checkpoints", fingerprint, wrapped, optimizer)
+    folder, fingerprint = run.folder / "checkpoints", run.job.fingerprints["train"]
+    resumed = load_checkpoint(folder, fingerprint, wrapped, optimizer)
     start = resumed.step
     for line in resumed.refused:
         run.folder.log(line)
@@ -93,7 +100,11 @@ def fit(
     state = StepState(accelerator, method, noise, settings, layout, meter)
     status, row = "finished", {}
     model.train()
-    with run.progress("train", total, "step", initial=start) as progress, deferred_termination() as termination:
+    with (
+        run.progress("train", total, "step", initial=start) as progress,
+        Checkpoints(folder, fingerprint, settings.keep_checkpoints, settings.checkpoint_async) as checkpoints,
+        deferred_termination() as termination,
+    ):
         for step in range(start, total):
             run.stop.check()
             # Dropout uses the global generator; seeded by the step, a resumed run repeats it.
@@ -130,9 +141,9 @@ def fit(
             leaving = termination.agreed(accelerator)
             due = settings.checkpoint_every and done % settings.checkpoint_every == 0
             if (leaving or due) and done < total:
-                keep, counts = settings.keep_checkpoints, meter.state()
-                save_checkpoint(run.folder / "checkpoints", done, fingerprint, wrapped, optimizer, keep, counts)
+                checkpoints.save(done, wrapped, optimizer, meter.state())
             if leaving:
+                checkpoints.wait()
                 run.folder.log(f"step {done}: {termination.name}: saved, leaving")
                 termination.leave(f"step {done} of {total}")
     if "noise/ratio" in row and noise.noise.distribution != "none":
@@ -148,7 +159,7 @@ def forward_backward(state: StepState, documents: list[Document], step: int, pro
     """
     accelerator, settings, method = state.accelerator, state.settings, state.method
     rank, ranks = accelerator.process_index, accelerator.num_processes
-    ours = share_of(documents, rank, ranks, state.layout, settings.micro_batch_tokens)
+    ours = share_of(documents, rank, ranks, state.layout, settings.micro_batch_tokens, settings.row_multiple)
     lengths = [len(document) for document in documents]
 
     def accumulate() -> Tensor:
@@ -170,12 +181,14 @@ def forward_backward(state: StepState, documents: list[Document], step: int, pro
 
 
 @torch.no_grad()
-def mean_loss(objective: ResponseLoss, documents: Sequence[Document], max_tokens: int, layout: Layout) -> float:
+def mean_loss(
+    objective: ResponseLoss, documents: Sequence[Document], max_tokens: int, layout: Layout, multiple: int = 1
+) -> float:
     """Noise-free loss per response token (nats), with the model in evaluation mode."""
     state, was_training = PartialState(), objective.training
     total = torch.zeros(2, dtype=torch.float64)
     objective.eval()
-    for batch in share_of(documents, state.process_index, state.num_processes, layout, max_tokens).batches:
+    for batch in share_of(documents, state.process_index, state.num_processes, layout, max_tokens, multiple).batches:
         total += torch.stack([part.double().cpu() for part in objective(batch.to(state.device))])
     objective.train(was_training)
     loss, count = reduce(total.to(state.device)).tolist()

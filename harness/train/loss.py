@@ -64,18 +64,19 @@ class ResponseLoss(nn.Module):
 
     Args:
         model: a causal language model, PEFT or plain; not yet wrapped or sharded or in packed_attention.
+        checked: the model whose logits are compared, where this one has no weights yet (`harness.models.shards.bare`).
 
     Raises:
         ValueError: the model's logits are not those computed here.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, checked: PreTrainedModel | None = None) -> None:
         super().__init__()
         self.model = model
         self.transform = LogitTransform.of(model.config.get_text_config())
         # The layers to shard one by one; Accelerate looks for this attribute on the module that it wraps.
         self._no_split_modules = getattr(model, "_no_split_modules", None)
-        self._needs_input_ids = _check_logits(model, self.transform)
+        self._needs_input_ids = _check_logits(model if checked is None else checked, self.transform)
 
     def forward(
         self,
@@ -120,7 +121,7 @@ def hidden_states(model: PreTrainedModel, batch: Batch, perturb: Callable[[Tenso
     else:
         inputs["inputs_embeds"] = perturb(input_embedding(model)(batch.input_ids))
     if batch.layout == "packed":
-        inputs |= {"position_ids": batch.position_ids, "segment_lengths": batch.segment_lengths}
+        inputs |= {"position_ids": batch.position_ids, "segment_lengths": batch.segments}
     else:
         # No position_ids: padded batches are for models that may not accept them, and padding is on the right.
         inputs |= {"attention_mask": batch.attention_mask}

@@ -24,10 +24,14 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
 from harness.data.batching import IGNORE_INDEX, Batch, Document, Layout, micro_batches
+from harness.models.layers.compiled import decoder_layers
 from harness.models.place import supports_bfloat16
 
 if TYPE_CHECKING:  # nothing else here needs the settings' schema: benchmarks/gpu runs without it
+    from pathlib import Path
+
     from harness.config import TrainConfig
+    from harness.train.loss import ResponseLoss
 
 
 def world_size() -> int:
@@ -64,7 +68,7 @@ def await_turn(settings: TrainConfig) -> None:
 
     So main memory holds one whole model instead of one per GPU. `distribute` ends the turn.
     """
-    if not _takes_turns(settings):
+    if not takes_shards(settings):
         return
     _mesh()  # created by all at once
     for _ in range(_local_rank()):
@@ -72,7 +76,7 @@ def await_turn(settings: TrainConfig) -> None:
 
 
 def _end_turn(settings: TrainConfig) -> None:
-    for _ in range(int(os.environ["LOCAL_WORLD_SIZE"]) - _local_rank() if _takes_turns(settings) else 0):
+    for _ in range(int(os.environ["LOCAL_WORLD_SIZE"]) - _local_rank() if takes_shards(settings) else 0):
         torch.distributed.barrier()
 
 
@@ -82,7 +86,8 @@ def _mesh() -> DeviceMesh:
     return init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (world_size(),))
 
 
-def _takes_turns(settings: TrainConfig) -> bool:
+def takes_shards(settings: TrainConfig) -> bool:
+    """Whether this process will hold a shard of the model."""
     return world_size() > 1 and settings.sharding == "fsdp"
 
 
@@ -90,8 +95,13 @@ def _local_rank() -> int:
     return int(os.environ["LOCAL_RANK"])
 
 
-def distribute(objective: nn.Module, accelerator: Accelerator, settings: TrainConfig) -> nn.Module:
+def distribute(
+    objective: ResponseLoss, accelerator: Accelerator, settings: TrainConfig, files: Sequence[Path] | None = None
+) -> nn.Module:
     """Copy or shard the objective over the processes, before the optimiser is created from its parameters.
+
+    Args:
+        files: of the weights, of which each process reads its rows (`harness.models.shards`); None: they are there.
 
     Sharding is torch's own `fully_shard`: Accelerate's FSDP2 runs on GPUs only (on a CPU it silently falls back
     to DDP) and refuses tied embeddings, and what is tested on the CPU should be what runs on the GPUs.
@@ -99,8 +109,9 @@ def distribute(objective: nn.Module, accelerator: Accelerator, settings: TrainCo
     if accelerator.num_processes == 1 or settings.sharding == "ddp":
         wrapped: nn.Module = accelerator.prepare(objective)
         return wrapped
-    sharded = _shard(objective, accelerator.device, settings)
-    _end_turn(settings)
+    sharded = _shard(objective, accelerator.device, settings, files)
+    if files is None:
+        _end_turn(settings)
     return sharded
 
 
@@ -114,7 +125,9 @@ def undistribute(objective: nn.Module) -> None:
         vars(objective).pop(name, None)
 
 
-def _shard(objective: nn.Module, device: torch.device, settings: TrainConfig) -> nn.Module:
+def _shard(
+    objective: ResponseLoss, device: torch.device, settings: TrainConfig, files: Sequence[Path] | None = None
+) -> nn.Module:
     """FSDP2 (ZeRO-3), each decoder layer on its own, the rest (embedding, norm, head) as the root.
 
     In bf16, layers are gathered in bf16 and gradients reduced in float32; autocast computes as on one device.
@@ -123,24 +136,20 @@ def _shard(objective: nn.Module, device: torch.device, settings: TrainConfig) ->
     bf16 = uses_bfloat16(settings)
     common: dict[str, Any] = {"mesh": _mesh(), "offload_policy": offload}
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
-    for layer in _layers(objective):
+    for layer in decoder_layers(objective, "train.sharding=fsdp"):
         fully_shard(layer, **common, mp_policy=policy if bf16 else MixedPrecisionPolicy())
     fully_shard(objective, **common)
-    if not settings.cpu_offload:
+    home = torch.device("cpu") if settings.cpu_offload else device
+    if files is not None:
+        from harness.models.shards.bare import materialise
+
+        materialise(objective, objective.model, files, home)
+    elif not settings.cpu_offload:
         objective.to(device)
     if bf16:
         forward = torch.autocast(device.type, torch.bfloat16)(objective.forward)
-        objective.forward = forward
+        objective.forward = forward  # type: ignore[method-assign]
     return objective
-
-
-def _layers(objective: nn.Module) -> list[nn.Module]:
-    """The decoder layers, by the class names that transformers lists."""
-    names: Any = getattr(objective, "_no_split_modules", None) or ()
-    layers = [module for module in objective.modules() if type(module).__name__ in names]
-    if not layers:
-        raise ValueError("train.sharding=fsdp: the model does not name its layers (_no_split_modules); use ddp")
-    return layers
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
@@ -198,10 +207,13 @@ class Share:
     targets: int
 
 
-def share_of(documents: Sequence[Document], rank: int, ranks: int, layout: Layout, max_tokens: int) -> Share:
+def share_of(
+    documents: Sequence[Document], rank: int, ranks: int, layout: Layout, max_tokens: int, multiple: int = 1
+) -> Share:
     """This process's micro-batches of an effective batch; every process computes the same division."""
     shares = [
-        micro_batches(each, layout=layout, max_tokens=max_tokens) if each else [] for each in deal(documents, ranks)
+        micro_batches(each, layout=layout, max_tokens=max_tokens, multiple=multiple) if each else []
+        for each in deal(documents, ranks)
     ]
     mine, most = shares[rank], max(map(len, shares))
     filler = (mine or shares[0])[-1].without_targets()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from pathlib import Path
 
 from transformers import PreTrainedModel
 
@@ -16,42 +17,60 @@ from harness.metrics.stability import stability
 from harness.models.adapters import for_inference, is_adapted, make_trainable
 from harness.models.attention import packed_attention, supports_packing
 from harness.models.decoding import generation_config
+from harness.models.layers.compiled import compiled_layers
+from harness.models.layers.liger import liger_kernels
 from harness.models.load import load_model
 from harness.models.onednn import fast_linear
 from harness.models.save import save_model
+from harness.models.shards.bare import bare_model, sample_of
 from harness.models.tokenizer import load_tokenizer
 from harness.record import STEPS
 from harness.system.memory import retain_freed_memory
 from harness.train.loop import Observer, fit, mean_loss
 from harness.train.loss import ResponseLoss
-from harness.train.parallel import all_finite, await_turn, full_weights, is_first, tf32, undistribute, world_size
+from harness.train.optimizer import lost_updates
+from harness.train.parallel import (
+    all_finite,
+    await_turn,
+    full_weights,
+    is_first,
+    takes_shards,
+    tf32,
+    undistribute,
+    world_size,
+)
 
 
 def run(run: Run) -> StageResult:
     """Fine-tune and write model/; status "diverged" if loss or gradient is no longer finite."""
     config, settings = run.config, run.config.train
     tokenizer = load_tokenizer(config.model)
+    if lost := lost_updates(config.model, settings):
+        run.folder.log(lost)
     data = load_documents(config.dataset, config.model)
     for line in (*data.notes, f"tokens in {data.entry}"):
         run.folder.log(f"data: {line}")
-    await_turn(settings)
     with run.waiting("loading the model"):
-        model = load_model(config.model, config.seed, four_bits=settings.lora if settings.method == "qlora" else None)
-    layout = _layout(config, model, run)
+        model, files = _load(run)
+    sample = model if files is None else sample_of(model)
+    layout = _layout(config, sample, run)
     model = make_trainable(model, settings, config.seed)
-    objective = ResponseLoss(model)
+    objective = ResponseLoss(model, model if files is None else sample)
+    del sample
     try:
         with (
             packed_attention(model) if layout == "packed" else nullcontext(),
+            compiled_layers(model) if settings.compile else nullcontext(),
+            liger_kernels(model) if settings.liger else nullcontext(),
             tf32(settings.tf32),
             fast_linear(model),
             retain_freed_memory(),
         ):
             observer = _observer(run, objective, data.heldout, layout)
-            metrics, status = fit(run, objective, data.train, layout, observer)
+            metrics, status = fit(run, objective, data.train, layout, observer, files)
             if status == "finished":
                 seen = data.heldout or data.train[: settings.batch_size]
-                loss = mean_loss(objective, seen, settings.micro_batch_tokens, layout)
+                loss = mean_loss(objective, seen, settings.micro_batch_tokens, layout, settings.row_multiple)
                 if not (math.isfinite(loss) and all_finite(model)):
                     run.folder.log(
                         f"after the last step: noise-free loss {loss}, or weights that are not finite: diverged"
@@ -74,17 +93,32 @@ def run(run: Run) -> StageResult:
     return StageResult(metrics, status, files=["model"] if status == "finished" else [])
 
 
+def _load(run: Run) -> tuple[PreTrainedModel, list[Path] | None]:
+    """The model on the CPU; or, to be cut into shards, without weights, and the files of these."""
+    config, settings = run.config.model, run.config.train
+    if takes_shards(settings) and settings.method == "full":
+        bare = bare_model(config)
+        if bare is not None:
+            run.folder.log(f"loading: each process reads its rows from {len(bare.files)} files")
+            return bare
+    await_turn(settings)
+    return load_model(config, run.config.seed, four_bits=settings.lora if settings.method == "qlora" else None), None
+
+
 def _observer(run: Run, objective: ResponseLoss, heldout: list[Document], layout: Layout) -> Observer | None:
     """Held-out loss during training and the measurements of the run's observers, as configured."""
     settings = run.config.train
-    every = settings.heldout_every if heldout else 0
+    every, shape = (
+        settings.heldout_every if heldout else 0,
+        (settings.micro_batch_tokens, layout, settings.row_multiple),
+    )
     if not (every or run.observers):
         return None
 
     def observe(step: int, last: bool) -> dict[str, float]:
         seen: dict[str, float] = {}
         if every and step % every == 0:
-            seen["heldout/loss"] = mean_loss(objective, heldout, settings.micro_batch_tokens, layout)
+            seen["heldout/loss"] = mean_loss(objective, heldout, *shape)
         for observer in run.observers:
             seen |= observer(objective.model, heldout, step, last)
         return seen

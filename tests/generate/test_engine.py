@@ -23,7 +23,7 @@ import harness.generate.decoder as decoder_module
 import harness.models.onednn as linear_module
 from harness.config import ModelConfig
 from harness.generate.backends import GenerationSettings, generate, supports
-from harness.generate.cache import SlotCache, bytes_per_token, rows_within
+from harness.generate.cache import SlotCache, bytes_per_token, cache_room, rows_within
 from harness.models.load import load_model
 from harness.models.onednn import FusedLinear, can_prepack
 from harness.models.tokenizer import load_tokenizer
@@ -174,6 +174,18 @@ def test_memory_limit_sets_the_number_of_rows() -> None:
     assert rows_within(config, torch.float32, 100, batch_size=2, gibibytes=3.5 * row_gib) == 2
     with pytest.raises(ValueError, match=r"cache_gib=.*one row of 100 tokens needs 2.38e-05 GiB"):
         rows_within(config, torch.float32, 100, batch_size=2, gibibytes=0.9 * row_gib)
+
+
+def test_seven_billion_decode_many_rows_together_on_80_gigabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2,048 tokens each in bfloat16, beside the weights, by what the GPU has free: it was four."""
+    free = 80 * 10**9 - 2 * 6_738_415_616
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80 * 10**9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 0)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 0)
+    config = LlamaConfig(hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=32)
+    room = cache_room(torch.device("cuda", 0))
+    assert 40 < room < free / 2**30
+    assert rows_within(config, torch.bfloat16, 2048, 256, room) >= 32
 
 
 @pytest.mark.slow

@@ -94,6 +94,7 @@ def test_stages_ask_for_the_gpus_that_they_need(compose, monkeypatch, overrides,
 def test_the_type_of_answers_is_bfloat16_where_a_gpu_has_it(compose, monkeypatch):
     assert answering_dtype(compose()) == "float32"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert answering_dtype(compose()) == "bfloat16"
     assert answering_dtype(compose("generate.dtype=float32")) == "float32"
     monkeypatch.setattr(answers, "supports_bfloat16", lambda: False)  # a V100

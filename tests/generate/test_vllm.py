@@ -20,6 +20,8 @@ from support.generation_models import PAD, PROMPTS, tiny
 from support.runs import folder_of
 
 from harness.config import Config
+from harness.context import Run
+from harness.generate import answers
 from harness.generate.backends import GenerationSettings, generate
 from harness.generate.checks import check_backend
 from harness.generate.settings import Request, plan_requests
@@ -163,6 +165,23 @@ def test_a_run_is_answered_from_its_folder_and_adapters_come_merged(compose, sta
         again = compose(*SMALL, "stages=[train,generate]", "generate.backend=transformers")
         execute(again)
         assert texts_of(folder) == texts_of(folder_of(again))
+
+
+def test_the_runs_model_is_given_back_before_vllm_starts(compose, stand_in, monkeypatch):
+    """It asks for nine tenths of a GPU."""
+    order: list[str] = []
+    release, start = Run.release_model, answers.generate_with_vllm
+
+    def released(run: Run) -> None:
+        held = run.model is not None
+        release(run)
+        assert run.model is None
+        order.append("released" if held else "nothing to release")
+
+    monkeypatch.setattr(Run, "release_model", released)
+    monkeypatch.setattr(answers, "generate_with_vllm", lambda *given: (order.append("vllm"), start(*given))[1])
+    execute(compose(*SMALL, "stages=[train,generate]", f"generate.python={stand_in}", "generate.backend=vllm"))
+    assert order[: order.index("vllm") + 1] == ["released", "vllm"]
 
 
 def texts_of(folder: Any) -> list[str]:

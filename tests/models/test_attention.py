@@ -90,6 +90,36 @@ def test_the_check_sees_documents_that_mix(strength: float, monkeypatch: pytest.
     assert not supports_packing(tiny_model("llama"))
 
 
+class Params4bit(torch.nn.Parameter):
+    """By this name the check knows the weights of bitsandbytes."""
+
+
+class Half(torch.nn.Linear):
+    """Computes in bfloat16 beside float32, as layers of 4 bits do, by kernels that depend on the number of rows."""
+
+    def forward(self, x):
+        x, weight = x.bfloat16(), self.weight.bfloat16()
+        middle = x.shape[-1] // 2 if x.shape[1] > 8 else x.shape[-1]
+        whole = x[..., :middle] @ weight[:, :middle].T + x[..., middle:] @ weight[:, middle:].T
+        return whole.float()
+
+
+@pytest.mark.parametrize("four_bits", [False, True])
+def test_a_base_of_four_bits_may_round_as_bfloat16_does(four_bits: bool) -> None:
+    """Its embedding is float32, its layers are not: with the tolerance of float32 it would be trained padded."""
+    model = tiny_model("llama").eval()
+    for layer in model.model.layers:
+        for parent in (layer.self_attn, layer.mlp):
+            for name, linear in list(parent.named_children()):
+                if isinstance(linear, torch.nn.Linear):
+                    half = Half(linear.in_features, linear.out_features, bias=False)
+                    kind = Params4bit if four_bits else torch.nn.Parameter
+                    half.weight = kind(linear.weight.detach().clone())
+                    setattr(parent, name, half)
+    assert model.get_input_embeddings().weight.dtype == torch.float32
+    assert supports_packing(model) is four_bits
+
+
 def test_the_check_sees_positions_that_do_not_restart() -> None:
     model = tiny_model("opt")
     embed = model.model.decoder.embed_positions

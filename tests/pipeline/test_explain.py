@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import warnings
 
 import pytest
 import torch
 from support.commands import SMALL
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from transformers import AutoModelForCausalLM
 
 from harness.config.paths import conf_dir
@@ -21,6 +22,9 @@ from harness.pipeline.explain import explain
 from harness.pipeline.explain.estimate import activations, checkpoint, loading, memory, size_of
 from harness.pipeline.explain.papers import facts, recipe_for
 from harness.pipeline.explain.rates import GPUS, rate, seconds_of_answers
+from harness.pipeline.plan import job_of
+from harness.pipeline.runner import execute
+from harness.pipeline.stages import prepare
 from harness.train.loss import hidden_states
 from harness.train.optimizer import lost_updates, moved_share
 
@@ -140,7 +144,7 @@ def test_shards_by_hand(compose, model, offload):
         ("pythia_1_4b", "bf16", "float32"),
     ],
 )
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, True, "selective"])
 def test_activations_are_what_autograd_keeps(compose, model, precision, dtype, checkpointing):
     """By FakeTensor, which computes shapes alone: two layers and three of each width, the rest by their difference."""
     options = [f"model={model}", f"model.dtype={dtype}", f"model.gradient_checkpointing={str(checkpointing).lower()}"]
@@ -167,8 +171,9 @@ def kept_by_autograd(config, layers: int, tokens: int) -> int:
     with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, config.model.dtype)).train()
-        if config.model.gradient_checkpointing:
-            checkpoint_layers(model)
+        how = config.model.gradient_checkpointing
+        if how:
+            checkpoint_layers(model, selective=how == "selective")
         weights = {tuple(each.shape) for each in model.parameters()}
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -182,7 +187,13 @@ def kept_by_autograd(config, layers: int, tokens: int) -> int:
         hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
         with packed_attention(model), hooks, autocast, pytest.MonkeyPatch.context() as patch:
             patch.setattr("harness.models.attention.choose_kernel", choose_kernel_of_a_gpu)
-            hidden_states(model, batch)
+            result = hidden_states(model, batch)
+            if how == "selective":  # what it keeps is not autograd's, but somebody's
+                own = {each.untyped_storage()._cdata for each in (*model.parameters(), *model.buffers(), result, ids)}
+                living = [each for each in gc.get_objects() if isinstance(each, FakeTensor)]
+                for tensor in living:
+                    if tensor.untyped_storage()._cdata not in own and tuple(tensor.shape) not in weights:
+                        kept[tensor.untyped_storage()._cdata] = tensor
         return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
@@ -210,18 +221,21 @@ def test_loading_checkpoints_and_answers_by_hand(compose):
     bare = meta_model(config.model)
     size = size_of(bare, bare)
     count = 6_738_415_616
-    assert loading(config, size, 8) == 4 * count
+    sample = 4 * (2 * 32000 * 4096 + 4096 + 202_383_360)  # embedding, head, last norm and a layer in float32
+    assert loading(config, size, 8) == 8 * sample
+    lora = compose("train=fsdp_8gpu", "train.method=lora", "model=llama2_7b", "dataset=alpaca")
+    assert loading(lora, size, 8) == 4 * count
     assert loading(compose("train=neftune_paper", "train.devices=8", "model=llama2_7b"), size, 8) == 32 * count
     assert checkpoint(config, size) == 12 * count
     offloaded = compose("train=fsdp_2node", "train.cpu_offload=true", "model=llama2_7b")
-    assert loading(offloaded, size, 8) == 4 * count + 16 * count / 2
+    assert loading(offloaded, size, 8) == 8 * sample + 16 * count / 2
     # 805 answers, 32 at a time: 26 rounds of 100 tokens, each reading 27 GB of weights and 32 rows of 50 tokens' keys.
     device = GPUS["A100"]
     step = 4 * count + 32 * 1_048_576 * 50
     assert seconds_of_answers(device, 805, 100, 32, 4 * count, 1_048_576) == pytest.approx(2600 * step / 1e12)
     text = explain(config, "x")
     assert "checkpoints (estimate): 80.86 GB each" in text
-    assert "main memory of a node (estimate): 26.95 GB while loading" in text
+    assert "main memory of a node (estimate): 14.87 GB while loading" in text
     assert "answers on one A100 (estimate): 13.48 GB of weights" in text  # in bfloat16, as answers are on a GPU
 
 
@@ -244,6 +258,18 @@ def test_16_bit_weights_are_warned_of(compose):
     for fine in (["model.dtype=float32"], ["model.dtype=bfloat16", "train.method=lora"]):
         config = compose("model=llama2_7b", "train=neftune_paper", "dataset=alpaca", *fine)
         assert lost_updates(config.model, config.train) is None
+
+
+def test_a_run_warns_of_16_bit_weights_before_it_starts_and_in_its_log(compose):
+    """In an ordinary run, not in harness.explain alone."""
+    config = compose(*SMALL, "model.dtype=bfloat16", "stages=[train]", "train.max_steps=1")
+    job = job_of(config)
+    warned = [line for line in prepare([job]) if line.startswith("warning: model.dtype=bfloat16")]
+    assert len(warned) == 1
+    execute(config)
+    assert warned[0] in (job.folder / "log.txt").read_text()
+    fine = compose(*SMALL, "stages=[train]", "train.max_steps=1")
+    assert not [line for line in prepare([job_of(fine)]) if line.startswith("warning")]
 
 
 def test_adapters_and_four_bits_need_less(compose):

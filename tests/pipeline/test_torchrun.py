@@ -8,14 +8,17 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
+import psutil
 import pytest
 from support.commands import ROOT, SMALL
 from torch.distributed.run import get_args_parser
 
-from harness.pipeline import torchrun, worker
+from harness.pipeline import torchrun
 from harness.pipeline.plan import RunFailed
 from harness.pipeline.runner import execute
+from harness.system.nodes import await_file, lost_cores
 
 TWO = [*SMALL, "model.architecture.layers=2", "train.devices=2", "train.sharding=fsdp", "stages=[train]"]
 # Each file of a rank takes as long to write as on a slow disk: more than torchrun gives a rank that it ends.
@@ -72,6 +75,16 @@ def test_the_cores_are_shared_out_over_the_ranks(monkeypatch):
     assert [torchrun.threads_of_a_rank(torchrun.Stage("train", n)) for n in (2, 8, 100)] == [32, 8, 1]
 
 
+def test_cores_that_srun_forgot_are_named(monkeypatch):
+    """SLURM 22.05 to 23.02 without SRUN_CPUS_PER_TASK: eight ranks on one core."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    for asked, said in (("8", True), ("1", False), ("", False)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
+        assert bool(lost_cores()) == said
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    assert "SRUN_CPUS_PER_TASK" in str(lost_cores())
+
+
 @pytest.fixture
 def slow_disk(tmp_path):
     """The environment of a command whose ranks write slowly."""
@@ -97,6 +110,47 @@ def test_sigterm_waits_until_the_ranks_have_saved(tmp_path, slow_disk):
     assert f"step {int(saved[0][5:])}: SIGTERM: saved, leaving" in folder.read_text()
 
 
+# A launcher as submitit is one: it waits for SLURM's warning, and is told when everything is closed.
+LAUNCHER = """
+import signal, sys
+from pathlib import Path
+def requeue(number, frame):
+    Path(sys.argv[1]).write_text(str(int(number)))
+signal.signal(signal.SIGUSR2, requeue)
+from harness.cli import main
+sys.argv = ["harness", *sys.argv[2:]]
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_to_every_process_of_a_job_has_two_ranks_save(tmp_path, number):
+    """As SLURM sends it: to the command, torchrun and the ranks at once."""
+    place, told = tmp_path / "runs", tmp_path / "requeued"
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    endless = ["train.max_steps=100000", "train.checkpoint_every=0", "noise=symnoise"]
+    command = [sys.executable, str(tmp_path / "launcher.py"), str(told), *TWO, *endless, f"output_dir={place}"]
+    given = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True)
+    while not list(place.glob("*/metrics.jsonl")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    job = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    assert len([each for each in job if "harness.pipeline.worker" in each.cmdline()]) >= 3  # torchrun and two ranks
+    for each in job:
+        with suppress(psutil.NoSuchProcess):
+            each.send_signal(number)
+    message = process.communicate(timeout=120)[1]
+    assert process.returncode == 128 + number, message
+    (folder,) = place.glob("*/log.txt")
+    saved = [path.name for path in folder.parent.glob("checkpoints/*")]
+    assert len(saved) == 1, message
+    assert saved[0].startswith("step-")
+    assert "saved, leaving" in folder.read_text()
+    assert not any(each.is_running() for each in job)
+    assert told.exists() == (number == signal.SIGUSR2)  # and only then
+
+
 def test_a_node_that_comes_first_makes_the_folder(tmp_path, monkeypatch):
     """Node 1 waits for node 0 in torchrun's rendezvous, whether or not the run has a folder."""
     monkeypatch.setenv("NODE_RANK", "1")
@@ -106,10 +160,10 @@ def test_a_node_that_comes_first_makes_the_folder(tmp_path, monkeypatch):
 
 
 def test_a_rank_waits_for_what_another_node_writes(tmp_path):
-    file = tmp_path / "config.yaml"
-    writer = threading.Timer(0.3, lambda: file.write_text("seed: 1"))
+    file = tmp_path / "run" / "config.yaml"
+    writer = threading.Timer(0.3, lambda: (file.parent.mkdir(), file.write_text("seed: 1")))
     writer.start()
-    assert worker.read_from_another_node(file, 60) == "seed: 1"
+    assert await_file(file, 60)
     writer.join()
-    with pytest.raises(FileNotFoundError):
-        worker.read_from_another_node(tmp_path / "never.yaml", 0.2)
+    assert file.read_text() == "seed: 1"
+    assert not await_file(tmp_path / "never.yaml", 0.2)

@@ -12,7 +12,7 @@ from support.tiny_models import random_documents, tiny_model
 from harness.data.batching import Batch, micro_batches
 from harness.models.attention import packed_attention
 from harness.noise import Noise
-from harness.train.loss import ResponseLoss
+from harness.train.loss import ResponseLoss, chunk_of_logits
 from harness.train.noise import TrainingNoise
 
 # What makes the host wait for a GPU: its result, or the size of its result, has to be known.
@@ -101,3 +101,9 @@ def test_a_drawn_perturbation_is_where_the_batch_is(batch):
 
     at_meta._apply = unchanged  # type: ignore[method-assign]
     assert at_meta.draw().device.type == "meta"
+
+
+def test_a_gpus_chunks_of_logits_have_rows_enough_for_large_vocabularies() -> None:
+    """Each adds a whole (V, D) to the head's gradient: at 131 rows of V = 128,256 that took a quarter of a step."""
+    assert chunk_of_logits("cuda") // 128_256 >= 512
+    assert 4 * chunk_of_logits("cuda") <= 2**28  # bytes of float32: 256 MB

@@ -15,6 +15,7 @@ def test_the_plain_recipes_train_in_bf16_on_a_gpu_that_has_it(compose, monkeypat
     assert settings.precision == "auto"
     assert not uses_bfloat16(settings)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert uses_bfloat16(settings)
     monkeypatch.setattr(parallel, "supports_bfloat16", lambda: False)
     assert not uses_bfloat16(settings)

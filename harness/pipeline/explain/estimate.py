@@ -156,9 +156,10 @@ def activations(config: Config, size: Size) -> int:
         one precision of b    24 h or, in 16 bits, 16 h + b (2 q + 2 k + 4 f): inputs are shared, norms compute in
                               float32
 
-    With gradient checkpointing each layer keeps its input, and one layer at a time the rest. Outside of the layers
-    there is the last norm. Decoders with LayerNorm and no gate: 20 h instead of 26 h (12 h: GPT-NeoX), and of the
-    feed-forward layer its activation and, except for ReLU, what that was taken of.
+    With gradient checkpointing each layer keeps its input, and one layer at a time the rest; with the selective kind
+    also what products and attention give, b (2 q + 2 k + 2 h + f) + 4 H, or 2 f where there is a gate. Outside of the
+    layers there is the last norm. Decoders with LayerNorm and no gate: 20 h instead of 26 h (12 h: GPT-NeoX), and of
+    the feed-forward layer its activation and, except for ReLU, what that was taken of.
     """
     tokens, wide = tokens_of_a_pass(config), bytes_of_weights(config)
     narrow = 2 if uses_bfloat16(config.train) else wide
@@ -170,14 +171,26 @@ def activations(config: Config, size: Size) -> int:
     layer = inputs * size.hidden + narrow * widths + 4 * size.heads
     outside = (3 if size.gated else 1) * wide * size.hidden
     if config.model.gradient_checkpointing:
-        return tokens * (size.layers * wide * size.hidden + layer + outside)
+        kept_of_layer = wide * size.hidden
+        if config.model.gradient_checkpointing == "selective":
+            branches = 2 if size.gated else 1
+            products = 2 * size.queries + 2 * size.keys + 2 * size.hidden + branches * size.feed_forward
+            kept_of_layer += narrow * products + 4 * size.heads
+        return tokens * (size.layers * kept_of_layer + layer + outside)
     return tokens * (size.layers * layer + outside)
 
 
 def loading(config: Config, size: Size, ranks: int) -> float:
-    """Main memory of a node with `ranks` while the model loads: a whole copy per rank; with shards, one at a time."""
-    copies = 1 if config.train.sharding == "fsdp" else ranks
-    offloaded = sum(state(config, size).values()) / max(config.train.nodes, 1) if config.train.cpu_offload else 0
+    """Main memory of a node of `ranks` while the model is loaded.
+
+    A whole copy in each; of shards one copy after another, or, where each process reads its rows
+    (`harness.models.shards`), in each the layer in float32 on which the model is checked.
+    """
+    train = config.train
+    offloaded = sum(state(config, size).values()) / max(train.nodes, 1) if train.cpu_offload else 0
+    if train.sharding == "fsdp" and train.method == "full" and config.model.architecture is None:
+        return ranks * 4 * (size.outside + size.layer) + offloaded
+    copies = 1 if train.sharding == "fsdp" else ranks
     return size.parameters * bytes_of_weights(config) * copies + offloaded
 
 

@@ -70,7 +70,7 @@ def work(config: Config, model: Any, examples: int, tokens: float) -> Work:
     planned = matched_schedule(examples, train.batch_size, steps, cost.forwards, train.budget)
     documents = min(planned.batch_size, examples)
     each = flops(ModelSize.of(model), cost, round(documents * tokens), round(documents * tokens**2))
-    recomputed = 4 / 3 if config.model.gradient_checkpointing else 1.0
+    recomputed = 4 / 3 if config.model.gradient_checkpointing is True else 1.0
     return Work(planned.steps, documents, planned.steps * each * recomputed)
 
 
