@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from support.generation_models import ENGINE_MODELS, PAD, PROMPTS, tiny
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.generate import graphs
@@ -75,32 +74,38 @@ class OnDeviceAlone(TorchDispatchMode):
         name = operation._schema.name
         assert name not in ("aten::_local_scalar_dense", "aten::nonzero", "aten::item"), name
         tensors = [each for each in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
-        assert all(each.device.type == "cuda" for each in tensors), name
+        assert all(each.device.type == "meta" for each in tensors), name
         made = operation(*args, **(kwargs or {}))
         assert all(
-            each.device.type == "cuda"
+            each.device.type == "meta"
             for each in torch.utils._pytree.tree_leaves(made)
             if isinstance(each, torch.Tensor)
         ), name
         return made
 
 
-@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
 @pytest.mark.parametrize("name", ENGINE_MODELS)
-def test_a_step_on_a_gpu_needs_nothing_of_main_memory(name):
-    """By FakeTensor on the device cuda: shapes and devices, no numbers."""
+def test_a_step_on_a_gpu_needs_nothing_of_main_memory(name, monkeypatch):
+    """On the device meta, a stand-in of a GPU: shapes and devices, no numbers."""
+
+    def of_main_memory(*_: Any, **__: Any) -> None:
+        raise AssertionError("a tensor of Python's numbers")
+
     make, config = ENGINE_MODELS[name]
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
-        with torch.device("cuda"):
+    with torch.inference_mode():
+        with torch.device("meta"):
             model = make(config()).eval()
         decoder = LlamaDecoder(model, 20)
         cache = decoder.new_cache(4, 20)
-        tokens, positions = (torch.zeros(4, dtype=torch.int64, device="cuda") for _ in range(2))
+        tokens, positions = (torch.zeros(4, dtype=torch.int64, device="meta") for _ in range(2))
+        monkeypatch.setattr(torch, "tensor", of_main_memory)
         with OnDeviceAlone():
             logits = decoder.decode_fixed(tokens, positions, 16, cache)
-        assert (logits.shape, logits.device.type) == ((4, 61), "cuda")
+        assert (logits.shape, logits.device.type) == ((4, 61), "meta")
         with pytest.raises(AssertionError), OnDeviceAlone():
             decoder.decode([1, 2], [3, 4], cache)  # its lists come from main memory: the stand-in notices
+        with pytest.raises(AssertionError), OnDeviceAlone():
+            tokens.copy_(torch.zeros(4, dtype=torch.int64, device="cpu"))
 
 
 def test_torch_takes_what_a_recording_asks_of_it():
@@ -169,10 +174,9 @@ def test_one_call_a_layer_on_a_gpu_attends_as_blocks_of_slots_do(monkeypatch):
     assert calls[10_000] < calls[2] < calls[1]
 
 
-@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
 @torch.inference_mode()
 def test_on_a_gpu_a_decoding_step_is_one_attention_a_layer(monkeypatch):
-    """By FakeTensor: as many calls as layers for 20 slots of any lengths."""
+    """On the device meta: as many calls as layers for 20 slots of any lengths."""
     from harness.generate import decoder as module
 
     make, config = ENGINE_MODELS["llama"]
@@ -182,10 +186,9 @@ def test_on_a_gpu_a_decoding_step_is_one_attention_a_layer(monkeypatch):
         "scaled_dot_product_attention",
         lambda *args, **options: (seen.append(args[0].shape), attend(*args, **options))[1],
     )
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        with torch.device("cuda"):
-            model = make(config()).eval()
-        decoder = LlamaDecoder(model, 40)
-        cache = decoder.new_cache(20, 40)
-        decoder.decode([1] * 20, list(range(20, 0, -1)), cache)
+    with torch.device("meta"):
+        model = make(config()).eval()
+    decoder = LlamaDecoder(model, 40)
+    cache = decoder.new_cache(20, 40)
+    decoder.decode([1] * 20, list(range(20, 0, -1)), cache)
     assert [shape[0] for shape in seen] == [20] * len(decoder.layers)

@@ -29,7 +29,7 @@ CASES = {
     "tied": ("llama", {"tie_word_embeddings": True}, {}),
     "in several files": ("llama", {}, {"max_shard_size": "20KB"}),
     "biases": ("qwen2", {}, {}),
-    "another kind": ("gpt_neox", {}, {}),
+    "another kind": ("gpt2", {}, {}),
     "learnt positions": ("opt", {"tie_word_embeddings": True}, {}),
 }
 
@@ -84,13 +84,14 @@ def _rank(rank: int, world: int, place: str, cases: list[str]) -> None:
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_each_process_reads_its_rows_and_together_they_are_the_model(tmp_path, world):
     for case in CASES:
         folder_with(tmp_path / case, case, torch.bfloat16 if case == "biases" else torch.float32)
     multiprocessing.spawn(_rank, (world, str(tmp_path), list(CASES)), nprocs=world)
 
 
+@pytest.mark.slow
 def test_a_sharded_run_of_a_folder_trains_as_one_process_that_reads_it_whole(compose, tmp_path):
     """Through the whole command, two processes: bits of the weights, curve, log."""
     losses, logs = [], []
@@ -110,10 +111,10 @@ def test_a_sharded_run_of_a_folder_trains_as_one_process_that_reads_it_whole(com
 
 
 def test_a_model_whose_files_name_a_tensor_otherwise_is_loaded_whole(tmp_path):
-    config = folder_with(tmp_path, "another kind")
+    config = folder_with(tmp_path, "tied")
     assert bare_model(config) is not None
     weights = load_file(tmp_path / "model.safetensors")
-    renamed = {name.removeprefix("gpt_neox."): each for name, each in weights.items()}  # of the bare decoder
+    renamed = {name.removeprefix("model."): each for name, each in weights.items()}  # of the bare decoder
     save_file(renamed, tmp_path / "model.safetensors", metadata={"format": "pt"})
     assert bare_model(config) is None
     load_model(config, seed=0)

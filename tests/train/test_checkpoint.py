@@ -151,10 +151,11 @@ def _rank(rank: int, world: int, folder: str, saved: bool) -> None:
 
 def _assert_same(model: nn.Module, alone: nn.Module) -> None:
     for name, each in model.named_parameters():
-        # Ranks average equal gradients, halves of which are exact, thirds not.
-        torch.testing.assert_close(each.full_tensor(), alone.get_parameter(name), rtol=1e-5, atol=1e-6)  # type: ignore
+        # Ranks average equal gradients, halves of which are exact, thirds not; a step moves a weight by about 0.1.
+        torch.testing.assert_close(each.full_tensor(), alone.get_parameter(name), rtol=1e-4, atol=1e-4)  # type: ignore
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worlds", [(3, 2)], ids=["3 write, 2 read"])
 def test_several_processes_save_in_the_background_and_another_number_goes_on(tmp_path, worlds):
     folder = str(tmp_path / "checkpoints")

@@ -101,6 +101,8 @@ def passes(model, objective, multiple: int) -> list[torch.Tensor]:
     return found
 
 
+# Dynamo asks for .grad of what it traces.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_layers_compile_once_for_rows_of_one_length(checkpointing):
     """One graph of all norms and one of all feed-forward layers; rows of any length need two more each time."""
