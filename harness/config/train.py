@@ -90,7 +90,7 @@ class TrainConfig(Section):
     checkpoint_every: CountOrZero = Field(100, description="steps between resumable checkpoints; 0: only on SIGTERM")
     keep_checkpoints: Count = Field(2, description="newest checkpoints kept on disk during training")
     checkpoint_async: bool = Field(
-        True, description="write checkpoints while training goes on, from a copy of its state in main memory"
+        False, description="write checkpoints while training goes on, from a copy of its state in main memory"
     )
     keep_model: bool = Field(True, description="keep the final weights after the last stage")
 
