@@ -69,7 +69,7 @@ def is_a_pair(found: dict[str, Any], printed: str, mean: str = "all") -> None:
 
 def is_the_fault(found: dict[str, Any], padded: bool) -> None:
     """transformers' hook: L is the width of the batch, so that a short document gets less, and padding is noised."""
-    assert (found["right"], found["length"]) == (False, "padded")
+    assert (found["right"], found["length"]) == (False, "padded" if padded else "row")
     assert (found["noised_padding"] > 0) == padded
     tokens = sum(found["lengths"]) + found["noised_padding"]
     width = tokens / len(found["lengths"]) if padded else tokens
