@@ -11,10 +11,10 @@ from analysis.render.formats import render
 from analysis.render.table import Table
 from analysis.sources.runs import Runs, made_of_readable
 from analysis.study.measures import Measures
-from analysis.study.metrics import WIN_RATE
 from analysis.tables.build import build
 from analysis.tables.computed.registry import COMPUTED
 from analysis.tables.layouts import custom_layout, layout_named
+from harness.metrics.names import WIN_RATE
 
 MOST = 4  # most sets of runs shown by default, for a study with many other settings
 

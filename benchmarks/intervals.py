@@ -25,9 +25,9 @@ import numpy as np
 
 from analysis import stats
 from analysis.stats import Array, Estimate
-from analysis.study.metrics import WIN_RATE
 from analysis.study.verdicts import MARGINS, Comparison, Decision, decide
 from benchmarks._common import machine, table
+from harness.metrics.names import WIN_RATE
 
 FAMILIES = {
     "none": [1] * 257,

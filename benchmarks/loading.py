@@ -23,19 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.run_folders import config_of, write_run
-from tests.wandb_logs import path_of, rows_of, summary_of, tables_of, write_log
-from tests.wandb_server import StoredRun, wandb_server
 
 from analysis.commands.status import status
 from analysis.sources.runs import Runs, load_runs
 from analysis.tables.build import build
 from analysis.tables.layouts import LAYOUTS
 from benchmarks._common import machine, table
+from tests.support.run_folders import config_of, write_run
+from tests.support.wandb_logs import logged_tables, path_of, rows_of, summary_of, write_log
+from tests.support.wandb_server import StoredRun, wandb_server
 
 LOGGED = (
-    *("train/loss", "train/penalty", "train/grad_norm", "train/lr", "train/documents", "train/rows", "train/tokens"),
-    *("train/flops", "train/seconds", "train/tokens_per_second", "train/unique_examples"),
+    *("train/loss", "train/penalty", "train/grad_norm", "train/learning_rate", "train/documents", "train/rows"),
+    *("train/tokens", "train/flops", "train/seconds", "train/tokens_per_second", "train/unique_examples"),
     *("noise/alpha", "noise/norm", "noise/ratio"),
 )
 CELLS = [
@@ -74,7 +74,7 @@ def write_runs(root: Path, runs: int, steps: int, instructions: int) -> None:
         preferences = [1 + generator.random() for _ in range(instructions)]
         lengths = [generator.randint(100, 2000) for _ in range(instructions)]
         config = config_of(noise, alpha, seed=number // len(CELLS))
-        write_run(root, config, {"heldout/loss": generator.random()}, preferences, lengths, history)
+        write_run(root, config, {"eval/loss": generator.random()}, preferences, lengths, history)
 
 
 def measure_logs(root: Path) -> dict[str, tuple[float, float]]:
@@ -101,10 +101,11 @@ def measure_api(root: Path) -> dict[str, tuple[float, float]]:
 def stored_run(folder: Path) -> StoredRun:
     """A finished run as the server keeps it."""
     run = StoredRun(folder.name, "study", "team", group="sweep", state="finished", heartbeat=1e9)
-    run.config = {"run": {"value": yaml.safe_load((folder / "config.yaml").read_text()), "desc": None}}
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    run.config = {key: {"value": value, "desc": None} for key, value in settings.items()}
     run.history = [{**row, "_step": row.pop("step")} for row in rows_of(folder)]
     run.summary = summary_of(folder)
-    for name, rows in tables_of(folder).items():
+    for name, rows in logged_tables(folder).items():
         table = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
         run.files[path_of(name)] = json.dumps(table).encode()
     return run

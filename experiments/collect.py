@@ -21,6 +21,9 @@ import yaml
 
 from harness.record import RunFolder, read_json, write_json, write_text
 
+# Rows of a curve in curves.md.
+_MOST_STEPS = 40
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -76,17 +79,18 @@ def of_lowest_seed(runs: list[Path]) -> list[Path]:
 
 
 def curves(runs: list[Path]) -> str:
-    """Training loss (noised, of the step's batch) and clean held-out loss by step, one column per run, as Markdown."""
+    """Training loss (noised, of the step's batch) and clean eval loss by step, one column per run, as Markdown."""
     rows = {run.name: {row["step"]: row for row in RunFolder(run).metrics()} for run in runs}
     steps = sorted({step for of_run in rows.values() for step in of_run})
     parts = []
-    for key, title in (("train/loss", "Training loss"), ("heldout/loss", "Held-out loss")):
+    for key, title in (("train/loss", "Training loss"), ("eval/loss", "Eval loss")):
         lines = []
         for step in steps:
             cells = [of_run.get(step, {}).get(key) for of_run in rows.values()]
             if any(cell is not None for cell in cells):
                 shown = " | ".join("" if cell is None else f"{cell:.4f}" for cell in cells)
                 lines.append(f"| {step} | {shown} |")
+        lines = lines[:: -(-len(lines) // _MOST_STEPS) or 1]
         if lines:
             head = ["| step | " + " | ".join(rows) + " |", "|---|" + "---|" * len(rows)]
             parts.append(f"## {title}, nats per response token\n\n" + "\n".join([*head, *lines]))

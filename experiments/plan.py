@@ -32,6 +32,7 @@ import yaml
 
 from analysis.study.verdicts import MARGINS, Margin
 from analysis.tables.computed.planned import Planned
+from harness.metrics.names import current, with_current_names
 
 FILE = "plan.yaml"
 MOST_PRIMARY = 3
@@ -88,6 +89,7 @@ def read_plan(path: Path) -> Plan:
     for key in _NEEDED:
         if not raw.get(key):
             raise ValueError(f"{path}: {key}: is missing")
+    raw = _with_current_names(raw)
     if not isinstance(raw["seeds"], int) or raw["seeds"] < 1:
         raise ValueError(f"{path}: seeds={raw['seeds']!r}: a number above 0")
     power = raw["power"]
@@ -102,6 +104,17 @@ def read_plan(path: Path) -> Plan:
         if name not in scatter:
             raise ValueError(f"{path}: power.scatter: {name} is missing, and it is primary")
     return Plan(raw["question"], verdicts, raw["seeds"], raw["stopping"], int(power["comparisons"]), scatter)
+
+
+def _with_current_names(raw: dict[str, Any]) -> dict[str, Any]:
+    """A plan as it is read today: its file stays as it was committed, whatever its metrics are called since."""
+    primary, power = raw["primary"], raw["power"]
+    return {
+        **raw,
+        "primary": with_current_names(primary) if isinstance(primary, dict) else primary,
+        "exploratory": [current(str(name)) for name in raw.get("exploratory", ())],
+        "power": {**power, "scatter": with_current_names(power["scatter"])},
+    }
 
 
 def _primary(raw: Any, path: Path) -> dict[str, Margin]:

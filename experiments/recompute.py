@@ -20,6 +20,7 @@ from analysis.study.measures import ITEMS, Measures
 from analysis.study.metrics import metric
 from analysis.study.verdicts import Comparison, decide
 from experiments.plan import FILE, Plan, read_plan
+from harness.metrics.names import current
 
 BY_RUN, BY_FAMILY = "by_run.csv", "by_family.csv"
 _KEYS = ["run_id", "noise", "alpha", "seed"]
@@ -50,9 +51,10 @@ def _families(measures: Measures, name: str, run_ids: list[str]) -> pd.DataFrame
 def recompute(folder: Path) -> list[tuple[str, str, str, str]]:
     """(noise, alpha, measure, verdict) of every planned comparison, in the plan's order of measures."""
     plan = read_plan(folder / FILE)
-    by_run = pd.read_csv(folder / BY_RUN, dtype={"run_id": str})
+    by_run = pd.read_csv(folder / BY_RUN, dtype={"run_id": str}).rename(columns=current)
     path = folder / BY_FAMILY
     by_family = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["measure"])
+    by_family = by_family.assign(measure=by_family["measure"].map(current))
     keys, found, controls = [], [], []
     base = by_run[by_run["noise"] == plan.verdicts.baseline]
     for name in plan.verdicts.primary:

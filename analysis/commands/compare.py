@@ -17,7 +17,8 @@ from analysis.sources.select import find_run, flatten, judge_of
 from analysis.stats import Estimate
 from analysis.study.comparable import UNSET
 from analysis.study.measures import Measures
-from analysis.study.metrics import WIN_RATE, metric
+from analysis.study.metrics import metric
+from harness.metrics.names import WIN_RATE
 from harness.record import read_mapping
 
 # Where a run was recorded, and its position in a sweep: different for any two runs.

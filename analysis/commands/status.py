@@ -19,6 +19,7 @@ from analysis.sources.history import last_row
 from analysis.sources.record import RunRecord
 from analysis.sources.runs import load_runs
 from analysis.sources.select import Source, named
+from harness.metrics.names import EPOCH
 from harness.record import METRICS, RunFolder
 
 # More finished runs would push the others off the screen.
@@ -138,13 +139,13 @@ def _progress(run: RunRecord, folder: RunFolder) -> str:
 
 def _steps(run: RunRecord, row: dict[str, float]) -> str:
     """The last logged step, with the percentage of training if the config gives its length."""
-    train, dataset = run.config.get("train") or {}, run.config.get("dataset") or {}
+    train = run.config.get("train") or {}
     step, steps = int(row["step"]), train.get("max_steps")
     if steps:
         return f"{step} of {steps}"
-    documents = row.get("train/documents")
-    if documents and dataset.get("size") and train.get("epochs"):
-        return f"{step} ({100 * documents / (dataset['size'] * train['epochs']):.0f}%)"
+    epoch = row.get(EPOCH)
+    if epoch and train.get("epochs"):
+        return f"{step} ({100 * epoch / train['epochs']:.0f}%)"
     return f"{step}"
 
 

@@ -16,8 +16,8 @@ from analysis.figures.style import INK, ONE_RUN, PAPER, Look, canvas, figure_of,
 from analysis.render.blocks import is_of_one_run
 from analysis.render.escape import lines_of
 from analysis.stats import Estimate
-from analysis.study.metrics import WIN_RATE
 from analysis.study.rows import Cell
+from harness.metrics.names import WIN_RATE
 
 _LEAST_CATEGORIES, _ONE_COLUMN = 3, 8
 _BAR, _THINNEST, _GAP, _TALLEST = 0.12, 0.06, 0.14, 11.0  # inches: a bar, the gap between categories, all of it

@@ -18,12 +18,12 @@ from analysis.figures.style import BAND, ONE_RUN, Look, beside, canvas, columns_
 from analysis.render.blocks import is_of_one_run
 from analysis.stats import Estimate
 from analysis.study.comparable import BASELINE
-from analysis.study.metrics import CONTROLLED, LENGTH, WIN_RATE
 from analysis.study.rows import Cell, sort_labels
+from harness.metrics.names import CONTROLLED, LENGTH, WIN_RATE
 
 ALPHA = "noise strength α"
 SIZE = "α: an entry of the noise is of size α/√(L·d), L tokens, d dimensions."
-_METRICS = (WIN_RATE, CONTROLLED, LENGTH, "heldout/loss")
+_METRICS = (WIN_RATE, CONTROLLED, LENGTH, "eval/loss")
 # The Hessian first, then second differences of the loss; bounds and other weightings of a probe get no panels.
 _CURVATURE = ("probe/trace", "probe/top_eigenvalue", "probe/curvature/rademacher/*", "probe/*curvature*")
 _PARTS_OF_A_FIGURE = ("/low", "/high", "/per_token")
@@ -35,7 +35,7 @@ _LABEL, _BESIDE_PANEL = 0.3, 0.6
 
 
 def alpha_curves(study: Study) -> Drawing | None:
-    """Win rate, length and held-out loss against alpha."""
+    """Win rate, length and eval loss against alpha."""
     names = study.measured(_METRICS)
     if not study.alphas or not names:
         return None

@@ -17,10 +17,11 @@ from analysis.render.blocks import is_of_one_run
 from analysis.render.escape import lines_of
 from analysis.stats import Estimate
 from analysis.study.baseline import by_seed
-from analysis.study.metrics import WIN_RATE, metric
+from analysis.study.metrics import metric
 from analysis.study.rows import Cell
+from harness.metrics.names import WIN_RATE
 
-_METRICS = (WIN_RATE, "heldout/loss")
+_METRICS = (WIN_RATE, "eval/loss")
 # If the largest difference is this many times the median one, the axis is logarithmic.
 _WIDE, _USUAL = 30, 0.5
 _ROOM = 1.5  # beyond the outermost, as a factor

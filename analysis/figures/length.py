@@ -16,8 +16,8 @@ from analysis.figures.style import INK, ONE_RUN, Look, canvas, columns_of, figur
 from analysis.render.blocks import is_of_one_run
 from analysis.render.escape import lines_of
 from analysis.study.comparable import BASELINE
-from analysis.study.metrics import LENGTH, WIN_RATE
 from analysis.study.rows import Cell
+from harness.metrics.names import LENGTH, WIN_RATE
 
 _BINS = 30
 _MOST_OUTLINES = 4

@@ -17,7 +17,7 @@ from analysis.study.rows import Cell
 
 _LOSS = "train/loss"
 # Losses without noise: on held-out examples and, if probed, on training examples.
-_NOISE_FREE = ("heldout/loss", "probe/train/loss")
+_NOISE_FREE = ("eval/loss", "probe/train/loss")
 _MOST_ALPHAS = 3
 # Lines with more points are thinned: print cannot show more.
 _MOST_STEPS = 300

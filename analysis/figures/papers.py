@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 from analysis.figures.study import Study
 from analysis.figures.style import INK, PAPER, Look
 from analysis.study.comparable import BASELINE, plain_name
-from analysis.study.metrics import LENGTH, WIN_RATE, metric
+from analysis.study.metrics import metric
 from analysis.study.published import of_tables
+from harness.metrics.names import LENGTH, WIN_RATE
 
 # The only published table with win rate and length by alpha.
 _TABLE = "neftune_table6"

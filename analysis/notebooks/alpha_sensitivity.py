@@ -41,11 +41,11 @@ draw_figures(runs, "alpha_curves")
 flatness(runs)
 
 # %% [markdown]
-# ## Held-out loss by alpha
+# ## Eval loss by alpha
 # A loss tells runs apart that a win rate cannot: compare where each begins to rise.
 
 # %%
-custom(runs, rows=["noise"], columns="alpha", metrics=["heldout/loss"])
+custom(runs, rows=["noise"], columns="alpha", metrics=["eval/loss"])
 
 # %% [markdown]
 # ## SymNoise over NEFTune, both with their own best alpha
@@ -60,4 +60,4 @@ table(runs, "symnoise_gain")
 # need not be of the same size, and where the ratio nears one the example is drowned.
 
 # %%
-custom(runs, metrics=["noise/norm", "noise/ratio", "heldout/loss"])
+custom(runs, metrics=["noise/norm", "noise/ratio", "eval/loss"])

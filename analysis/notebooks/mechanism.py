@@ -70,4 +70,4 @@ custom(runs, metrics=["stability/*"])
 # ## Every probe that was recorded
 
 # %%
-custom(runs, metrics=["heldout/loss", "probe/*"])
+custom(runs, metrics=["eval/loss", "probe/*"])

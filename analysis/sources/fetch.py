@@ -18,6 +18,10 @@ _PATIENCE_S = 120.0
 _SILENT_S = 2.0
 
 
+class SourceSilent(ValueError):
+    """A server that no longer answers: what is left to ask of it would wait as long."""
+
+
 def fetch(details: Sequence[Details], part: RecordPart) -> None:
     """Fetch a part of every run, so that reading it does not wait.
 
@@ -62,7 +66,7 @@ def _wait(done: SimpleQueue[Future[None]], part: RecordPart, total: int) -> None
         try:
             done.get(timeout=_PATIENCE_S).result()
         except Empty:
-            raise ValueError(f"{part} of {total} runs: W&B sent nothing for {_PATIENCE_S:.0f} s") from None
+            raise SourceSilent(f"{part} of {total} runs: W&B sent nothing for {_PATIENCE_S:.0f} s") from None
         is_shown = sys.stderr.isatty() and (is_shown or time.monotonic() - started > _SILENT_S)
         if is_shown:
             end = "\n" if number == total else ""

@@ -22,6 +22,7 @@ from analysis.sources.record import (
     is_of_harness,
     with_contents,
 )
+from harness.metrics.names import with_current_names
 from harness.record import RunFolder, read_json, read_mapping, read_settings, whole_text
 from harness.record.files import read_text
 from harness.record.objective import read_objective
@@ -137,7 +138,7 @@ def _read_final(path: Path) -> dict[str, float]:
     final = read_mapping(path).get("final")
     if not isinstance(final, dict):
         raise ValueError(f"{path}: key final: expected a mapping of metrics to numbers, found {str(final)[:60]!r}")
-    return final
+    return with_current_names(final)
 
 
 def _read_rows(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:

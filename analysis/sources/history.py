@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.metrics.names import with_current_names
 from harness.record.files import open_regular
 
 _NAN = float("nan")
@@ -30,6 +31,7 @@ def read_history(path: Path) -> pd.DataFrame:
     columns: dict[str, array[float]] = {}
     for number, row in _rows(path):
         step = row.pop("step", None)
+        row = with_current_names(row)
         if not isinstance(step, int) or isinstance(step, bool):
             raise ValueError(
                 f"{path}: row {number}: key 'step' is missing" if step is None else _unfit(path, number, "step")
@@ -53,7 +55,7 @@ def last_row(path: Path) -> dict[str, Any]:
         row = json.loads(next(line for line in reversed(lines) if line.endswith(b"\n")))
     except (OSError, ValueError, StopIteration, RecursionError):
         return {}
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else {}
+    return with_current_names(row) if isinstance(row, dict) and isinstance(row.get("step"), int) else {}
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -20,7 +20,7 @@ DIVERGED, RUNNING, FOREIGN = "training met NaN or infinity", "not finished yet",
 # Suffix of the key for the content of a path, and the length of its hash.
 CONTENT, _SHORT_HASH = "_content", 12
 
-RecordPart = Literal["history", "outputs", "annotations"]
+RecordPart = Literal["metrics", "history", "outputs", "annotations"]
 
 
 class Details:

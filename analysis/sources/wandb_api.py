@@ -17,16 +17,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlparse
 
-from analysis.sources.fetch import fetch
+from analysis.sources.fetch import SourceSilent, fetch
 from analysis.sources.record import RUNNING, Details, RecordPart, RunRecord
-from analysis.sources.wandb_rows import ending_of, history_rows, record_of, table_rows
+from analysis.sources.wandb_rows import ending_of, final_of, history_rows, is_ours, output_rows, record_of, table_rows
 from harness.record import read_json, write_text
 from harness.record.cache import cache_dir
 
 # W&B calls a run "crashed" if it stopped sending without finishing.
 _UNFINISHED = ("crashed", "killed", "preempted")
 _RUNNING = ("running", "pending", "preempting")
-_TABLES: dict[RecordPart, str] = {"outputs": "generations", "annotations": "annotations"}
+_TABLES: dict[RecordPart, str] = {"metrics": "metrics", "outputs": "generations", "annotations": "annotations"}
 # Longest wait for one request; until then the client retries while the server is busy.
 _PATIENCE_S = 30
 
@@ -41,7 +41,11 @@ class ApiDetails(Details):
         return self._rows("history")
 
     def outputs(self) -> list[dict[str, Any]]:
-        return self._rows("outputs")
+        return output_rows(self._rows("outputs"))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Rows of the table with every final number; none of runs of the first layout."""
+        return self._rows("metrics")
 
     def annotations(self) -> list[dict[str, Any]]:
         return self._rows("annotations")
@@ -114,7 +118,14 @@ def read_project(project: str, filters: Mapping[str, Any] | None = None, group: 
         raise ValueError(f"source={project}: W&B has no run{said} there")
     host = urlparse(api.settings["base_url"]).netloc
     cache = cache_dir() / "wandb" / host / project
-    return [_record(run, cache / run.id) for run in found]
+    details = [ApiDetails(run, cache / run.id) for run in found]
+    try:
+        fetch([each for each in details if is_ours(each.run.config)], "metrics")
+    except SourceSilent:
+        raise
+    except ValueError:  # of some runs: each of them says so below
+        pass
+    return [_record(each) for each in details]
 
 
 @contextmanager
@@ -132,11 +143,17 @@ def _asking(what: str) -> Iterator[None]:
         raise ValueError(f"{what}: {said}") from error
 
 
-def _record(run: Any, cache: Path) -> RunRecord:
-    summary = dict(run.summary_metrics)
+def _record(details: ApiDetails) -> RunRecord:
+    run, summary = details.run, dict(details.run.summary_metrics)
     seen = datetime.fromisoformat(getattr(run, "heartbeat_at", None) or run.created_at).timestamp()
     ending = _ending(run.state, summary)
-    found = record_of(run.id, run.config, summary, ending, run.url, seen, ApiDetails(run, cache))
+    try:
+        final = final_of(summary, details.metrics()) if is_ours(run.config) else {}
+    except SourceSilent:
+        raise
+    except (ValueError, LookupError, TypeError) as error:
+        return RunRecord(run.id, "unreadable", {}, {}, run.url, Details(), str(error), seen)
+    found = record_of(run.id, run.config, final, ending, run.url, seen, details)
     return replace(found, step=summary.get("_step"))
 
 

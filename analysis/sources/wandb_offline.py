@@ -16,7 +16,17 @@ from typing import Any
 
 from analysis.sources.folders import folders
 from analysis.sources.record import Details, RunRecord
-from analysis.sources.wandb_rows import FINAL_PREFIX, TABLES, ending_of, history_rows, record_of, table_rows
+from analysis.sources.wandb_rows import (
+    TABLES,
+    ending_of,
+    final_of,
+    history_rows,
+    is_final,
+    is_ours,
+    output_rows,
+    record_of,
+    table_rows,
+)
 from harness.record import read_json
 from harness.record.files import open_regular
 
@@ -52,12 +62,12 @@ class LogDetails(Details):
         return history_rows(map(_history_row, records))
 
     def outputs(self) -> list[dict[str, Any]]:
-        return self._table("generations")
+        return output_rows(self.table("generations"))
 
     def annotations(self) -> list[dict[str, Any]]:
-        return self._table("annotations")
+        return self.table("annotations")
 
-    def _table(self, name: str) -> list[dict[str, Any]]:
+    def table(self, name: str) -> list[dict[str, Any]]:
         if name not in self.log.tables:
             return []
         return table_rows(read_json(self.log.path.parent / "files" / self.log.tables[name]))
@@ -138,7 +148,7 @@ def _update_summary(log: Log, summary: Any) -> None:
     """Keep the final numbers, the status and the tables; the rest repeats the history."""
     for item in summary.update:
         path = [item.key] if item.key else list(item.nested_key)
-        if len(path) == 1 and (path[0].startswith(FINAL_PREFIX) or path[0] in ("status", "reason")):
+        if len(path) == 1 and (is_final(path[0]) or path[0] in ("status", "reason")):
             log.summary[path[0]] = json.loads(item.value_json)
         elif path[0] in TABLES and path[1:] == ["path"]:
             log.tables[path[0]] = json.loads(item.value_json)
@@ -151,8 +161,12 @@ def _record(log: Log, is_newest: bool) -> RunRecord:
     origin, seen = str(log.path.parent), log.path.stat().st_mtime
     if not log.config:
         return RunRecord(log.run_id, "incomplete", {}, {}, origin, Details(), "its log holds nothing yet", seen)
-    found = record_of(log.run_id, log.config, log.summary, (status, reason), origin, seen, LogDetails(log))
-    return replace(found, step=log.step)
+    details = LogDetails(log)
+    try:
+        final = final_of(log.summary, details.table("metrics")) if is_ours(log.config) else {}
+    except (ValueError, OSError, LookupError, TypeError) as error:
+        return RunRecord(log.run_id, "unreadable", {}, {}, origin, Details(), f"{origin}: table metrics: {error}", seen)
+    return replace(record_of(log.run_id, log.config, final, (status, reason), origin, seen, details), step=log.step)
 
 
 def _ending(log: Log) -> tuple[str, str]:

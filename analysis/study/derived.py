@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 
-from analysis.study.metrics import LENGTH
+from harness.metrics.names import LENGTH
 
 # An answer within this factor of the reference's characters counts as similar in length.
 _FACTOR = 1.25

@@ -16,9 +16,9 @@ from analysis.sources.runs import Runs
 from analysis.stats import Array, Estimate, Labels
 from analysis.study.comparable import BASELINE, Comparable, settings_of, split
 from analysis.study.measures import PROXY, Measures
-from analysis.study.metrics import ACCURACY, WIN_RATE
 from analysis.study.rows import sort_label
 from analysis.study.verdicts import FEWEST_SEEDS, Comparison, decide
+from harness.metrics.names import ACCURACY, WIN_RATE
 
 _CHECKER = ":checker"
 

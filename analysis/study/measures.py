@@ -14,9 +14,9 @@ from analysis import stats
 from analysis.sources.runs import Runs
 from analysis.stats import Array, Estimate
 from analysis.study.derived import DERIVED, PERCENT_OF
-from analysis.study.metrics import ACCURACY, CONTROLLED, LENGTH, WIN_RATE
 from analysis.study.search import is_searched
 from analysis.suggest import hint
+from harness.metrics.names import ACCURACY, CONTROLLED, LENGTH, RENAMED, WIN_RATE
 
 _NAN = float("nan")
 # Part of the name of a judge that only measures closeness to a reference answer.
@@ -68,7 +68,8 @@ class Measures:
         known = [*recorded, *(set(DERIVED) - {*recorded}), CONTROLLED, *papers]
         for name in names:
             if not any(fnmatchcase(each, name) for each in known):
-                meant = hint(name, known) or "; summary.json of a run names what it has"
+                now = f"; it is {RENAMED[name]} now" if name in RENAMED else ""
+                meant = now or hint(name, known) or "; summary.json of a run names what it has"
                 raise ValueError(f"metric {name}: no finished run has it{meant}")
 
     def has(self, name: str) -> bool:

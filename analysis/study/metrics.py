@@ -5,6 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from harness.metrics.names import (
+    ACCURACY,
+    CONTROLLED,
+    DISCRETE,
+    EPOCH,
+    EVAL_LOSS,
+    GLOBAL_STEP,
+    GRAD_NORM,
+    LEARNING_RATE,
+    LENGTH,
+    TRAIN_LOSS,
+    WIN_RATE,
+)
+
 Better = Literal["higher", "lower", "neither"]
 
 
@@ -19,30 +33,28 @@ class Metric:
     better: Better = "neither"
 
 
-WIN_RATE = "judge/win_rate"
-CONTROLLED = "judge/length_controlled_winrate"
-LENGTH = "generate/characters"
-ACCURACY = "judge/accuracy"
-HELDOUT_LOSS = "heldout/loss"
 # A raw win rate rewards length: if one of these is shown, all three are.
 TOGETHER = (WIN_RATE, CONTROLLED, LENGTH)
-_WIN_RATES = (WIN_RATE, CONTROLLED, "judge/discrete_win_rate")
+_WIN_RATES = (WIN_RATE, CONTROLLED, DISCRETE)
 
 _KNOWN = (
     Metric(WIN_RATE, "win rate", "%", 1, "higher"),
     Metric(CONTROLLED, "length-controlled", "%", 1, "higher"),
     Metric(LENGTH, "length", "characters", 1),
-    Metric(_WIN_RATES[2], "discrete win rate", "%", 1, "higher"),
+    Metric(DISCRETE, "discrete win rate", "%", 1, "higher"),
     Metric(ACCURACY, "accuracy", "%", 1, "higher"),
     *(Metric(f"length/win_rate_{each}", f"win rate, {each}", "%", 1) for each in ("shorter", "similar", "longer")),
     *(Metric(f"length/share_{each}", f"answers, {each}", "%", 1) for each in ("shorter", "similar", "longer")),
-    Metric("train/loss", "train loss", "nats", 3, "lower"),
-    Metric(HELDOUT_LOSS, "held-out loss", "nats", 3, "lower"),
+    Metric(TRAIN_LOSS, "train loss", "nats", 3, "lower"),
+    Metric(EVAL_LOSS, "eval loss", "nats", 3, "lower"),
     Metric("train/seconds", "training", "s", 1, "lower"),
     Metric("generate/seconds", "generation", "s", 1, "lower"),
     Metric("generate/tokens_per_second", "generation", "tokens/s", 0, "higher"),
     Metric("generate/stopped_percent", "ended by itself", "%", 1, "higher"),
     Metric("generate/empty_percent", "empty", "%", 1, "lower"),
+    Metric(LEARNING_RATE, "learning rate"),
+    Metric(EPOCH, "epoch", "", 2),
+    Metric(GLOBAL_STEP, "steps", "", 0),
     Metric("train/documents", "examples seen", "", 0),
     Metric("train/rows", "rows forwarded", "", 0),
     Metric("train/tokens", "tokens forwarded", "", 0),
@@ -50,7 +62,7 @@ _KNOWN = (
     Metric("noise/norm", "norm of the noise", "", 3),
     Metric("noise/ratio", "noise to embedding", "", 3),
     Metric("train/tokens_per_second", "training", "tokens/s", 0, "higher"),
-    Metric("train/grad_norm", "gradient norm", "", 2),
+    Metric(GRAD_NORM, "gradient norm", "", 2),
     Metric("stability/grad_norm_max", "largest gradient norm", "", 2, "lower"),
     Metric("stability/clipped_percent", "clipped steps", "%", 1, "lower"),
     Metric("stability/loss_spikes", "loss spikes", "", 1, "lower"),

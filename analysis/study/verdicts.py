@@ -14,7 +14,8 @@ import numpy as np
 
 from analysis import stats
 from analysis.stats import Estimate
-from analysis.study.metrics import ACCURACY, CONTROLLED, HELDOUT_LOSS, LENGTH, WIN_RATE, metric
+from analysis.study.metrics import metric
+from harness.metrics.names import ACCURACY, CONTROLLED, EVAL_LOSS, LENGTH, WIN_RATE
 
 # Fewer seeds decide nothing: two models trained alike also differ by chance.
 FEWEST_SEEDS = 3
@@ -56,7 +57,7 @@ MARGINS = {
     WIN_RATE: _POINTS,
     CONTROLLED: _POINTS,
     ACCURACY: _POINTS,
-    HELDOUT_LOSS: Margin(1.0, "%"),
+    EVAL_LOSS: Margin(1.0, "%"),
     LENGTH: Margin(10.0, "%"),
 }
 

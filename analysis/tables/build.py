@@ -14,7 +14,7 @@ from analysis.render.table import Column, Table, Value, is_undefined
 from analysis.sources.runs import Runs
 from analysis.study.comparable import settings_of, split
 from analysis.study.measures import Measures
-from analysis.study.metrics import TOGETHER, WIN_RATE, metric, with_companions
+from analysis.study.metrics import TOGETHER, metric, with_companions
 from analysis.study.rows import Cell, averaged_groups, sort_labels
 from analysis.study.search import search_note
 from analysis.tables.context import Compared, Filled, TableContext, context_of, published_values
@@ -38,6 +38,7 @@ from analysis.tables.notes import (
     unreadable_notes,
     unrecorded_note,
 )
+from harness.metrics.names import WIN_RATE
 
 # The end of the header of a paper's numbers, which follow ours.
 PUBLISHED = ", published"

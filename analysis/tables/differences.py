@@ -11,11 +11,12 @@ from analysis import stats
 from analysis.render.table import Column, Value
 from analysis.stats import Estimate
 from analysis.study.baseline import Pairs, baseline_pairs, baseline_row, is_compared
-from analysis.study.metrics import WIN_RATE, metric, unit_of_difference
+from analysis.study.metrics import metric, unit_of_difference
 from analysis.study.rows import Cell, TableRow
 from analysis.study.verdicts import Comparison, decide
 from analysis.tables.context import Compared, Filled, TableContext
 from analysis.tables.notes import PAIRS, comparisons, uncompared_note
+from harness.metrics.names import WIN_RATE
 
 
 def _pairs(context: TableContext, row: TableRow, group: str) -> Pairs | None:

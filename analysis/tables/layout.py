@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.study.comparable import BASELINE
-from analysis.study.metrics import WIN_RATE
 from analysis.study.rows import RowKeys
 from analysis.tables.needs import FINISHED_RUNS, Need
+from harness.metrics.names import WIN_RATE
 
 
 @dataclass(frozen=True)

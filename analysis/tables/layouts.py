@@ -7,10 +7,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from analysis.study.comparable import BASELINE
-from analysis.study.metrics import WIN_RATE
 from analysis.suggest import hint, is_pattern, listed
 from analysis.tables.layout import TableLayout
 from analysis.tables.needs import COMPARED, SEVERAL_NOISES, compared_with, metrics_like
+from harness.metrics.names import WIN_RATE
 
 _DIVERSITY = ("text/repetition_2_paper", "text/log_diversity_paper", "text/log_diversity", "text/measured")
 _LENGTHS = ("shorter", "similar", "longer")
@@ -20,8 +20,8 @@ _LAYOUTS = (
     TableLayout(
         "ablation",
         "Noise and alpha",
-        optional=("judge/accuracy", "heldout/loss"),
-        differences=(WIN_RATE, "heldout/loss"),
+        optional=("judge/accuracy", "eval/loss"),
+        differences=(WIN_RATE, "eval/loss"),
     ),
     TableLayout(
         "symnoise_table1",
@@ -158,8 +158,8 @@ _LAYOUTS = (
         "noise_types",
         "Noise types: distribution, scale and pairing",
         rows=("noise", "noise.distribution", "noise.scale", "noise.pair", "alpha"),
-        optional=("noise/norm", "noise/ratio", "heldout/loss"),
-        differences=(WIN_RATE, "heldout/loss"),
+        optional=("noise/norm", "noise/ratio", "eval/loss"),
+        differences=(WIN_RATE, "eval/loss"),
         needs=SEVERAL_NOISES,
     ),
     TableLayout(
@@ -167,8 +167,8 @@ _LAYOUTS = (
         "Compute-matched: difference to two independent draws",
         rows=("noise", "noise.pair", "alpha"),
         metrics=(WIN_RATE, "train/seconds"),
-        optional=("train/documents", "train/rows", "train/tokens", "train/flops", "heldout/loss"),
-        differences=(WIN_RATE, "heldout/loss"),
+        optional=("train/documents", "train/rows", "train/tokens", "train/flops", "eval/loss"),
+        differences=(WIN_RATE, "eval/loss"),
         baseline="bernoulli_x2",
         needs=compared_with("bernoulli_x2"),
     ),
@@ -188,7 +188,7 @@ _LAYOUTS = (
     TableLayout(
         "probes",
         "Probes: smoothness without noise",
-        metrics=("heldout/loss",),
+        metrics=("eval/loss",),
         optional=(
             *("probe/slope/*/5", "probe/curvature/*/5", "probe/symmetric_kl/*/5", "probe/flips/*/5"),
             *("probe/gradient_norm", "probe/trace", "probe/top_eigenvalue"),
@@ -200,7 +200,7 @@ _LAYOUTS = (
     TableLayout(
         "probe_radii",
         "Probes: curvature by radius",
-        metrics=("heldout/loss",),
+        metrics=("eval/loss",),
         optional=("probe/curvature/rademacher/*", "probe/rounding"),
         differences=(),
         notes=("a curvature times |e|^2 that is not well above rounding says nothing",),
@@ -208,7 +208,7 @@ _LAYOUTS = (
     TableLayout(
         "overfitting",
         "Probes: training, held-out and unseen examples without noise",
-        metrics=("heldout/loss",),
+        metrics=("eval/loss",),
         optional=(
             *("probe/train/loss", "probe/heldout/loss", "probe/unseen/loss", "probe/gap", "probe/heldout/entropy"),
             *("probe/heldout/ece", "probe/train/exact_half", "probe/heldout/exact_half"),

@@ -14,9 +14,10 @@ from analysis.render.table import Column, Value
 from analysis.sources.runs import Runs
 from analysis.stats import Estimate
 from analysis.study.measures import Measures
-from analysis.study.metrics import CONTROLLED, metric, unit_of_difference
+from analysis.study.metrics import metric, unit_of_difference
 from analysis.study.rows import BEST, CHOSEN, MEAN, TableRow
 from analysis.tables.layout import TableLayout
+from harness.metrics.names import CONTROLLED
 
 # Addition to a title if verdicts come from a proxy.
 BY_PROXY = "win rate by a proxy: word overlap with the reference answer, not quality"

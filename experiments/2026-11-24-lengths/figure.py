@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,15 +9,16 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from analysis import read_table
+
 HERE = Path(__file__).parent
-LOSS, NORM = "held-out loss (nats)", "norm of the noise"
+LOSS, NORM = "eval loss (nats)", "norm of the noise"
 LOOKS = {"true": ("#0072B2", "o"), "padded": ("#D55E00", "s"), "row": ("#009E73", "^")}
 
 
 def main() -> None:
     """Draw losses.png: a point of each length and alpha, 95% t intervals over seeds; the line is no noise."""
-    with (HERE / "runs.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(HERE / "runs.csv").to_dict("records")
     figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
     for row in rows:
         loss, norm = float(row[LOSS]), float(row[NORM])
@@ -32,7 +32,7 @@ def main() -> None:
         axes.errorbar(
             norm, loss, yerr=spread, color=colour, marker=marker, markerfacecolor=fill, label=label, linestyle=""
         )
-    axes.set(xlabel="norm of a document's noise", ylabel="held-out loss (nats)", yscale="log")
+    axes.set(xlabel="norm of a document's noise", ylabel="eval loss (nats)", yscale="log")
     axes.set_yticks([1, 2, 4], ["1", "2", "4"])
     axes.minorticks_off()
     axes.legend(fontsize=7)

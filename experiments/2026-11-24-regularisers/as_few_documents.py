@@ -19,7 +19,7 @@ from harness.record import write_text
 
 METHODS = ["r3f", "neftune_x2", "rdrop", "symnoise", "sam", "freelb", "vat", "smart"]
 THREE_ROWS = ("freelb", "vat", "smart")
-HEADS = ["method", "documents", "of plain", "held-out loss (nats)", "of plain", "difference", "seeds", "p (Holm)"]
+HEADS = ["method", "documents", "of plain", "eval loss (nats)", "of plain", "difference", "seeds", "p (Holm)"]
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     for method in METHODS:
         # Plain training with as many documents a step as a method with two or three rows a document has in 12 rows.
         plain = {"noise": "none", "batch": 4 if method in THREE_ROWS else 6}
-        losses = paired(runs, "heldout/loss", ours := {"noise": method, "batch": 12}, plain)
+        losses = paired(runs, "eval/loss", ours := {"noise": method, "batch": 12}, plain)
         estimates.append(estimate := mean_over_seeds(losses[0] - losses[1]))
         means = [f"{mean(runs, each, key):{form}}" for key, form in MEANS for each in (ours, plain)]
         interval = f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
@@ -41,7 +41,7 @@ def main() -> None:
     write_text(Path(__file__).with_name("as-few-documents.md"), table + "\n")
 
 
-MEANS = (("train/documents", ".0f"), ("heldout/loss", ".3f"))
+MEANS = (("train/documents", ".0f"), ("eval/loss", ".3f"))
 
 
 def mean(runs: pd.DataFrame, settings: dict[str, object], key: str) -> float:

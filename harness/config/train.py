@@ -85,7 +85,7 @@ class TrainConfig(Section):
     tf32: bool = Field(False, description="compute float32 matrix products on a GPU in TF32 (10-bit mantissa)")
     loss: Literal["token_mean", "micro_batch_mean"] = "token_mean"
     pair_mode: PairMode = "concat"
-    log_every: Count = Field(10, description="steps between logged rows")
+    log_every: Count = Field(10, description="steps between full rows; loss, gradient norm and rate: every step")
     heldout_every: CountOrZero = Field(0, description="steps between held-out losses; 0: after the last step only")
     checkpoint_every: CountOrZero = Field(100, description="steps between resumable checkpoints; 0: only on SIGTERM")
     keep_checkpoints: Count = Field(2, description="newest checkpoints kept on disk during training")

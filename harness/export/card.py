@@ -97,7 +97,7 @@ def _shown_results(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("judge/win_rate", "win rate, %", "judge/standard_error"),
         ("judge/length_controlled_winrate", "length-controlled win rate, %", "judge/lc_standard_error"),
         ("judge/accuracy", "accuracy, %", None),
-        ("heldout/loss", "held-out loss, nats per token", None),
+        ("eval/loss", "eval loss (held-out examples), nats per token", None),
         ("generate/characters", "length of an answer, characters", None),
     ):
         if isinstance(final.get(key), int | float):
@@ -120,7 +120,7 @@ def _snippet(kind: str) -> str:
 
 
 def _front_matter(config: Config, summary: dict[str, Any], kind: str, licence: str | None) -> str:
-    shown = {key: value for key, value in summary["final"].items() if key.startswith(("judge/", "heldout/"))}
+    shown = {key: value for key, value in summary["final"].items() if key.startswith(("judge/", "eval/"))}
     results = [
         EvalResult("text-generation", config.eval_set.name, config.eval_set.name, key.replace("/", "_"), value)
         for key, value in sorted(shown.items())
@@ -179,7 +179,7 @@ def _settings(config: Config) -> list[tuple[str, str]]:
 
 
 def _results(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    shown = ("train/loss", "heldout/", "generate/", "judge/", "probe/")
+    shown = ("train/loss", "eval/", "generate/", "judge/", "probe/")
     return [
         (key, f"{value:.4g}" if isinstance(value, int | float) else "-")
         for key, value in sorted(summary["final"].items())

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.config import Config, parse
 from harness.export.card import details, model_card
+from harness.metrics.names import with_current_names
 from harness.record import commit_folder, read_mapping, read_settings, write_json, write_text
 
 
@@ -58,7 +59,9 @@ def _read(run: Path) -> tuple[Config, dict[str, Any]]:
         raise ValueError(f"{run}: not a finished run (no done and summary.json)")
     if not (run / "model").is_dir():
         raise ValueError(f"{run}: no weights in it (no model/): train with train.keep_model=true")
-    return parse(read_settings(run / "config.yaml")), read_mapping(run / "summary.json")
+    summary = read_mapping(run / "summary.json")
+    summary["final"] = with_current_names(summary["final"])
+    return parse(read_settings(run / "config.yaml")), summary
 
 
 def _name_base(path: Path, config: Config) -> None:

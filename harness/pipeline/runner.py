@@ -11,6 +11,7 @@ import yaml
 
 from harness.config import STAGES, Config
 from harness.context import Job, Run
+from harness.metrics.names import with_current_names
 from harness.pipeline.capacity import computing_threads
 from harness.pipeline.plan import RunFailed, job_of, pending_stages
 from harness.pipeline.stages import gpus_of, work_of
@@ -132,7 +133,7 @@ def _close(run: Run) -> dict[str, Any]:
     """Write summary.json, send the final numbers to W&B, and mark the run as done, in this order."""
     summary = _summary(run)
     write_json(run.folder / "summary.json", summary)
-    run.tracker.finish(summary["final"], _tables(run.folder), summary["status"])
+    run.tracker.finish(summary["final"], summary["status"])
     if not run.config.train.keep_model:
         run.folder.remove_tree("model")
     write_text(run.folder / "done", f"{summary['status']}\n")
@@ -140,26 +141,12 @@ def _close(run: Run) -> dict[str, Any]:
     return summary
 
 
-def _tables(folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
-    """The tables for W&B: answers with their lengths, verdicts, and the measurements of each probed example."""
-    files = {"generations": folder / "model_outputs.json", "annotations": folder / "annotations.json"}
-    tables = {name: read_json(path) for name, path in files.items() if path.exists()}
-    for row in tables.get("generations", []):
-        row["characters"] = len(row["output"])  # W&B's charts only plot columns
-    if (folder / "probes.json").exists():
-        probes = read_json(folder / "probes.json")
-        tables |= {
-            f"probe_{name}": probes[name] for name in ("smoothness", "predictions", "memorisation") if probes[name]
-        }
-    return tables
-
-
 def _summary(run: Run) -> dict[str, Any]:
     config, stages = run.config, run.folder.stages()
     final: dict[str, float] = {}
     labels: dict[str, str] = {}
     for stage in (stage for stage in STAGES if stage in stages):
-        final |= stages[stage]["figures"] | {f"{stage}/seconds": stages[stage]["seconds"]}
+        final |= with_current_names(stages[stage]["figures"]) | {f"{stage}/seconds": stages[stage]["seconds"]}
         labels |= stages[stage].get("labels", {})
     diverged = any(entry["status"] == "diverged" for entry in stages.values())
     return {

@@ -22,7 +22,7 @@ import yaml
 from harness.config import Config, parse
 from harness.context import Job, Run
 from harness.probe.observers import observers
-from harness.record import METRICS, RunFolder, write_json
+from harness.record import RunFolder, write_json
 from harness.record.secrets import redact
 from harness.record.tracking import Tracker
 from harness.system.nodes import await_file
@@ -46,7 +46,7 @@ class ReadOnlyFolder(RunFolder):
     def log(self, message: str) -> None:
         pass
 
-    def append_metrics(self, row: dict[str, float | int], name: str = METRICS) -> None:
+    def append_metrics(self, row: dict[str, float | int]) -> None:
         pass
 
     def truncate_metrics(self, step: int) -> None:

@@ -9,11 +9,10 @@ from harness.record.files import (
     write_json,
     write_text,
 )
-from harness.record.folder import METRICS, STEPS, RunBusy, RunFolder
+from harness.record.folder import METRICS, RunBusy, RunFolder
 
 __all__ = [
     "METRICS",
-    "STEPS",
     "RunBusy",
     "RunFolder",
     "commit_folder",

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.metrics.names import with_current_names
 from harness.record.files import file_hash, read_mapping, write_json, write_text
 from harness.record.secrets import redact
 from harness.system.locks import try_lock
 
 METRICS = "metrics.jsonl"
-STEPS = "steps.jsonl"  # loss and gradient norm of every step
 
 
 _MODEL = "model"
@@ -132,20 +132,21 @@ class RunFolder:
         with open(self / "log.txt", "a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {redact(message)}\n")
 
-    def append_metrics(self, row: dict[str, float | int], name: str = METRICS) -> None:
+    def append_metrics(self, row: dict[str, float | int]) -> None:
         """Append one logged step to metrics.jsonl; NaN and infinity become null (JSON has neither)."""
         finite = {key: value if math.isfinite(value) else None for key, value in row.items()}
-        with open(self / name, "a", encoding="utf-8") as file:
+        with open(self / METRICS, "a", encoding="utf-8") as file:
             file.write(json.dumps(finite) + "\n")
 
-    def metrics(self, name: str = METRICS) -> list[dict[str, Any]]:
-        """All logged steps so far, without an incomplete row that a crash left at the very end.
+    def metrics(self) -> list[dict[str, Any]]:
+        """All logged steps so far, under today's names, without an incomplete row that a crash left at the very end.
 
         Raises:
             ValueError: a line before the last row is not a row; names file and line.
         """
-        path = self / name
-        return list(_rows(path, path.read_bytes().split(b"\n")[:-1])) if path.exists() else []
+        path = self / METRICS
+        rows = _rows(path, path.read_bytes().split(b"\n")[:-1]) if path.exists() else ()
+        return [with_current_names(row) for row in rows]
 
     def truncate_metrics(self, step: int) -> None:
         """Drop rows after `step`, complete or not: a resumed run logs them again.
@@ -153,12 +154,14 @@ class RunFolder:
         Raises:
             ValueError: as `metrics`, of a line before that step.
         """
-        for path in (path for name in (METRICS, STEPS) if (path := self / name).exists()):
-            lines = path.read_bytes().split(b"\n")[:-1]
-            steps = [row["step"] if (row := _row(line)) else None for line in lines]
-            done = [number for number, at in enumerate(steps, start=1) if at is not None and at <= step]
-            rows = [row for row in _rows(path, lines[: max(done, default=0)]) if row["step"] <= step]
-            write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        path = self / METRICS
+        if not path.exists():
+            return
+        lines = path.read_bytes().split(b"\n")[:-1]
+        steps = [row["step"] if (row := _row(line)) else None for line in lines]
+        done = [number for number, at in enumerate(steps, start=1) if at is not None and at <= step]
+        rows = [row for row in _rows(path, lines[: max(done, default=0)]) if row["step"] <= step]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def _remove_unfinished(self) -> None:
         """Remove what a killed process had not yet renamed into place."""

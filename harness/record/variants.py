@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.record.files import commit_folder
-from harness.record.folder import METRICS, STEPS, RunFolder
+from harness.record.folder import METRICS, RunFolder
 
 FOLDER = "variants"
 # Stages whose settings are not part of a run_id.
 _STAGES = ("judge", "probe")
 _TAG = 6  # characters
 _FILES = (
-    *("config.yaml", "provenance.json", "stages.json", "summary.json", METRICS, STEPS, "model_outputs.json"),
+    *("config.yaml", "provenance.json", "stages.json", "summary.json", METRICS, "model_outputs.json"),
     *("completions.json", "annotations.json", "probes.json", "done"),
 )
 

@@ -76,7 +76,7 @@ def _plural(unit: str) -> str:
 
 _FIGURES = {
     "train/loss": "loss {:.3f}",
-    "heldout/loss": "held-out {:.3f}",
+    "eval/loss": "eval loss {:.3f}",
     "judge/accuracy": "accuracy {:.1f}%",
     "judge/win_rate": "win rate {:.1f}%",
     "train/tokens_per_second": "{:.0f} tokens/s",

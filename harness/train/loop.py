@@ -21,10 +21,10 @@ from torch import Tensor
 from harness.config import Config, TrainConfig
 from harness.context import Run
 from harness.data.batching import Document, Layout
+from harness.metrics.names import EPOCH, GLOBAL_STEP, GRAD_NORM, LEARNING_RATE, TRAIN_LOSS
 from harness.models.place import describe
 from harness.models.tokenizer import load_tokenizer
 from harness.noise import input_embedding
-from harness.record import STEPS
 from harness.system.memory import PeakMemory
 from harness.system.signals import deferred_termination
 from harness.train.checkpoint import Checkpoints, load_checkpoint
@@ -39,7 +39,7 @@ from harness.train.parallel import (
     distribute,
     share_of,
 )
-from harness.train.schedule import batch_at, lr_factor, matched_schedule, total_steps, unique_examples
+from harness.train.schedule import batch_at, lr_factor, matched_schedule, steps_per_epoch, total_steps, unique_examples
 
 # (step, whether it is the last) -> metrics, empty if none are due
 Observer = Callable[[int, bool], dict[str, float]]
@@ -122,18 +122,18 @@ def fit(
                 status = "diverged"
             optimizer.zero_grad(set_to_none=True)
             done = step + 1
-            run.folder.append_metrics({"step": done, "train/loss": loss, "train/grad_norm": grad_norm}, STEPS)
             observed: dict[str, float] = {}
             if observe and status != "diverged":
                 with meter.paused():
                     observed = observe(done, done == total)
+            row = {"step": done, GLOBAL_STEP: done, EPOCH: done / steps_per_epoch(count, batch_size)}
+            row |= {TRAIN_LOSS: loss, GRAD_NORM: grad_norm, LEARNING_RATE: optimizer.param_groups[0]["lr"]}
             if observed or done % settings.log_every == 0 or done == total or status == "diverged":
-                row = {"step": done, "train/loss": loss, "train/penalty": penalty, "train/grad_norm": grad_norm}
-                row |= {"train/lr": optimizer.param_groups[0]["lr"]} | meter.row() | _realised(noise)
+                row |= {"train/penalty": penalty} | meter.row() | _realised(noise)
                 row["train/unique_examples"] = unique_examples(done, count, batch_size)
                 row |= memory.row() | _noise_time(config, noise, meter)
-                run.folder.append_metrics(row | observed)
-                run.tracker.log(row | observed)
+            run.folder.append_metrics(row | observed)
+            run.tracker.log(row | observed)
             progress.update(loss=f"{loss:.3f}", tokens_per_s=f"{meter.rate():.0f}")
             if status == "diverged":
                 run.folder.log(f"step {done}: loss {loss}, gradient norm {grad_norm}: diverged")

@@ -13,6 +13,7 @@ from harness.context import Run, StageResult
 from harness.data.batching import Document, Layout
 from harness.data.documents import load_documents
 from harness.data.saved_template import with_template
+from harness.metrics.names import EVAL_LOSS
 from harness.metrics.stability import stability
 from harness.models.adapters import for_inference, is_adapted, make_trainable
 from harness.models.attention import packed_attention, supports_packing
@@ -24,7 +25,6 @@ from harness.models.onednn import fast_linear
 from harness.models.save import save_model
 from harness.models.shards.bare import bare_model, sample_of
 from harness.models.tokenizer import load_tokenizer
-from harness.record import STEPS
 from harness.system.memory import retain_freed_memory
 from harness.train.loop import Observer, fit, mean_loss
 from harness.train.loss import ResponseLoss
@@ -77,8 +77,8 @@ def run(run: Run) -> StageResult:
                     )
                     status = "diverged"
                 elif data.heldout:
-                    metrics["heldout/loss"] = loss
-            metrics |= stability(run.folder.metrics(STEPS), settings.max_grad_norm, status)
+                    metrics[EVAL_LOSS] = loss
+            metrics |= stability(run.folder.metrics(), settings.max_grad_norm, status)
     finally:
         undistribute(objective)
     if status == "finished":
@@ -118,7 +118,7 @@ def _observer(run: Run, objective: ResponseLoss, heldout: list[Document], layout
     def observe(step: int, last: bool) -> dict[str, float]:
         seen: dict[str, float] = {}
         if every and step % every == 0:
-            seen["heldout/loss"] = mean_loss(objective, heldout, *shape)
+            seen[EVAL_LOSS] = mean_loss(objective, heldout, *shape)
         for observer in run.observers:
             seen |= observer(objective.model, heldout, step, last)
         return seen

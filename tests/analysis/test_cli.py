@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -26,8 +27,8 @@ from harness.record import RunFolder
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with runs/ in it, as the working directory."""
     root = tmp_path / "runs"
-    write_run(root, config_of("none"), {"heldout/loss": 2.0}, [1.0, 1.0, 1.5, 2.0])
-    write_run(root, config_of("symnoise", 5), {"heldout/loss": 1.5, "only": 3.0}, [2.0, 1.0, 1.0, 2.0])
+    write_run(root, config_of("none"), {"eval/loss": 2.0}, [1.0, 1.0, 1.5, 2.0])
+    write_run(root, config_of("symnoise", 5), {"eval/loss": 1.5, "only": 3.0}, [2.0, 1.0, 1.0, 2.0])
     monkeypatch.chdir(tmp_path)
     return root
 
@@ -61,15 +62,15 @@ def test_a_table_goes_to_a_file(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("runs")
 def test_custom_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["table", "custom", "--rows", "noise", "--columns", "alpha", "--metrics", "heldout/loss"]) == 0
-    assert "held-out" in capsys.readouterr().out
+    assert main(["table", "custom", "--rows", "noise", "--columns", "alpha", "--metrics", "eval/loss"]) == 0
+    assert re.search(r"eval\s+loss", capsys.readouterr().out)
 
 
 @pytest.mark.usefixtures("runs")
 def test_custom_takes_spaces_and_patterns(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["table", "custom", "--rows", "noise, alpha", "--metrics", "heldout/los?, judge/win_rate"]) == 0
+    assert main(["table", "custom", "--rows", "noise, alpha", "--metrics", "eval/los?, judge/win_rate"]) == 0
     printed = capsys.readouterr().out
-    assert "held-out" in printed
+    assert re.search(r"eval\s+loss", printed)
     assert "characters" in printed
 
 
@@ -87,13 +88,13 @@ def test_custom_takes_spaces_and_patterns(capsys: pytest.CaptureFixture[str]) ->
         (["table", "custom", "--columns", "noise,alpha"], "--columns noise,alpha: one setting"),
         (["table", "custom", "--rows", "alpha", "--baseline", "none"], "noise is not among --rows alpha"),
         (["table", "custom", "--metrics", "win_rate"], "win_rate: no finished run has it; did you mean judge/win_rate"),
-        (["table", "custom", "--metrics", "heldout_loss"], "did you mean heldout/loss?"),
+        (["table", "custom", "--metrics", "eval_loss"], "did you mean eval/loss?"),
         (["table", "custom", "--metrics", "nothing/*"], "nothing/*: no finished run has it; summary.json"),
         (["table", "ablation", "nowhere"], "source=nowhere: no such folder"),
         (["table", "ablation", "--rows", "noise"], "only for the table custom"),
         (["table", "ablation", "--baseline", "none"], "only for the table custom"),
         (["table", "custom", "--baseline", "neftun"], "--baseline neftun: no finished run of that noise; there are "),
-        (["table", "custom", "--differences", "heldout/loss"], "--differences heldout/loss: not among --metrics"),
+        (["table", "custom", "--differences", "eval/loss"], "--differences eval/loss: not among --metrics"),
         (["table", "ablation", "runs", "--group", "x"], "group=x: no run of it in runs; there are sweep"),
         (["compare", "none", "tiny"], "run 'tiny': 2 runs in runs go by it: tiny-none-s0, tiny-symnoise-a5-s0"),
         (["compare", "none", "gaussian"], "run 'gaussian': no run in runs goes by it; there is tiny-none-s0"),
@@ -123,7 +124,7 @@ def test_compare_shows_settings_results_and_verdicts(runs: Path) -> None:
     settings, results = compare("none", str(runs / "tiny-symnoise-a5-s0"))
     assert rows(settings)["noise.pair"] == ["none", "antithetic"]
     assert "seed" not in rows(settings)
-    assert rows(results)["heldout/loss"] == ["2.000", "1.500", "-0.500", -25.0]
+    assert rows(results)["eval/loss"] == ["2.000", "1.500", "-0.500", -25.0]
     assert rows(results)["judge/win_rate"][:3] == ["37.5", "50.0", "+12.5"]
     assert rows(results)["judge/win_rate"][3] == pytest.approx(100 / 3)
     assert rows(results)["only"] == [pytest.approx(float("nan"), nan_ok=True), "3", "", ""]
@@ -158,7 +159,7 @@ def test_compare_does_not_mix_judges(runs: Path) -> None:
 
 def test_status_says_how_far_and_why_not(runs: Path) -> None:
     write_run(runs, config_of("neftune", seed=1), status="failed")
-    history = [{"step": 40, "train/documents": 1024}]
+    history = [{"step": 40, "train/epoch": 0.25}]
     settings = {"dataset__size": 4096, "train__epochs": 2}
     running = write_run(runs, config_of("neftune", seed=2, **settings), status="incomplete", history=history)
     limited = config_of("neftune", seed=3, train__max_steps=100)

@@ -33,7 +33,7 @@ def sweep(root: Path, seeds: int = 3, items: int = 20, **settings: object) -> No
         for seed in range(seeds):
             wins = generator.choices([1.0, 2.0], k=items)
             lengths = [generator.randint(10, 90) for _ in range(items)]
-            final = {"probe/trace/low": 0.0, "heldout/loss": generator.random(), "probe/trace": generator.random()}
+            final = {"probe/trace/low": 0.0, "eval/loss": generator.random(), "probe/trace": generator.random()}
             history = [{"step": s, "train/loss": 2 - s / 20 + generator.random()} for s in range(2, 22, 2)]
             write_run(root, config_of(noise, alpha, seed, **settings), final, wins, lengths, history)
 
@@ -61,7 +61,7 @@ def lines_of(drawing: Drawing, panel: int) -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "panel", "metric"), [("alpha_curves", 2, "heldout/loss"), ("curvature", 0, "probe/trace")]
+    ("name", "panel", "metric"), [("alpha_curves", 2, "eval/loss"), ("curvature", 0, "probe/trace")]
 )
 def test_curves_are_means_over_seeds(
     root: Path, drawings: dict[str, Drawing], name: str, panel: int, metric: str
@@ -97,8 +97,8 @@ def test_labels_of_alpha_do_not_run_into_each_other() -> None:
 
 def test_values_without_any_scatter_are_drawn(tmp_path: Path) -> None:
     for seed in range(2):
-        write_run(tmp_path, config_of("neftune", 5, seed), {"heldout/loss": 1.5})
-        write_run(tmp_path, config_of("neftune", 10, seed), {"heldout/loss": 1.5})
+        write_run(tmp_path, config_of("neftune", 5, seed), {"eval/loss": 1.5})
+        write_run(tmp_path, config_of("neftune", 10, seed), {"eval/loss": 1.5})
     (drawing,) = draw(load_runs(tmp_path), ["alpha_curves"])
     assert isinstance(drawing, Drawing)
     axes = drawing.figure.axes[-1]
@@ -114,7 +114,7 @@ def test_the_bounds_of_a_probe_are_no_panels(drawings: dict[str, Drawing]) -> No
 
 
 def test_the_forest_shows_paired_differences(root: Path, drawings: dict[str, Drawing]) -> None:
-    frame = load_runs(root).runs.set_index(["noise", "alpha", "seed"])["heldout/loss"]
+    frame = load_runs(root).runs.set_index(["noise", "alpha", "seed"])["eval/loss"]
     axes = drawings["forest"].figure.axes[1]
     points = [float(line.get_xdata()[0]) for line in axes.get_lines() if len(line.get_xdata()) == 1]
     expected = [
@@ -124,10 +124,10 @@ def test_the_forest_shows_paired_differences(root: Path, drawings: dict[str, Dra
 
 
 def test_differences_of_very_unequal_size_can_all_be_read(tmp_path: Path) -> None:
-    write_run(tmp_path, config_of("none"), {"heldout/loss": 1.0})
+    write_run(tmp_path, config_of("none"), {"eval/loss": 1.0})
     losses = {0.1: 0.999, 1.0: 1.002, 5.0: 0.99, 10.0: 1.004, 300.0: 8.0}
     for alpha, loss in losses.items():
-        write_run(tmp_path, config_of("neftune", alpha), {"heldout/loss": loss})
+        write_run(tmp_path, config_of("neftune", alpha), {"eval/loss": loss})
     (drawing,) = draw(load_runs(tmp_path), ["forest"])
     assert isinstance(drawing, Drawing)
     axes = drawing.figure.axes[1]
@@ -165,7 +165,7 @@ def test_every_axis_has_a_name_and_every_caption_a_number(drawings: dict[str, Dr
         for axes in drawing.figure.axes:
             assert not axes.get_visible() or axes.get_xlabel()
     labels = [axes.get_ylabel() for axes in drawings["alpha_curves"].figure.axes]
-    assert labels[:3] == ["win rate (%)", "length (characters)", "held-out loss (nats)"]
+    assert labels[:3] == ["win rate (%)", "length (characters)", "eval loss (nats)"]
 
 
 def test_noises_differ_without_colour() -> None:
@@ -201,8 +201,8 @@ def test_a_noise_looks_the_same_in_all_figures_of_a_source(tmp_path: Path) -> No
 
 def test_a_point_of_many_noises_stays_at_its_alpha(tmp_path: Path) -> None:
     for number in range(12):
-        write_run(tmp_path, config_of(f"noise{number}", 5), {"heldout/loss": 1.0})
-    write_run(tmp_path, config_of("noise0", 10), {"heldout/loss": 1.0})
+        write_run(tmp_path, config_of(f"noise{number}", 5), {"eval/loss": 1.0})
+    write_run(tmp_path, config_of("noise0", 10), {"eval/loss": 1.0})
     (drawing,) = draw(load_runs(tmp_path), ["alpha_curves"])
     assert isinstance(drawing, Drawing)
     drawing.figure.draw_without_rendering()
@@ -373,7 +373,7 @@ def test_known_noises_differ_in_grey_by_line_marker_and_hatch() -> None:
 
 def test_lost_runs_are_named_and_in_no_number(tmp_path: Path) -> None:
     sweep(tmp_path, seeds=2)
-    write_run(tmp_path, config_of("neftune", 5, seed=7), {"heldout/loss": 1e6}, status="diverged")
+    write_run(tmp_path, config_of("neftune", 5, seed=7), {"eval/loss": 1e6}, status="diverged")
     write_run(tmp_path, config_of("symnoise", 5, seed=7), status="failed")
     drawing = next(found for found in draw(load_runs(tmp_path), ["alpha_curves"]))
     assert isinstance(drawing, Drawing)
@@ -461,7 +461,7 @@ def test_mistakes_are_one_line(
 
 def test_a_diverged_baseline_leaves_curves(tmp_path: Path) -> None:
     write_run(tmp_path, config_of("none"), status="failed")
-    write_run(tmp_path, config_of("neftune", 5), {"heldout/loss": 1.0})
+    write_run(tmp_path, config_of("neftune", 5), {"eval/loss": 1.0})
     found = {each.name: each for each in draw(load_runs(tmp_path))}
     assert isinstance(found["alpha_curves"], Drawing)
     assert isinstance(found["forest"], NotDrawn)

@@ -20,7 +20,7 @@ def study(root, chances, seeds=3, items=400):
     for seed in range(seeds):
         for (noise, alpha), chance in chances.items():
             won = [1.5 if generator.random() < chance else 1.0 for _ in range(items)]
-            write_run(root, config_of(noise, alpha, seed), {"heldout/loss": 1.0}, won, [5] * items)
+            write_run(root, config_of(noise, alpha, seed), {"eval/loss": 1.0}, won, [5] * items)
 
 
 def test_a_finding_by_a_proxy_says_so(tmp_path):

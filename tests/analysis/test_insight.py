@@ -53,10 +53,10 @@ def test_alphas_that_are_not_shown_to_be_worse(tmp_path: Path) -> None:
     losses = {1.0: (1.0, 1.2, 1.1), 5.0: (1.0, 1.1, 1.1), 30.0: (2.0, 2.1, 2.1)}
     for alpha, values in losses.items():
         for seed, value in enumerate(values):
-            write_run(tmp_path, config_of("neftune", alpha, seed), {"heldout/loss": value + 0.001 * seed * alpha})
+            write_run(tmp_path, config_of("neftune", alpha, seed), {"eval/loss": value + 0.001 * seed * alpha})
     (table,) = flatness(load_runs(tmp_path))
     rows = {str(values[0]): values[1:] for _, values in table.rows}
-    assert rows["held-out loss"] == ["1, 5, 30", "5 (1.072)", "30 (2.097)", "1, 5"]
+    assert rows["eval loss"] == ["1, 5, 30", "5 (1.072)", "30 (2.097)", "1, 5"]
     assert rows["win rate"][3] == "1, 5, 30", "the same wins at every alpha"
 
 
@@ -69,21 +69,21 @@ def statuses(folder: Path) -> dict[str, list[str]]:
 
 
 def test_claims_are_held_against_paired_differences_at_the_papers_alphas(tmp_path: Path) -> None:
-    """The held-out loss falls clearly with NEFTune, its answers get shorter; alpha 100 is no test."""
+    """The eval loss falls clearly with NEFTune, its answers get shorter; alpha 100 is no test."""
     for seed in range(4):
         wins = [1, 2, 1, 2] if seed % 2 else [2, 1, 2, 1]
         jitter = 0.001 * seed
-        write_run(tmp_path, config_of("none", seed=seed), {"heldout/loss": 2.0}, [2, 1, 2, 1], lengths=[50 + seed] * 4)
-        write_run(tmp_path, config_of("neftune", 5, seed), {"heldout/loss": 1.5 + jitter}, wins, lengths=[10] * 4)
-        write_run(tmp_path, config_of("neftune", 100, seed), {"heldout/loss": 9.0 + jitter}, wins, lengths=[90] * 4)
+        write_run(tmp_path, config_of("none", seed=seed), {"eval/loss": 2.0}, [2, 1, 2, 1], lengths=[50 + seed] * 4)
+        write_run(tmp_path, config_of("neftune", 5, seed), {"eval/loss": 1.5 + jitter}, wins, lengths=[10] * 4)
+        write_run(tmp_path, config_of("neftune", 100, seed), {"eval/loss": 9.0 + jitter}, wins, lengths=[90] * 4)
     found = statuses(tmp_path)
-    assert found["neftune < none: held-out loss"] == ["agrees"]
+    assert found["neftune < none: eval loss"] == ["agrees"]
     assert found["neftune > none: length"] == ["contradicts"]
     assert found["neftune > none: win rate"] == ["undecided: needs more instructions"]
     assert found["symnoise > neftune: win rate"] == ["not run"]
     (table,) = claims(load_runs(tmp_path))
     units = {text: values[4] for (text,), values in table.rows}
-    assert units["neftune < none: held-out loss"] == "nats"
+    assert units["neftune < none: eval loss"] == "nats"
     assert units["neftune > none: win rate"] == "points"
 
 
@@ -151,9 +151,9 @@ def test_probes_are_compared_in_pairs_by_name(tmp_path: Path) -> None:
 
 
 def test_a_metric_that_no_run_has_is_named_and_stops_no_notebook(tmp_path: Path) -> None:
-    write_run(tmp_path, config_of("none"), {"heldout/loss": 1.0})
+    write_run(tmp_path, config_of("none"), {"eval/loss": 1.0})
     runs = load_runs(tmp_path)
-    (some,) = custom(runs, metrics=["heldout/loss", "probe/trace"], differences=["probe/trace"])
+    (some,) = custom(runs, metrics=["eval/loss", "probe/trace"], differences=["probe/trace"])
     assert "not measured for these runs: probe/trace" in some.notes
     none = custom(runs, metrics=["probe/trace", "probe/*"])
     assert "Not measured for these runs" in str(none)

@@ -82,11 +82,11 @@ def test_no_number_is_a_negative_zero() -> None:
 
 
 def test_csv_of_several_tables_is_one_table(tmp_path: Path) -> None:
-    write_run(tmp_path, config_of("none"), {"heldout/loss": 2.0})
+    write_run(tmp_path, config_of("none"), {"eval/loss": 2.0})
     write_run(tmp_path, config_of("none", judge__name="gpt4"), {"judge/accuracy": 50.0}, name="other")
     rows = list(csv.DictReader(io.StringIO(render(tables_of(tmp_path), "csv"))))
     assert [row["accuracy (%)"] for row in rows] == ["50", ""]
-    assert [row["held-out loss (nats)"] for row in rows] == ["", "2"]
+    assert [row["eval loss (nats)"] for row in rows] == ["", "2"]
     assert "judge=gpt4" in rows[0]["table"]
 
 
@@ -208,7 +208,7 @@ def test_tables_in_a_notebook_are_html_and_elsewhere_text(tmp_path: Path) -> Non
     shown = analysis_table(load_runs(tmp_path), "differences")
     assert shown._repr_html_().startswith("<table>")
     assert "± half of a 95% t interval" in str(shown)
-    assert "held-out" in str(custom(load_runs(tmp_path), metrics=["heldout/loss"]))
+    assert re.search(r"eval\s+loss", str(custom(load_runs(tmp_path), metrics=["eval/loss"])))
 
 
 def test_a_title_of_very_many_settings_is_short_and_the_rest_stands_below(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ PREFERENCES = [2.0, 1.0, 1.5, 1.8]
 
 def odd_run(root: Path, config: dict[str, Any], outputs: list[str], preferences: list[float], **options: Any) -> Path:
     """A finished run with these answers, and a judge that wrote to the first; one final number."""
-    folder = write_run(root, config, options.pop("final", {"heldout/loss": 1.5}), preferences, **options)
+    folder = write_run(root, config, options.pop("final", {"eval/loss": 1.5}), preferences, **options)
     for name, key in (("annotations.json", "output_2"), ("model_outputs.json", "output")):
         rows = json.loads((folder / name).read_text(encoding="utf-8"))
         changed = [{**row, key: output} for row, output in zip(rows, outputs, strict=True)]
@@ -55,17 +55,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(2):
         odd_run(folder, config_of("none", seed=seed), ["short", "plain", "equal", "four"], [1.0, 1.0, 1.5, 1.0])
         outputs = [SCRIPT, BIDI, LONG, LINES]
-        final = {"heldout/loss": 1.25 + seed}
+        final = {"eval/loss": 1.25 + seed}
         odd_run(folder, config_of("symnoise", 5, seed), outputs, PREFERENCES, final=final)
     old = write_run(folder, config_of("symnoise", 5, 1, output_dir="elsewhere"), name="again-symnoise-s1")
     os.utime(old / "done", (1000, 1000))
     write_run(folder, config_of("neftune", 5), status="failed")
     write_run(folder, config_of("neftune", 100), status="diverged")
-    write_run(folder, config_of("neftune", 15, judge__name="gpt4"), {"heldout/loss": 1.0})
+    write_run(folder, config_of("neftune", 15, judge__name="gpt4"), {"eval/loss": 1.0})
     trained = write_run(folder, config_of("gaussian", 5), name="tiny-gaussian-trained")
     for name in ("annotations.json", "model_outputs.json"):
         (trained / name).unlink()
-    summary = {"run_id": trained.name, "status": "finished", "final": {"heldout/loss": 1.75}}
+    summary = {"run_id": trained.name, "status": "finished", "final": {"eval/loss": 1.75}}
     (trained / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     return folder
 
@@ -164,7 +164,7 @@ def test_the_page_opens_with_what_was_found(tmp_path: Path) -> None:
     for noise in ("none", "neftune", "symnoise"):
         for seed in range(3):
             won = [1.5 if generator.random() < (0.9 if noise == "symnoise" else 0.4) else 1.0 for _ in range(200)]
-            write_run(tmp_path, config_of(noise, 5, seed), {"heldout/loss": 1.0}, won)
+            write_run(tmp_path, config_of(noise, 5, seed), {"eval/loss": 1.0}, won)
     runs = load_runs(tmp_path)
     text, _ = report_page(runs, "runs")
     opening = text[: text.index('<section id="figures">')]
@@ -247,8 +247,8 @@ def test_a_source_without_a_finished_run_says_so(tmp_path: Path, capsys: pytest.
 
 def test_runs_that_were_only_trained_have_a_page(tmp_path: Path) -> None:
     for noise in ("none", "neftune"):
-        folder = write_run(tmp_path / "runs", config_of(noise, 5), {"heldout/loss": 1.0})
-        summary = {"run_id": folder.name, "status": "finished", "final": {"heldout/loss": 1.0}}
+        folder = write_run(tmp_path / "runs", config_of(noise, 5), {"eval/loss": 1.0})
+        summary = {"run_id": folder.name, "status": "finished", "final": {"eval/loss": 1.0}}
         (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
         (folder / "annotations.json").unlink()
         (folder / "model_outputs.json").unlink()
@@ -356,13 +356,13 @@ def pick(chrome: Any, first: str, second: str) -> None:
 
 def test_runs_sort_by_clicking_a_header(opened: Any) -> None:
     for direction in ("ascending", "descending"):
-        opened.find_element("css selector", "#list button[data-key='heldout/loss']").click()
+        opened.find_element("css selector", "#list button[data-key='eval/loss']").click()
         assert (
             opened.find_element("css selector", "#list th[aria-sort]:not([aria-sort=none])").get_attribute("aria-sort")
             == direction
         )
         place = [head.text for head in opened.find_elements("css selector", "#list thead th")]
-        column = next(i for i, head in enumerate(place) if head.startswith("held-out loss"))
+        column = next(i for i, head in enumerate(place) if head.startswith("eval loss"))
         losses = [float(text) for text in texts(opened, f"#list tbody td:nth-child({column + 1})")]
         assert losses == sorted(losses, reverse=direction == "descending")
         assert len(losses) == 6
@@ -373,7 +373,7 @@ def test_runs_sort_by_clicking_a_header(opened: Any) -> None:
     [
         ("symnoise", 2),
         ("noise=symnoise seed=1", 1),
-        ("heldout/loss<1.3", 2),
+        ("eval/loss<1.3", 2),
         ("judge=gpt4", 1),
         ("nothing", 0),
         ("", 6),
@@ -392,7 +392,7 @@ def test_a_run_opens_to_its_settings_and_numbers(opened: Any) -> None:
     assert button.get_attribute("aria-expanded") == "true"
     shown = opened.find_element("css selector", "#list .opened").text
     assert "noise.pair\nantithetic" in shown
-    assert "heldout/loss\n1.25" in shown
+    assert "eval/loss\n1.25" in shown
     button.send_keys("\n")
     assert not opened.find_elements("css selector", "#list .opened")
 
@@ -494,7 +494,7 @@ def test_runs_without_answers_are_compared_by_settings_and_numbers(opened: Any) 
     for summary in shown.find_elements("css selector", "summary"):
         summary.send_keys("\n")
     assert "noise.distribution none gaussian" in shown.text
-    assert "heldout/loss 1.500 1.750 +0.250" in shown.text
+    assert "eval/loss 1.500 1.750 +0.250" in shown.text
     assert not opened.find_elements("css selector", "#items li")
 
 
@@ -537,7 +537,7 @@ def test_tables_runs_and_figures_can_be_taken_away(opened: Any, root: Path) -> N
     assert len(text.splitlines()) == 1 + len(ours.rows)
     type_into(opened, "#filter", "symnoise")
     rows = list(csv.DictReader(saved(opened, "#runs-takes button").splitlines()))
-    assert sorted((row["run"], row["seed"], row["heldout/loss"]) for row in rows) == [
+    assert sorted((row["run"], row["seed"], row["eval/loss"]) for row in rows) == [
         ("tiny-symnoise-a5-s0", "0", "1.25"), ("tiny-symnoise-a5-s1", "1", "2.25")
     ]  # fmt: skip
     svg = saved(opened, "figure .take")
@@ -640,7 +640,7 @@ def test_what_slipped_through_could_still_do_nothing(page: Path, tmp_path: Path)
 def test_five_hundred_runs_are_listed_in_batches_and_any_two_can_be_compared(tmp_path: Path) -> None:
     for number in range(500):
         config = config_of(("none", "neftune", "symnoise", "gaussian")[number % 4], 5, number // 4)
-        write_run(tmp_path / "runs", config, {"heldout/loss": number / 100}, [1.0, 2.0] * 20)
+        write_run(tmp_path / "runs", config, {"eval/loss": number / 100}, [1.0, 2.0] * 20)
     page = tmp_path / "report.html"
     assert main(["report", str(tmp_path / "runs"), "-o", str(page)]) == 0
     assert page.stat().st_size < 5e6
@@ -652,7 +652,7 @@ def test_five_hundred_runs_are_listed_in_batches_and_any_two_can_be_compared(tmp
         assert more.text == "Show 200 more of 300"
         more.send_keys("\n")
         assert len(chrome.find_elements("css selector", "#list tbody tr")) == 400
-        type_into(chrome, "#filter", "heldout/loss>4.95 symnoise")
+        type_into(chrome, "#filter", "eval/loss>4.95 symnoise")
         assert texts(chrome, "#list tbody .id") == ["tiny-symnoise-a5-s124"]
         choose(chrome, "#run-b", "tiny-symnoise-a5-s124")
         assert "40 common instructions" in chrome.find_element("css selector", "#pair").text

@@ -24,7 +24,7 @@ from harness.record import RunFolder
 
 
 def test_frames_hold_what_the_files_hold(tmp_path: Path) -> None:
-    history = [{"step": 1, "train/loss": 2.5}, {"step": 2, "train/loss": None, "heldout/loss": 3}]
+    history = [{"step": 1, "train/loss": 2.5}, {"step": 2, "train/loss": None, "eval/loss": 3}]
     config = config_of("neftune", 5, seed=2, train__lr=5e-5)
     folder = write_run(tmp_path, config, {"train/loss": 1.5}, [1.0, 1.5, 1.8, None], [3, 4, 5, 6], history)
     runs = load_runs(tmp_path)
@@ -35,7 +35,7 @@ def test_frames_hold_what_the_files_hold(tmp_path: Path) -> None:
     assert runs.configs.loc[folder.name, "alpha"] == 5
     assert runs.history["step"].tolist() == [1, 2]
     assert np.isnan(runs.history["train/loss"].iloc[1])
-    assert runs.history["heldout/loss"].tolist()[1] == 3.0
+    assert runs.history["eval/loss"].tolist()[1] == 3.0
     assert runs.generations["length"].tolist() == [3, 4, 5, 6]
     assert runs.generations["dataset"].tolist() == ["family0", "family1", "family2", "family3"]
     assert runs.preferences["model_wins"].tolist()[:3] == pytest.approx([0.0, 0.5, 0.8])
@@ -62,12 +62,12 @@ def test_data_that_changed_under_one_path_stand_apart(tmp_path: Path) -> None:
     """Two data sets, two seeds each: what lay at the path is in provenance.json."""
     for seed, (content, loss) in enumerate((("aa", 0.005), ("aa", 0.007), ("bb", 0.036), ("bb", 0.038))):
         config = config_of("neftune", seed=seed % 2, dataset__path="rows.json")
-        folder = write_run(tmp_path, config, {"heldout/loss": loss}, name=f"run{seed}")
+        folder = write_run(tmp_path, config, {"eval/loss": loss}, name=f"run{seed}")
         (folder / "provenance.json").write_text(json.dumps({"files": {"dataset.path": content * 32}}))
     runs = load_runs(tmp_path)
     assert runs.excluded.empty  # seed 0 of either is no duplicate of the other
     parts = split(settings_of(runs), ["noise"])
-    losses = runs.runs.set_index("run_id")["heldout/loss"]
+    losses = runs.runs.set_index("run_id")["eval/loss"]
     means = {part.shared["dataset"]: losses[part.settings.index].mean() for part in parts}
     assert means == {
         "builtin (path_content=aaaaaaaaaaaa)": pytest.approx(0.006),
@@ -91,8 +91,8 @@ def test_a_copy_that_lacks_the_contents_is_a_duplicate_all_the_same(tmp_path: Pa
 def test_of_runs_with_the_same_content_the_newest_stays(tmp_path: Path) -> None:
     import os
 
-    old = write_run(tmp_path, config_of("neftune"), {"heldout/loss": 1.0}, name="first")
-    new = write_run(tmp_path, config_of("neftune", output_dir="elsewhere"), {"heldout/loss": 2.0}, name="again")
+    old = write_run(tmp_path, config_of("neftune"), {"eval/loss": 1.0}, name="first")
+    new = write_run(tmp_path, config_of("neftune", output_dir="elsewhere"), {"eval/loss": 2.0}, name="again")
     write_run(tmp_path, config_of("neftune", train__lr=0.1), name="other-rate")
     os.utime(old / "done", (1000, 1000))
     os.utime(new / "done", (2000, 2000))
@@ -260,9 +260,9 @@ def test_whole_numbers_of_a_config_are_int() -> None:
 def test_summary_without_numbers_is_nan(tmp_path: Path) -> None:
     folder = write_run(tmp_path, config_of("none"))
     summary = json.loads((folder / "summary.json").read_text())
-    summary["final"]["heldout/loss"] = None
+    summary["final"]["eval/loss"] = None
     (folder / "summary.json").write_text(json.dumps(summary))
-    assert load_runs(tmp_path).runs["heldout/loss"].isna().all()
+    assert load_runs(tmp_path).runs["eval/loss"].isna().all()
 
 
 def test_what_decides_no_result_splits_no_table() -> None:

@@ -93,7 +93,7 @@ def raw(study: Path) -> dict[tuple[str, float], list[dict[str, Any]]]:
                 "ours": np.array([len(row["output_2"]) for row in verdicts]),
                 "theirs": np.array([len(row["output_1"]) for row in verdicts]),
                 "probes": json.loads((folder / "probes.json").read_text())["smoothness"],
-                "heldout": json.loads((folder / "summary.json").read_text())["final"]["heldout/loss"],
+                "heldout": json.loads((folder / "summary.json").read_text())["final"]["eval/loss"],
                 "steps": steps,
             }
         )
@@ -196,11 +196,11 @@ def test_failed_diverged_and_copied_runs_are_listed_and_in_no_cell(runs: Runs) -
 
 
 def test_ablation_recomputed(runs: Runs, raw: Raw) -> None:
-    """Means, two-way intervals, paired differences of win rate and held-out loss, Holm over all eight tests."""
+    """Means, two-way intervals, paired differences of win rate and eval loss, Holm over all eight tests."""
     t = pytest.importorskip("scipy.stats").t
     [found] = table(runs, "ablation")
     p_values, shown, apart = [], [], []
-    for column, header in (("wins", "win rate - none"), ("heldout", "held-out loss - none")):
+    for column, header in (("wins", "win rate - none"), ("heldout", "eval loss - none")):
         for key in CELLS[1:]:
             pairs = zip(raw[key], raw["none", 0.0], strict=True)
             difference = np.array([ours[column] - theirs[column] for ours, theirs in pairs])
@@ -300,9 +300,9 @@ def test_probes_recomputed(runs: Runs, raw: Raw) -> None:
 
 
 def test_custom_spread_recomputed(runs: Runs, raw: Raw) -> None:
-    [found] = custom(runs, rows=["alpha"], columns="noise", metrics=["heldout/loss"])
+    [found] = custom(runs, rows=["alpha"], columns="noise", metrics=["eval/loss"])
     for noise, alpha in CELLS:
-        ours = estimate(found, labels_of(noise, alpha)[1:], "held-out loss", noise)
+        ours = estimate(found, labels_of(noise, alpha)[1:], "eval loss", noise)
         assert ours.mean == pytest.approx(np.mean([run["heldout"] for run in raw[noise, alpha]]))
 
 

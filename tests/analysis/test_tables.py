@@ -137,12 +137,12 @@ def test_p_values_are_corrected_over_the_table(tmp_path: Path) -> None:
 
 
 def test_failed_and_diverged_runs_are_counted_and_never_averaged(tmp_path: Path) -> None:
-    write_run(tmp_path, config_of("neftune", 5, 0), {"heldout/loss": 1.0})
-    write_run(tmp_path, config_of("neftune", 5, 1), {"heldout/loss": 9.0}, status="diverged")
+    write_run(tmp_path, config_of("neftune", 5, 0), {"eval/loss": 1.0})
+    write_run(tmp_path, config_of("neftune", 5, 1), {"eval/loss": 9.0}, status="diverged")
     write_run(tmp_path, config_of("neftune", 5, 2), status="failed")
-    write_run(tmp_path, config_of("neftune", 50, 0), {"heldout/loss": 9.0}, status="diverged")
+    write_run(tmp_path, config_of("neftune", 50, 0), {"eval/loss": 9.0}, status="diverged")
     [table] = tables_of(tmp_path)
-    assert estimate(table, ["neftune", "5"], "held-out loss").mean == 1.0
+    assert estimate(table, ["neftune", "5"], "eval loss").mean == 1.0
     assert cell(table, ["neftune", "5"], "runs") == "1 (1 diverged, 1 failed)"
     assert cell(table, ["neftune", "50"], "runs") == "0 (1 diverged)"
     assert cell(table, ["neftune", "50"], "win rate") is None
@@ -235,11 +235,11 @@ def test_length_controlled_win_rate_where_a_run_has_it(tmp_path: Path) -> None:
 
 
 def test_a_metric_that_one_run_of_a_cell_lacks_is_undefined_there(tmp_path: Path) -> None:
-    write_run(tmp_path, config_of("none", seed=0), {"heldout/loss": 1.0})
+    write_run(tmp_path, config_of("none", seed=0), {"eval/loss": 1.0})
     write_run(tmp_path, config_of("none", seed=1))
-    write_run(tmp_path, config_of("neftune", 5), {"heldout/loss": 1.0})
+    write_run(tmp_path, config_of("neftune", 5), {"eval/loss": 1.0})
     [table] = tables_of(tmp_path)
-    assert math.isnan(cell(table, ["none", ""], "held-out loss"))  # type: ignore[arg-type]
+    assert math.isnan(cell(table, ["none", ""], "eval loss"))  # type: ignore[arg-type]
     assert "n/d not defined or not measured" in render([table], "text")
 
 
@@ -381,10 +381,10 @@ def test_the_baseline_is_the_one_with_the_noises_own_settings(tmp_path: Path) ->
 
 def test_a_number_that_is_not_finite_is_undefined(tmp_path: Path) -> None:
     for seed, loss in ((0, 1.0), (1, math.inf)):
-        write_run(tmp_path, config_of("none", seed=seed), {"heldout/loss": loss})
-    write_run(tmp_path, config_of("neftune", 5), {"heldout/loss": 1.0})
+        write_run(tmp_path, config_of("none", seed=seed), {"eval/loss": loss})
+    write_run(tmp_path, config_of("neftune", 5), {"eval/loss": 1.0})
     [table] = tables_of(tmp_path)
-    assert math.isnan(cell(table, ["none", ""], "held-out loss"))  # type: ignore[arg-type]
+    assert math.isnan(cell(table, ["none", ""], "eval loss"))  # type: ignore[arg-type]
 
 
 def test_a_config_without_a_section_is_unset_and_one_without_a_seed_is_unreadable(tmp_path: Path) -> None:
@@ -459,7 +459,7 @@ def test_every_layout_builds_renders_and_keeps_win_rate_and_length_together(tmp_
     sweep(tmp_path, seeds=2, items=8)
     runs = load_runs(tmp_path)
     together = ["win rate", "length-controlled", "length"]
-    for layout in (*LAYOUTS.values(), custom_layout(None, None, "heldout/loss,judge/win_rate")):
+    for layout in (*LAYOUTS.values(), custom_layout(None, None, "eval/loss,judge/win_rate")):
         [table] = build(runs, layout)
         heads = [column.header for column in table.columns]
         titled = [(column.group, column.title) for column in table.columns]
@@ -517,9 +517,9 @@ def test_the_largest_gradient_norm_is_read_from_the_history(tmp_path: Path) -> N
 def test_probe_metrics_come_by_pattern(tmp_path: Path) -> None:
     found = {"probe/curvature/rademacher/5": 0.25, "probe/curvature/rademacher/5/low": 0.1, "probe/top_eigenvalue": 2.0}
     for seed in (0, 1):
-        write_run(tmp_path, config_of("none", seed=seed), {**found, "heldout/loss": 1.0})
+        write_run(tmp_path, config_of("none", seed=seed), {**found, "eval/loss": 1.0})
         better = {**found, "probe/top_eigenvalue": 1.5 - seed}
-        write_run(tmp_path, config_of("symnoise", 5, seed=seed), {**better, "heldout/loss": 1.0})
+        write_run(tmp_path, config_of("symnoise", 5, seed=seed), {**better, "eval/loss": 1.0})
     [table] = tables_of(tmp_path, "probes")
     assert estimate(table, ["none", ""], "curvature, rademacher 5").mean == 0.25
     assert estimate(table, ["symnoise", "5"], "top eigenvalue - none").mean == -1.0
@@ -542,20 +542,20 @@ def test_open_llm_tasks_are_in_percent_as_in_the_paper(tmp_path: Path) -> None:
 
 def test_custom_tables_take_names(tmp_path: Path) -> None:
     sweep(tmp_path)
-    [table] = build(load_runs(tmp_path), custom_layout("noise", "alpha", "heldout/loss"))
+    [table] = build(load_runs(tmp_path), custom_layout("noise", "alpha", "eval/loss"))
     assert [column.group for column in table.columns] == ["", "", "5", "5", "10", "10"]
-    assert estimate(table, ["symnoise"], "held-out loss", "10").runs == 3
+    assert estimate(table, ["symnoise"], "eval loss", "10").runs == 3
     with pytest.raises(ValueError, match=r"train\.nothing: not a setting"):
         build(load_runs(tmp_path), custom_layout("noise,train.nothing", None, None))
 
 
 def test_custom_tables_compare_what_is_asked_with_what_is_asked(tmp_path: Path) -> None:
     for noise, loss in (("neftune", 1.5), ("symnoise", 1.25)):
-        write_run(tmp_path, config_of(noise, 5), {"heldout/loss": loss})
-    layout = custom_layout(None, None, "heldout/loss", "heldout/loss", "neftune")
+        write_run(tmp_path, config_of(noise, 5), {"eval/loss": loss})
+    layout = custom_layout(None, None, "eval/loss", "eval/loss", "neftune")
     [table] = build(load_runs(tmp_path), layout)
-    assert estimate(table, ["symnoise", "5"], "held-out loss - neftune").mean == -0.25
-    assert cell(table, ["neftune", "5"], "held-out loss - neftune") == ""
+    assert estimate(table, ["symnoise", "5"], "eval loss - neftune").mean == -0.25
+    assert cell(table, ["neftune", "5"], "eval loss - neftune") == ""
 
 
 def test_no_finished_run_is_an_error_that_counts(tmp_path: Path) -> None:
@@ -583,12 +583,12 @@ def test_the_checklist_counts_what_was_run_and_the_signs(tmp_path: Path) -> None
 
 def test_a_win_rate_of_any_kind_brings_its_companions() -> None:
     assert with_companions(("judge/discrete_win_rate",)) == (*TOGETHER, "judge/discrete_win_rate")
-    assert with_companions(("heldout/loss", "judge/win_rate/koala")) == (
+    assert with_companions(("eval/loss", "judge/win_rate/koala")) == (
         *TOGETHER,
-        "heldout/loss",
+        "eval/loss",
         "judge/win_rate/koala",
     )
-    assert with_companions(("heldout/loss",)) == ("heldout/loss",)
+    assert with_companions(("eval/loss",)) == ("eval/loss",)
 
 
 def test_a_published_row_takes_the_noises_own_settings_from_our_runs(tmp_path: Path) -> None:
@@ -642,8 +642,8 @@ def test_an_objective_over_all_instructions_is_said_to_be_biased(tmp_path: Path)
 
 def test_every_table_tells_the_ratio_of_its_noises(tmp_path):
     for seed, ratio in ((0, 0.08), (1, 0.1)):
-        write_run(tmp_path, config_of("none", 5, seed), {"heldout/loss": 2.0, "noise/ratio": 0.0})
-        write_run(tmp_path, config_of("neftune", 5, seed), {"heldout/loss": 1.9, "noise/ratio": ratio})
+        write_run(tmp_path, config_of("none", 5, seed), {"eval/loss": 2.0, "noise/ratio": 0.0})
+        write_run(tmp_path, config_of("neftune", 5, seed), {"eval/loss": 1.9, "noise/ratio": ratio})
     runs, line = load_runs(tmp_path), "norm of the noise / norm of the embeddings: neftune, α=5 0.09"
     for name in ("ablation", "differences", "epochs"):
         assert line in build(runs, layout_named(name))[0].notes

@@ -11,12 +11,12 @@ from support.study import cell
 
 from analysis import load_runs
 from analysis.stats import Estimate
-from analysis.study.metrics import ACCURACY, HELDOUT_LOSS, LENGTH, WIN_RATE
 from analysis.study.verdicts import Comparison, decide
 from analysis.tables.build import build
 from analysis.tables.computed.claims import claims
 from analysis.tables.computed.verdicts import verdicts
 from analysis.tables.layouts import layout_named
+from harness.metrics.names import ACCURACY, EVAL_LOSS, LENGTH, WIN_RATE
 
 
 def found(mean: float, error: float, runs: int = 5) -> Estimate:
@@ -32,10 +32,10 @@ def found(mean: float, error: float, runs: int = 5) -> Estimate:
         (WIN_RATE, 0.5, 0.1, 40.0, 5, "helps, by less than 2 points"),
         (f"{ACCURACY}/heldout", 0.1, 0.5, 40.0, 5, "no effect beyond 2 points"),
         # 1% of 0.8 is 0.008; t(0.95, 4) = 2.13: 0.008 / 0.003 decides, 0.008 / 0.005 does not
-        (HELDOUT_LOSS, 0.0, 0.003, 0.8, 5, "no effect beyond 1%"),
+        (EVAL_LOSS, 0.0, 0.003, 0.8, 5, "no effect beyond 1%"),
         # (t(0.95, 18) + t(0.9, 18)) * 0.005 * sqrt(5 / 19) = 0.0079; with 18 seeds it is 0.0081
-        (HELDOUT_LOSS, 0.0, 0.005, 0.8, 5, "undecided: needs about 19 seeds"),
-        (HELDOUT_LOSS, -0.1, 0.003, 0.8, 5, "helps"),
+        (EVAL_LOSS, 0.0, 0.005, 0.8, 5, "undecided: needs about 19 seeds"),
+        (EVAL_LOSS, -0.1, 0.003, 0.8, 5, "helps"),
         (LENGTH, 300.0, 20.0, 700.0, 5, "longer"),
         (LENGTH, -300.0, 20.0, 700.0, 5, "shorter"),
         ("probe/trace", 1.0, 5.0, 700.0, 5, "undecided"),
@@ -61,8 +61,8 @@ def test_both_tests_are_corrected_over_the_table() -> None:
 def runs_of(root: Path, seeds: int, loss: float) -> None:
     jitter = np.random.default_rng(0).normal(0, 0.0005, (2, seeds))
     for seed in range(seeds):
-        write_run(root, config_of("none", seed=seed), {"heldout/loss": 1.0 + jitter[0, seed]})
-        write_run(root, config_of("neftune", 5, seed), {"heldout/loss": loss + jitter[1, seed]})
+        write_run(root, config_of("none", seed=seed), {"eval/loss": 1.0 + jitter[0, seed]})
+        write_run(root, config_of("neftune", 5, seed), {"eval/loss": loss + jitter[1, seed]})
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ def test_tables_say_the_verdict(tmp_path: Path, seeds: int, loss: float, verdict
     runs_of(tmp_path, seeds, loss)
     runs = load_runs(tmp_path)
     (table,) = verdicts(runs)
-    assert cell(table, ["neftune", "5", "held-out loss"], "verdict") == (
+    assert cell(table, ["neftune", "5", "eval loss"], "verdict") == (
         verdict if seeds > 1 else "undecided: needs at least 3 seeds"
     )
     (table,) = claims(runs)
-    assert cell(table, ["neftune < none: held-out loss"], "status") == claim
+    assert cell(table, ["neftune < none: eval loss"], "status") == claim
 
 
 def test_the_table_of_differences_has_verdicts(tmp_path: Path) -> None:

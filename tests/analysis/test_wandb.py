@@ -31,7 +31,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four runs on disk (runs/) and their offline logs (logs/wandb/): two finished, one diverged, one failed."""
     root = tmp_path_factory.mktemp("sweep")
     history = [{"step": 1, "train/loss": 2.5, "train/grad_norm": None}, {"step": 2, "train/loss": 2.0, "a": 7}]
-    final = {"train/loss": 2.0, "heldout/loss": 1 / 3}
+    final = {"train/loss": 2.0, "eval/loss": 1 / 3}
     preferences = [1.0, None, 1.7, 2.0]
     settings = {"alpha": 5.0, "train__lr": 5e-5}
     finished = write_run(
@@ -172,7 +172,7 @@ def test_the_api_can_be_asked_for_one_group(synced: WandbServer) -> None:
 
 @pytest.mark.usefixtures("synced")
 def test_the_api_can_be_asked_with_its_own_filters() -> None:
-    found = load_runs("team/study", filters={"config.run.noise.name": "neftune", "group": "sweep"})
+    found = load_runs("team/study", filters={"config.noise.name": "neftune", "group": "sweep"})
     assert found.runs["noise"].tolist() == ["neftune"]
     assert found.excluded.empty
 
@@ -216,10 +216,9 @@ def test_more_runs_and_steps_than_fit_a_page(synced: WandbServer) -> None:
     """50 runs and 1,000 steps come with one request."""
     whole = next(run for run in synced.runs.values() if "neftune" in run.name)
     for seed in range(120):
-        settings = whole.config["run"]["value"] | {"seed": seed}
         name = f"run-{seed:03d}"
         synced.runs["large", name] = replace(
-            whole, name=name, project="large", config={"run": {"value": settings, "desc": None}}
+            whole, name=name, project="large", config=whole.config | {"seed": {"value": seed, "desc": None}}
         )
     synced.runs["large", "run-000"].history = [{"_step": step, "train/loss": step} for step in range(0, 5000, 2)]
     runs = load_runs("team/large")
@@ -297,7 +296,7 @@ def test_what_the_harness_tracks_is_what_it_wrote(compose: Callable, tmp_path: P
         for name in ("DATA", "CACHE", "CONFIG"):
             patch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
         tracker = Tracker(config, "tracked", RunFolder(root / "tracked"))
-        tracker.finish({**final, "generate/characters": 10.0}, {}, "finished")
+        tracker.finish({**final, "generate/characters": 10.0}, "finished")
     wait_for_end(root)
     disk, copy = load_runs(root), load_runs(root / "wandb")
     for name in ("runs", "configs", "history"):
@@ -322,3 +321,19 @@ def test_a_failure_reaches_the_copy_with_its_reason(
     wait_for_end(root)
     [found] = load_runs(root / "wandb").excluded.to_dict("records")
     assert (found["status"], found["reason"]) == (status, reason or "interrupted: exit code 1")
+
+
+def test_another_programs_table_of_the_same_name_is_not_read(synced: WandbServer) -> None:
+    synced.runs["other", "theirs"] = StoredRun("theirs", "other", "team", summary={"metrics": {"path": "nowhere"}})
+    assert load_runs("team/other").excluded["status"].tolist() == ["foreign"]
+
+
+def test_a_run_whose_numbers_were_not_uploaded_is_unreadable(synced: WandbServer) -> None:
+    name, whole = next((name, run) for (_, name), run in synced.runs.items() if "neftune" in name)
+    files = {path: body for path, body in whole.files.items() if "/metrics" not in path}
+    assert len(files) < len(whole.files)
+    synced.runs["cut", name] = replace(whole, project="cut", files=files)
+    (run,) = load_runs("team/cut").left_out
+    assert run.status == "unreadable"
+    assert "table metrics" in run.reason
+    assert "cut off" in run.reason

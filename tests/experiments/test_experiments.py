@@ -74,7 +74,7 @@ def test_one_step_of_it_runs_small(name: str, sweep: Any, tmp_path_factory: pyte
     execute(config)
     done = folder_of(config).stages()
     assert set(config.stages) <= set(done)
-    assert done["train"]["figures"]["heldout/loss"] > 0
+    assert done["train"]["figures"]["eval/loss"] > 0
 
 
 def test_the_command_of_the_readme_plans_the_whole_table(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def runs(tmp_path: Path) -> Path:
     about = {"command": ["__main__.py", "output_dir=/home/someone/runs"], "git": {"commit": "c0ffee", "diff": "-old"}}
     for noise in ("none", "neftune"):
         for seed in (0, 1):
-            found = {"heldout/loss": 2.0 + seed / 10 - (noise == "neftune")}
+            found = {"eval/loss": 2.0 + seed / 10 - (noise == "neftune")}
             run = write_run(root, config_of(noise, 5, seed), found, [1.0, 2.0, 2.0, 1.5 + seed / 2])
             (run / "provenance.json").write_text(json.dumps(about), encoding="utf-8")
     return root
@@ -29,13 +29,13 @@ def test_a_study_becomes_its_folder(runs: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     folder = tmp_path / "2026-01-01-study"
     folder.mkdir()
-    custom = {"name": "custom", "file": "losses", "metrics": "heldout/loss", "differences": "heldout/loss"}
+    custom = {"name": "custom", "file": "losses", "metrics": "eval/loss", "differences": "eval/loss"}
     collect(runs, folder, [custom, "ablation"], 2, ["forest"])
     written = {"losses.md", "table-2.md", "runs.csv", "samples.md", "curves.md", "machine.json", "forest.png"}
     assert {path.name for path in folder.iterdir()} == {*written, "captions.md"}
     rows = list(csv.DictReader((folder / "runs.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["noise"] for row in rows] == ["none", "neftune"]
-    assert float(rows[1]["held-out loss - none (nats)"]) == pytest.approx(-1.0)
+    assert float(rows[1]["eval loss - none (nats)"]) == pytest.approx(-1.0)
     assert (folder / "forest.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "captions.md").read_text(encoding="utf-8").startswith("**forest**: ")
 

@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[2]
 PLANS = sorted(ROOT.glob(f"experiments/*/{FILE}"))
 SAID: dict[str, Any] = {
     "question": "Does it?",
-    "primary": {"heldout/loss": "1%"},
+    "primary": {"eval/loss": "1%"},
     "exploratory": ["generate/characters"],
     "seeds": 4,
     "stopping": "after four seeds",
-    "power": {"comparisons": 1, "scatter": {"heldout/loss": {"seed": 0.004, "control": 2.0}}},
+    "power": {"comparisons": 1, "scatter": {"eval/loss": {"seed": 0.004, "control": 2.0}}},
 }
 
 
@@ -59,7 +59,7 @@ def runs(root: Path, of_commit: str) -> Path:
     for noise in ("none", "neftune"):
         for seed in range(4):
             loss = 2.0 + seed / 10 - (noise == "neftune") * (0.1 + 0.001 * (seed % 2))
-            run = write_run(root, config_of(noise, 5, seed), {"heldout/loss": loss}, [1.0, 2.0, 2.0, 1.5])
+            run = write_run(root, config_of(noise, 5, seed), {"eval/loss": loss}, [1.0, 2.0, 2.0, 1.5])
             about = {"command": ["x"], "git": {"commit": of_commit}}
             (run / "provenance.json").write_text(json.dumps(about), encoding="utf-8")
     return root
@@ -67,7 +67,7 @@ def runs(root: Path, of_commit: str) -> Path:
 
 def test_a_plan_is_read(book: Path) -> None:
     plan = read_plan(book / FILE)
-    assert plan.verdicts.primary == {"heldout/loss": Margin(1.0, "%")}
+    assert plan.verdicts.primary == {"eval/loss": Margin(1.0, "%")}
     assert (plan.verdicts.baseline, plan.seeds, plan.comparisons) == ("none", 4, 1)
 
 
@@ -78,8 +78,8 @@ def test_a_plan_is_read(book: Path) -> None:
         ({"stopping": ""}, "stopping: is missing"),
         ({"seeds": "5"}, "seeds='5': a number above 0"),
         ({"primary": {f"a/{n}": "1%" for n in range(4)}}, "primary: one to 3 measures"),
-        ({"primary": {"heldout/loss": "5%"}}, "heldout/loss: margin 5%, but 1% is fixed for it"),
-        ({"primary": {"heldout/loss": "0 points"}}, "heldout/loss: margin '0 points': a number above 0"),
+        ({"primary": {"eval/loss": "5%"}}, "eval/loss: margin 5%, but 1% is fixed for it"),
+        ({"primary": {"eval/loss": "0 points"}}, "eval/loss: margin '0 points': a number above 0"),
         ({"primary": {"judge/accuracy": "2 points"}}, "power.scatter: judge/accuracy is missing"),
     ],
 )
@@ -116,7 +116,7 @@ def test_runs_older_than_the_plan_are_refused(book: Path) -> None:
     with pytest.raises(ValueError, match="wheel: its provenance names no commit"):
         check_precedes(book / FILE, {"wheel": {"git": {"commit": ""}}})
     # A plan that is mended after the runs is younger than they are.
-    (book / FILE).write_text(yaml.safe_dump(SAID | {"primary": {"heldout/loss": "1%", "generate/characters": "10%"}}))
+    (book / FILE).write_text(yaml.safe_dump(SAID | {"primary": {"eval/loss": "1%", "generate/characters": "10%"}}))
     commit(book)
     with pytest.raises(ValueError, match="which does not have"):
         check_precedes(book / FILE, {"a": {"git": {"commit": made}}})
@@ -126,12 +126,12 @@ def test_only_primary_measures_get_verdicts(book: Path, tmp_path: Path) -> None:
     made = commit(book)
     module.write_verdicts(read_plan(book / FILE), book, runs(tmp_path / "runs", made))
     lines = (book / "verdicts.md").read_text().splitlines()
-    (loss,) = (line for line in lines if "held-out loss" in line and line.startswith("| neftune"))
+    (loss,) = (line for line in lines if "eval loss" in line and line.startswith("| neftune"))
     (length,) = (line for line in lines if "| length |" in line and line.startswith("| neftune"))
     assert loss.endswith("| helps |")
     assert length.endswith("| exploratory |")
     # Another way from the numbers to the same words.
-    assert recompute(book) == [("neftune", "5", "heldout/loss", "helps")]
+    assert recompute(book) == [("neftune", "5", "eval/loss", "helps")]
     # A primary measure that no run has is no reason to be silent about it.
     scatter = {"text/log_diversity": {"seed": 1, "control": 15}}
     said = SAID | {"primary": {"text/log_diversity": "10%"}, "power": {"comparisons": 1, "scatter": scatter}}
@@ -189,9 +189,9 @@ def test_data_are_named_in_the_environment(monkeypatch: Any, tmp_path: Path) -> 
 def test_more_seeds_decide_more(book: Path) -> None:
     plan = read_plan(book / FILE)
     # Scatter of 0.004 against a margin of 0.02: three seeds show neither surely, ten both.
-    few, many = (simulate(plan, seeds, 0.0, 60)["heldout/loss"] for seeds in (2, 8))
+    few, many = (simulate(plan, seeds, 0.0, 60)["eval/loss"] for seeds in (2, 8))
     assert few < 0.8 < many
-    assert simulate(plan, 8, 2.0, 20)["heldout/loss"] == 1.0
+    assert simulate(plan, 8, 2.0, 20)["eval/loss"] == 1.0
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.parent.name)
@@ -200,3 +200,13 @@ def test_every_plan_of_the_lab_book_is_one(path: Path) -> None:
     settings = yaml.safe_load((path.parent / "study.yaml").read_text("utf-8"))
     module._refuse_tables_with_verdicts(settings["tables"], path.parent)
     assert plan.seeds >= 3
+
+
+def test_a_plan_of_earlier_names_is_read_under_todays(tmp_path: Path) -> None:
+    """Its file may not change any more: it is older than its runs."""
+    said = SAID | {"primary": {"heldout/loss": "1%"}, "exploratory": ["heldout/loss"]}
+    said |= {"power": {"comparisons": 1, "scatter": {"heldout/loss": {"seed": 0.004, "control": 2.0}}}}
+    (tmp_path / FILE).write_text(yaml.safe_dump(said))
+    plan = read_plan(tmp_path / FILE)
+    assert list(plan.verdicts.primary) == list(plan.scatter) == ["eval/loss"]
+    assert plan.verdicts.exploratory == ("eval/loss",)

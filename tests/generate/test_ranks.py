@@ -151,7 +151,7 @@ def test_a_training_on_two_is_answered_probed_and_judged_as_one_on_one(compose, 
     one, two = summaries
     assert two["texts"] == one["texts"]
     assert two["final"]["judge/win_rate"] == one["final"]["judge/win_rate"]
-    for name in ("probe/weight_distance", "probe/heldout/loss", "heldout/loss"):
+    for name in ("probe/weight_distance", "probe/heldout/loss", "eval/loss"):
         assert two["final"][name] == pytest.approx(one["final"][name], rel=1e-4)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 import time
 
@@ -64,10 +63,12 @@ def test_every_step_is_kept_and_the_cost_is_logged(compose):
     config = compose(*SMALL, "train.log_every=4", "noise=symnoise", "stages=[train]")
     final = execute(config)["final"]
     folder = folder_of(config)
-    steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
-    logged = {row["step"]: row["train/loss"] for row in folder.metrics()}
-    assert logged == {step: steps[step - 1]["train/loss"] for step in (4, 6)}
+    steps = folder.metrics()
+    assert [row["train/global_step"] for row in steps] == [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
+    every = {"train/loss", "train/grad_norm", "train/learning_rate", "train/epoch"}
+    assert all(every <= set(row) for row in steps)
+    assert [row["train/epoch"] for row in steps] == pytest.approx([step / 6 for step in range(1, 7)])
+    assert [row["step"] for row in steps if "train/tokens" in row] == [4, 6]
     assert final["stability/steps"] == 6
     assert final["stability/grad_norm_max"] == max(row["train/grad_norm"] for row in steps)
     assert 0 < final["noise/time_percent"] < 100

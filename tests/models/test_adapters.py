@@ -255,7 +255,7 @@ def test_adapters_beside_sixteen_bits_go_through_every_stage(compose):
     config = compose(*SMALL, "train.method=lora", "train.lora.rank=4", "model.dtype=bfloat16", "noise=symnoise")
     final = execute(config)["final"]
     assert final["probe/weight_distance"] > 0
-    assert {"generate/characters", "judge/win_rate", "heldout/loss"} <= set(final)
+    assert {"generate/characters", "judge/win_rate", "eval/loss"} <= set(final)
 
 
 def _qlora_read_back(config, folder, four_bits):

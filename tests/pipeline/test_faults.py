@@ -22,7 +22,7 @@ from analysis import load_runs
 from harness.config import Config
 from harness.pipeline.plan import RunFailed, make_plan
 from harness.pipeline.runner import execute
-from harness.record import METRICS, RunFolder
+from harness.record import RunFolder
 
 # Stages long enough to be hit: 60 instructions, 30 steps.
 LONGER = [*SMALL, "eval_set.heldout=50", "train.max_steps=30", "generate.max_new_tokens=40", "noise=symnoise"]
@@ -42,7 +42,6 @@ def results(config: Config) -> dict[str, Any]:
     }
     found["metrics"] = folder.metrics()
     found["final"] = [json.loads((folder / "summary.json").read_text())["final"]]
-    found["steps"] = folder.metrics("steps.jsonl")
     for rows in found.values():
         for row in rows:
             for key in [key for key in row if any(word in key for word in MEASURED)]:
@@ -170,9 +169,9 @@ def interrupted(compose: Any, monkeypatch: pytest.MonkeyPatch, *overrides: str) 
     config = compose(*SMALL, "noise=symnoise", *overrides)
     original = RunFolder.append_metrics
 
-    def append(self: RunFolder, row: dict[str, Any], name: str = METRICS) -> None:
-        original(self, row, name)
-        if row["step"] == 5 and name == METRICS:
+    def append(self: RunFolder, row: dict[str, Any]) -> None:
+        original(self, row)
+        if row["step"] == 5:
             raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:

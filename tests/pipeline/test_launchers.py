@@ -111,7 +111,7 @@ def test_a_job_near_its_limit_saves_before_it_is_queued_again(tmp_path):
     long = ["train.max_steps=300", "train.checkpoint_every=0", "stages=[train]"]
     process = slurm(tmp_path, "noise=symnoise", "alpha=5", *long)
     place = tmp_path / "runs"
-    while not list(place.glob("tiny-*/steps.jsonl")):
+    while not list(place.glob("tiny-*/metrics.jsonl")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     time.sleep(1)
@@ -122,7 +122,7 @@ def test_a_job_near_its_limit_saves_before_it_is_queued_again(tmp_path):
     log = (run / "log.txt").read_text()
     assert log.count("saved, leaving") == 1
     assert log.count("train: starts") == 2
-    steps = [json.loads(line)["step"] for line in (run / "steps.jsonl").read_text().splitlines()]
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 301))
 
 

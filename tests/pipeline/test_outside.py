@@ -29,7 +29,7 @@ laplace.standard_deviation = math.sqrt(2)
 def unfinished(shape, width, generator, dtype):
     raise AssertionError
 
-table = TableLayout("held_out", "Held-out loss alone", metrics=("heldout/loss",), differences=())
+table = TableLayout("held_out", "Held-out loss alone", metrics=("eval/loss",), differences=())
 '''
 METHOD = '''
 from harness.train.methods import Method

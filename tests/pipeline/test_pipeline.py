@@ -38,7 +38,7 @@ def test_a_run_leaves_everything_in_its_folder(compose):
     assert rows[-1]["train/rows"] == 2 * rows[-1]["train/documents"] == 96
     assert rows[0]["noise/norm"] == pytest.approx(5.0, rel=1e-4)
     assert summary["status"] == "finished"
-    assert {"train/loss", "heldout/loss", "judge/win_rate", "judge/accuracy"} <= set(summary["final"])
+    assert {"train/loss", "eval/loss", "judge/win_rate", "judge/accuracy"} <= set(summary["final"])
 
 
 def test_heldout_losses_are_logged_on_the_way_and_change_nothing(compose, tmp_path):
@@ -48,8 +48,8 @@ def test_heldout_losses_are_logged_on_the_way_and_change_nothing(compose, tmp_pa
     watched = execute(config)
     again = folder_of(config).metrics()
     assert [row["train/loss"] for row in again] == [row["train/loss"] for row in rows]
-    assert [row["step"] for row in again if "heldout/loss" in row] == [3, 6]
-    assert again[-1]["heldout/loss"] == watched["final"]["heldout/loss"] == plain["final"]["heldout/loss"]
+    assert [row["step"] for row in again if "eval/loss" in row] == [3, 6]
+    assert again[-1]["eval/loss"] == watched["final"]["eval/loss"] == plain["final"]["eval/loss"]
     assert watched["run_id"] == plain["run_id"]
 
 
@@ -75,7 +75,7 @@ def test_stages_can_be_run_one_by_one_with_the_same_result(compose, tmp_path, fi
     apart = [f"output_dir={tmp_path / 'apart'}"]
     for stage in ("train", "generate", "judge"):
         last = execute(compose(*SMALL, *apart, f"stages=[{stage}]"))
-    steady = ("train/loss", "heldout/loss", "judge/win_rate", "generate/characters")
+    steady = ("train/loss", "eval/loss", "judge/win_rate", "generate/characters")
     assert {key: last["final"][key] for key in steady} == {key: whole["final"][key] for key in steady}
 
 

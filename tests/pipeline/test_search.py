@@ -22,7 +22,7 @@ from harness.pipeline.search import closing, objective_of
 from harness.record import RunFolder, read_json
 from harness.record.objective import note_objective, read_objective
 
-FINAL = {"heldout/loss": 2.5, "selection/accuracy": 40.0, "judge/win_rate": float("nan")}
+FINAL = {"eval/loss": 2.5, "selection/accuracy": 40.0, "judge/win_rate": float("nan")}
 # Writes down what each job returned.
 CALLBACK = """
 from hydra.experimental.callback import Callback
@@ -49,13 +49,13 @@ def searched(name: str) -> object:
 
 def test_the_objective_is_a_final_number():
     summary = {"run_id": "a", "status": "finished", "final": FINAL}
-    assert objective_of(summary, searched("heldout/loss")) == 2.5
-    with pytest.raises(ValueError, match=r"harness\.objective=heldout/los: a has no such number; it has heldout/loss"):
-        objective_of(summary, searched("heldout/los"))
+    assert objective_of(summary, searched("eval/loss")) == 2.5
+    with pytest.raises(ValueError, match=r"harness\.objective=eval/los: a has no such number; it has eval/loss"):
+        objective_of(summary, searched("eval/los"))
     with pytest.raises(ValueError, match="judge/win_rate: a has no such number"):
         objective_of(summary, searched("judge/win_rate"))
-    with pytest.raises(RunFailed, match="a: diverged, so it has no heldout/loss"):
-        objective_of({**summary, "status": "diverged"}, searched("heldout/loss"))
+    with pytest.raises(RunFailed, match="a: diverged, so it has no eval/loss"):
+        objective_of({**summary, "status": "diverged"}, searched("eval/loss"))
 
 
 def test_an_objective_is_a_name_with_its_group():
@@ -67,15 +67,15 @@ def test_an_objective_is_a_name_with_its_group():
 def test_the_half_for_choosing_stays_noted(tmp_path):
     folder = RunFolder(tmp_path)
     assert read_objective(folder) == ""
-    note_objective(folder, "heldout/loss")
+    note_objective(folder, "eval/loss")
     note_objective(folder, "selection/accuracy")
-    note_objective(folder, "heldout/loss")
+    note_objective(folder, "eval/loss")
     assert read_objective(folder) == "selection/accuracy"
 
 
 def test_the_last_lines_say_what_to_judge_it_by():
     found = {"best_params": {"alpha": 7.5}, "best_value": 41.25}
-    assert closing(found, "heldout/loss", "runs") == "best: alpha=7.5 with heldout/loss 41.25"
+    assert closing(found, "eval/loss", "runs") == "best: alpha=7.5 with eval/loss 41.25"
     assert closing(found, "selection/win_rate", "here").endswith("the other half: python -m analysis table here")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import date
 
 import pytest
 from hydra import initialize_config_dir
@@ -26,7 +28,7 @@ def test_a_sweep_runs_logs_each_run_apart_and_is_skipped_the_second_time(tmp_pat
     assert sorted(log.stem.removeprefix("run-") for log in logs) == sorted(path.name for path in runs)
     groups = {read_json(path / "summary.json")["group"] for path in runs}
     assert len(groups) == 1
-    assert groups.pop().startswith("sweep-")
+    assert re.fullmatch(rf"none,symnoise x alpha 1,5 - {date.today().isoformat()} [0-9a-f]{{4}}", groups.pop())
 
     second = sweep(tmp_path, *grid)
     assert second.returncode == 0

@@ -58,7 +58,7 @@ def read(root: Path, name: str, kind: str) -> dict[str, Any]:
         [found] = [each for each in trackio.Api().runs(PROJECT) if each.name == name]
         logs = SQLiteStorage.get_logs(PROJECT, name)
         losses = [(row["step"], row["train/loss"]) for row in logs if "train/loss" in row]
-        final = [row["final/judge/accuracy"] for row in logs if "final/judge/accuracy" in row]
+        final = [row["judge/accuracy"] for row in logs if "judge/accuracy" in row]
         tables = [row["generations"]["_value"] for row in logs if "generations" in row]
         alerts = [each["text"] for each in SQLiteStorage.get_alerts(PROJECT, name)]
         return {"losses": losses, "final": final, "config": found.config, "tables": tables, "reasons": alerts}
@@ -68,7 +68,7 @@ def read(root: Path, name: str, kind: str) -> dict[str, Any]:
     experiment = client.get_experiment_by_name(PROJECT)
     [found] = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'")
     history = client.get_metric_history(found.info.run_id, "train/loss")
-    final = found.data.metrics.get("final/judge/accuracy")
+    final = found.data.metrics.get("judge/accuracy")
     paths = [each.path for each in client.list_artifacts(found.info.run_id)]
     tables = []
     if "generations.json" in paths:
@@ -101,7 +101,7 @@ def test_a_run_that_was_interrupted_is_there_once_and_whole(root, kind, capfd):
     second.start(run(root, f"{kind}-a", kind), ROWS[:2])
     for row in ROWS[2:]:
         second.log(row)
-    second.finish(Result({"final/judge/accuracy": 40.0}, {"generations": ANSWERS}, "finished", weights, ("end",)))
+    second.finish(Result({"judge/accuracy": 40.0}, {"generations": ANSWERS}, "finished", weights, ("end",)))
 
     found = read(root, f"{kind}-a", kind)
     assert found["losses"] == [(row["step"], row["train/loss"]) for row in ROWS]

@@ -52,10 +52,12 @@ def assert_complete(config: Config, stored: StoredRun) -> None:
     """The copy has every logged row once, and every final number."""
     rows = folder_of(config).metrics()
     history = [row for row in stored.history if "train/loss" in row]
+    assert all(row["train/global_step"] == row["_step"] for row in history)
     assert [row["_step"] for row in history] == [row["step"] for row in rows]
     assert [row["train/loss"] for row in history] == [row["train/loss"] for row in rows]
     assert stored.summary["status"] == "finished"
-    assert {"final/train/loss", "final/judge/win_rate"} <= set(stored.summary)
+    assert {"eval/loss", "judge/win_rate"} <= set(stored.summary)
+    assert set(stored.summary["train/loss"]) == {"min", "last"}
 
 
 def assert_tables_once(stored: StoredRun) -> None:

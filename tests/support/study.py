@@ -21,7 +21,7 @@ def sweep(root: Path, seeds: int = 3, items: int = 24, **settings: object) -> No
         for noise, alpha, chance in cells:
             won = [generator.choices([2.0, 1.0], [chance, 1 - chance])[0] for _ in range(items)]
             lengths = [generator.randint(5, 60) for _ in range(items)]
-            final = {"heldout/loss": 1 + generator.random(), "train/seconds": 10.0 * (2 if noise == "symnoise" else 1)}
+            final = {"eval/loss": 1 + generator.random(), "train/seconds": 10.0 * (2 if noise == "symnoise" else 1)}
             write_run(root, config_of(noise, alpha, seed, **settings), final, won, lengths)
 
 

@@ -1,4 +1,4 @@
-"""Puts a run folder into W&B as harness/tracking.py does, with the tables complete: by wandb itself, or much faster."""
+"""Puts a run folder into W&B as the harness does: by its backend and wandb itself, or much faster."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from typing import Any
 import yaml
 
 from analysis.sources.wandb_offline import find_logs, read_log
+from harness.config.run import TrackingConfig
+from harness.metrics.names import SUMMARY
+from harness.record import RunFolder
+from harness.record.tracking import Result, TrackedRun
+from harness.record.tracking.layout import SCHEMA_VERSION
+from harness.record.tracking.tables import tables_of
+from harness.record.tracking.wandb_backend import WandbBackend
 
 
 def log_run(folder: Path, root: Path) -> None:
-    """One offline W&B run below root/wandb with what the run folder holds."""
-    import wandb
-
-    status = (folder / "done").read_text().strip() if (folder / "done").exists() else None
-    run = wandb.init(
-        id=folder.name,
-        project="noise-harness",
+    """One offline W&B run below root/wandb with what the run folder holds, by the harness's own backend."""
+    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    tracking = TrackingConfig(name="offline", mode="offline")
+    run = TrackedRun(
+        folder.name,
+        RunFolder(folder),
+        root,
+        tracking,
+        settings={**settings, "schema_version": SCHEMA_VERSION, "files": {}},
         group="sweep",
-        dir=str(root),
-        mode="offline",
-        config={"run": yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))},
-        reinit="finish_previous",
-        settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, x_disable_meta=True),
+        job_type="train",
+        tags=(),
+        notes=None,
     )
-    for line in (folder / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        run.log({name: value for name, value in row.items() if name != "step"}, step=row["step"])
-    if (folder / "failed").exists():
-        error = _read(folder / "failed")
-        run.summary.update({"status": "failed", "reason": f"{error['type']}: {error['message']}"})
-    if status:
-        for name, value in _read(folder / "summary.json")["final"].items():
-            run.summary[f"final/{name}"] = value
-        run.summary["status"] = status
-        tables = {"generations": "model_outputs.json", "annotations": "annotations.json"}
-        run.log({name: _table(_read(folder / file)) for name, file in tables.items()})
-    run.finish(exit_code=0 if status == "finished" else 1)
+    backend = WandbBackend()
+    backend.start(run, run.folder.metrics())
+    if (folder / "done").exists():
+        final = _read(folder / "summary.json")["final"]
+        summary = {name: final[name] for name in SUMMARY if name in final}
+        backend.finish(Result(summary, tables_of(run.folder, final), (folder / "done").read_text().strip()))
+    else:
+        error = _read(folder / "failed") if (folder / "failed").exists() else None
+        backend.abort(error and f"{error['type']}: {error['message']}")
     wait_for_end(root)
 
 
@@ -58,7 +61,7 @@ def write_log(folder: Path, root: Path) -> None:
     """A log with the records that wandb writes for a finished run, without wandb, in milliseconds."""
     place = root / "wandb" / f"offline-run-20260101_000000-{folder.name}"
     (place / "files" / "media" / "table").mkdir(parents=True)
-    for name, rows in tables_of(folder).items():
+    for name, rows in logged_tables(folder).items():
         table = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
         (place / "files" / path_of(name)).write_text(json.dumps(table), encoding="utf-8")
     blocks = _blocks([record.SerializeToString() for record in _records(folder)])
@@ -71,7 +74,8 @@ def _records(folder: Path) -> Iterator[Any]:
     first = Record()
     first.run.run_id = folder.name
     settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    first.run.config.update.add(key="run", value_json=json.dumps(settings))
+    for key, value in {**settings, "schema_version": SCHEMA_VERSION}.items():
+        first.run.config.update.add(key=key, value_json=json.dumps(value))
     yield first
     for row in rows_of(folder):
         record = Record()
@@ -90,12 +94,13 @@ def _records(folder: Path) -> Iterator[Any]:
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    final = {f"final/{name}": value for name, value in _read(folder / "summary.json")["final"].items()}
-    return final | {"status": "finished"} | {name: {"path": path_of(name)} for name in tables_of(folder)}
+    final = _read(folder / "summary.json")["final"]
+    shown = {name: final[name] for name in SUMMARY if name in final}
+    return {**shown, "status": "finished", **{name: {"path": path_of(name)} for name in logged_tables(folder)}}
 
 
-def tables_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    return {"generations": _read(folder / "model_outputs.json"), "annotations": _read(folder / "annotations.json")}
+def logged_tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return tables_of(RunFolder(folder), _read(folder / "summary.json")["final"])
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -123,12 +128,6 @@ def _blocks(records: list[bytes]) -> bytes:
             data += struct.pack("<IHB", zlib.crc32(chunk, zlib.crc32(bytes([kind]))), len(chunk), kind) + chunk
             is_first = False
     return bytes(data)
-
-
-def _table(rows: list[dict[str, Any]]) -> Any:
-    import wandb
-
-    return wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
 
 
 def _read(path: Path) -> Any:

@@ -33,6 +33,9 @@ class StoredRun:
     history: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     group: str | None = None
+    job_type: str | None = None
+    notes: str | None = None
+    artifacts: list[dict[str, Any]] = field(default_factory=list)  # that were created, with type and aliases
     display_name: str = ""
     tags: list[str] = field(default_factory=list)
     state: str = "running"
@@ -56,6 +59,7 @@ class WandbServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.runs: dict[tuple[str, str], StoredRun] = {}
         self.views: list[dict[str, Any]] = []
+        self.projects: list[tuple[str, str]] = [("team", "study")]  # what a report may be saved in
         self.operations: list[str] = []
         self.delay = 0.0  # seconds before each answer
         self.faults: dict[str, list[int]] = {}  # operation, or "download" -> statuses of its next answers, 0: none ever
@@ -194,6 +198,7 @@ def _upsert(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
     run.touch()
     run.config |= json.loads(variables["config"] or "{}")
     run.group = variables["groupName"] or run.group
+    run.job_type, run.notes = variables.get("jobType") or run.job_type, variables.get("notes") or run.notes
     run.display_name = variables["displayName"] or run.display_name
     run.tags = variables["tags"] or run.tags
     owner = {"id": "p", "name": run.project, "entity": {"id": "e", "name": run.entity}}
@@ -217,7 +222,9 @@ def _resume_status(server: WandbServer, variables: dict[str, Any]) -> dict[str, 
 
 def _artifact(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
     """Say that the artifact is there already: a table's copy as an artifact is not what is read back."""
-    del server, variables
+    run = server.runs.get((variables.get("projectName"), variables.get("runName")))
+    if run is not None:
+        run.artifacts.append(variables)
     return {
         "createArtifact": {"artifact": {"id": "a", "state": "COMMITTED", "artifactSequence": {"latestArtifact": None}}}
     }
@@ -385,10 +392,38 @@ def _heartbeat(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]
     return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
 
 
+def _save_report(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    server.views.append(variables)
+    names = {"name": variables["projectName"], "entityName": variables["entityName"], "id": "p"}
+    kept = {key: variables[key] for key in ("name", "displayName", "description", "spec", "type")}
+    return {"upsertView": {"view": {"id": "v", "project": names, **kept}, "inserted": True}}
+
+
+def _project_id(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    known = (variables["entityName"], variables["projectName"]) in server.projects
+    return {"project": {"id": "p", "internalId": "1"} if known else None}
+
+
+def _projects(server: WandbServer, variables: dict[str, Any]) -> dict[str, Any]:
+    """Of an entity, one page."""
+    when = "2026-01-01T00:00:00Z"
+    nodes = [
+        {"__typename": "Project", "id": name, "name": name, "entityName": entity, "createdAt": when}
+        | {"isBenchmark": False, "user": None}
+        for entity, name in server.projects
+        if entity == variables["entity"]
+    ]
+    page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+    return {"models": {"pageInfo": page, "edges": [{"node": node} for node in nodes]}}
+
+
 _OPERATIONS = {
     "SweepWithRuns": _sweep,
     "CreateAgent": _agent,
     "Heartbeat": _heartbeat,
+    "GetProjects": _projects,
+    "ProjectInternalId": _project_id,
+    "upsertView": _save_report,
     "UpsertView2": _save_view,
     "RunFiles": _list_files,
     "HistoryPage": _history_page,

@@ -63,10 +63,10 @@ def assert_same_training(ours: Config, theirs: Config, tolerance: float) -> None
     assert [row["step"] for row in rows] == [row["step"] for row in expected]
     for key in ("train/loss", "train/grad_norm", "train/penalty"):
         assert [row[key] for row in rows] == pytest.approx([row[key] for row in expected], rel=tolerance, abs=1e-7), key
-    for key in ("train/tokens", "train/documents", "train/rows", "train/lr"):
+    for key in ("train/tokens", "train/documents", "train/rows", "train/learning_rate"):
         assert [row[key] for row in rows] == [row[key] for row in expected]
     summaries = [json.loads((folder_of(config) / "summary.json").read_text())["final"] for config in (ours, theirs)]
-    assert summaries[0]["heldout/loss"] == pytest.approx(summaries[1]["heldout/loss"], rel=tolerance)
+    assert summaries[0]["eval/loss"] == pytest.approx(summaries[1]["eval/loss"], rel=tolerance)
     weights, reference = (load_file(next((folder_of(each) / "model").glob("*.safetensors"))) for each in (ours, theirs))
     assert weights.keys() == reference.keys()
     for name, tensor in reference.items():

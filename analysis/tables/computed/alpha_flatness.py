@@ -12,11 +12,12 @@ from analysis.sources.runs import Runs
 from analysis.stats import Estimate
 from analysis.study.baseline import by_seed
 from analysis.study.measures import Measures
-from analysis.study.metrics import WIN_RATE, metric
+from analysis.study.metrics import metric
 from analysis.study.rows import Cell, TableRow
 from analysis.tables.computed.per_study import per_study
+from harness.metrics.names import WIN_RATE
 
-_QUALITIES = (WIN_RATE, "heldout/loss")
+_QUALITIES = (WIN_RATE, "eval/loss")
 
 
 def flatness(runs: Runs) -> list[Table]:

@@ -10,11 +10,12 @@ import numpy as np
 from analysis.render.table import Column, Published, Table, Value, number_of
 from analysis.sources.runs import Runs
 from analysis.study.comparable import BASELINE
-from analysis.study.metrics import WIN_RATE, metric
+from analysis.study.metrics import metric
 from analysis.study.published import of_tables, published
 from analysis.tables.build import PUBLISHED, build
 from analysis.tables.layout import TableLayout
 from analysis.tables.layouts import LAYOUTS
+from harness.metrics.names import WIN_RATE
 
 _HEADS = (
     Column("numbers in the paper", decimals=0),

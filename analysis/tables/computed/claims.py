@@ -14,10 +14,11 @@ from analysis.stats import Estimate
 from analysis.study.baseline import by_seed
 from analysis.study.comparable import plain_name
 from analysis.study.measures import Measures
-from analysis.study.metrics import LENGTH, WIN_RATE, metric, unit_of_difference
+from analysis.study.metrics import metric, unit_of_difference
 from analysis.study.rows import TableRow
 from analysis.study.verdicts import FEWEST_SEEDS, Comparison, Decision, decide
 from analysis.tables.computed.per_study import per_study
+from harness.metrics.names import LENGTH, WIN_RATE
 
 _LEAST, _MOST = 5, 15  # the alphas that the papers report
 AGREE, CONTRADICT, NOT_RUN = "agrees", "contradicts", "not run"
@@ -47,7 +48,7 @@ CLAIMS = (
     Claim("gaussian", -1, "gaussian_matched", WIN_RATE, "SymNoise 2605.23171"),
     Claim("neftune", 1, "none", LENGTH, f"{_NEFTUNE} Table 6"),
     Claim("neftune", 1, "none", "probe/train/loss", f"{_NEFTUNE} Fig. 4"),
-    Claim("neftune", -1, "none", "heldout/loss", f"{_NEFTUNE} Fig. 4"),
+    Claim("neftune", -1, "none", "eval/loss", f"{_NEFTUNE} Fig. 4"),
     Claim("neftune", -1, "none", "probe/train/rouge_l", f"{_NEFTUNE} Fig. 5"),
     Claim("symnoise", -1, "none", "probe/slope/rademacher/5", f"{_SYMNOISE}, its motive"),
     Claim("symnoise", -1, "neftune", "probe/slope/rademacher/5", f"{_SYMNOISE}, its motive"),

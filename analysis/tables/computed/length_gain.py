@@ -13,9 +13,9 @@ from analysis.stats import Array
 from analysis.study.baseline import by_seed
 from analysis.study.comparable import BASELINE
 from analysis.study.measures import Measures
-from analysis.study.metrics import LENGTH
 from analysis.study.rows import EMPTY, TableRow
 from analysis.tables.computed.per_study import per_study
+from harness.metrics.names import LENGTH
 
 _CLASSES = ("shorter", "similar", "longer")
 

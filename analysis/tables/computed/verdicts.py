@@ -14,12 +14,13 @@ from analysis.stats import Estimate
 from analysis.study.baseline import baseline_pairs
 from analysis.study.comparable import BASELINE
 from analysis.study.measures import Measures
-from analysis.study.metrics import ACCURACY, HELDOUT_LOSS, LENGTH, WIN_RATE, metric, unit_of_difference
+from analysis.study.metrics import metric, unit_of_difference
 from analysis.study.rows import TableRow
 from analysis.study.verdicts import Comparison, decide
 from analysis.tables.computed.per_study import per_study
+from harness.metrics.names import ACCURACY, EVAL_LOSS, LENGTH, WIN_RATE
 
-_MEASURES = (ACCURACY, WIN_RATE, HELDOUT_LOSS, LENGTH)
+_MEASURES = (ACCURACY, WIN_RATE, EVAL_LOSS, LENGTH)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class _Test:
 def verdicts(runs: Runs) -> list[Table]:
     """A table per set of comparable runs: a row for each noise, alpha and measure, against no noise.
 
-    Measures: accuracy, or the win rate if nothing marks the answers as right or wrong; held-out loss; length.
+    Measures: accuracy, or the win rate if nothing marks the answers as right or wrong; eval loss; length.
 
     Raises:
         ValueError: there is no finished run.

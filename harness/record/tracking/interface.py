@@ -46,7 +46,7 @@ class Result:
 
     Attributes:
         summary: the few final numbers for a list of runs.
-        tables: rows by the table's name (columns: all their keys); "figures" has every final number.
+        tables: rows by the table's name (columns: all their keys); "metrics" has every final number.
         status: "finished" or "diverged".
         model: folder of the trained weights, if they are to be uploaded.
         aliases: names for these weights.

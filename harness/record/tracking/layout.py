@@ -1,4 +1,4 @@
-"""How a run is laid out in any tracker: its settings, group, tags, final numbers and tables."""
+"""How a run is laid out in any tracker: its settings, group, tags, and the final numbers that a list of runs shows."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import Config
+from harness.metrics.names import SUMMARY
 from harness.record.folder import RunFolder
 from harness.record.identity import file_fingerprints
-from harness.record.tracking.interface import Result, Row, TrackedRun
+from harness.record.tracking.interface import Result, TrackedRun
+from harness.record.tracking.tables import tables_of
 
+# Version of this layout, for readers; in the one before, the settings were under "run" and there was no number.
+SCHEMA_VERSION = 2
 # Longest tag that W&B accepts.
 _LONGEST_TAG = 64
 
 
 def tracked_run(config: Config, run_id: str, folder: RunFolder) -> TrackedRun:
     """One run as a tracker shows it."""
+    ours = {"schema_version": SCHEMA_VERSION, "files": file_fingerprints(config)}
     return TrackedRun(
         run_id,
         folder,
         Path(config.output_dir).expanduser().resolve(),
         config.tracking,
-        settings={"run": config.model_dump(mode="json"), "files": file_fingerprints(config)},
+        settings={**config.model_dump(mode="json"), **ours},
         group=config.tracking.group,
         job_type="train" if "train" in config.stages else "eval",
         tags=_tags(config),
@@ -29,11 +34,11 @@ def tracked_run(config: Config, run_id: str, folder: RunFolder) -> TrackedRun:
     )
 
 
-def result_of(
-    config: Config, folder: RunFolder, final: dict[str, Any], tables: dict[str, list[Row]], status: str
-) -> Result:
-    """How a run ended, as a tracker shows it."""
-    summary = {f"final/{name}": value for name, value in final.items()}
+def result_of(config: Config, folder: RunFolder, final: dict[str, Any], status: str) -> Result:
+    """How a run ended, as a tracker shows it: few numbers in the summary, every number and text in tables."""
+    wanted = (*SUMMARY, config.harness.objective)  # what a search asks for, W&B's sweeps read there
+    summary = {name: final[name] for name in wanted if name in final}
+    tables = tables_of(folder, final)
     model = folder / "model"
     if config.tracking.log_model == "end" and model.is_dir():
         return Result(summary, tables, status, model, _aliases(config))

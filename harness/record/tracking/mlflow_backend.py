@@ -40,6 +40,7 @@ class MlflowBackend:
         known = {key: value for key, value in tags.items() if value}
         self._id = self._client.create_run(experiment, run_name=run.run_id, tags=known).info.run_id
         self._settings(run)
+        self._step = 0
         for row in rows:
             self.log(row)
 
@@ -59,6 +60,7 @@ class MlflowBackend:
 
     def log(self, row: Row) -> None:
         """One step of the history, without values that are not finite."""
+        self._step = row["step"]
         self._metrics({key: value for key, value in row.items() if key != "step"}, row["step"])
 
     def _metrics(self, numbers: Mapping[str, float | None], step: int) -> None:
@@ -71,8 +73,8 @@ class MlflowBackend:
             self._client.log_batch(self._id, metrics=known[start : start + _MOST_METRICS])
 
     def finish(self, result: Result) -> None:
-        """Final numbers, tables (as MLflow's evaluation view reads them), model, the end."""
-        self._metrics(result.summary, 0)
+        """Final numbers at the last step, tables (as MLflow's evaluation view reads them), model, the end."""
+        self._metrics(result.summary, self._step)
         self._client.set_tag(self._id, "status", result.status)
         for name, rows in result.tables.items():
             columns = list(dict.fromkeys(key for row in rows for key in row))

@@ -40,14 +40,11 @@ class Tracker:
         if self._backend is not None:
             self._backend.log(row)
 
-    def finish(self, final: dict[str, Any], tables: dict[str, list[dict[str, Any]]], status: str) -> None:
-        """The final numbers, the rows of each table, and how the run ended."""
+    def finish(self, final: dict[str, Any], status: str) -> None:
+        """The final numbers, what the run folder holds besides, and how the run ended."""
         backend, self._backend = self._backend, None
         if backend is not None:
-            result = result_of(self._config, self._folder, final, tables, status)
-            if (name := self._config.harness.objective) in final:  # under its own name: a tracker's search looks for it
-                result.summary[str(name)] = final[name]
-            backend.finish(result)
+            backend.finish(result_of(self._config, self._folder, final, status))
 
     def abort(self, reason: str | None = None) -> None:
         """Close the run without a result, keeping what was logged; `reason` is that of a failure, None for a stop."""

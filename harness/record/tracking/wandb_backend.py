@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.config.run import TrackingConfig
+from harness.metrics.names import EPOCH, EVAL_LOSS, EXTREMES, GLOBAL_STEP, LEARNING_RATE
 from harness.record.files import read_json, write_json
 from harness.record.folder import RunFolder
 from harness.record.tracking.interface import Result, Row, TrackedRun
@@ -24,6 +25,8 @@ _PATIENCE_S = 30.0
 _UPLOAD_S = 3600.0
 # How much the log of a killed run may lack at its end; wandb's own 15 s can be a whole run of a small model.
 _FLUSH_S = 1.0
+# First parts of the names that are logged step by step.
+_FAMILIES = ("train", "eval", "noise", "probe")
 # Characters of a group's name.
 _LONGEST = 128
 # In the run folder while W&B's server has not all of the run: {"arrived": whether it has some}.
@@ -131,7 +134,8 @@ class WandbBackend:
         if result.model is None:
             return
         artifact = wandb.Artifact(f"model-{self._of.run_id}", type="model", metadata=dict(result.summary))
-        artifact.add_dir(str(result.model))
+        for path in sorted(each for each in result.model.rglob("*") if each.is_file()):  # add_dir talks on the screen
+            artifact.add_file(str(path), name=path.relative_to(result.model).as_posix())
         self._run.log_artifact(artifact, aliases=["latest", *result.aliases])
 
     def _restart_offline(self, online: Any) -> None:
@@ -193,7 +197,7 @@ def _init(run: TrackedRun, mode: Literal["offline", "online"]) -> Any:
 
     if mode == "offline":
         _forget_earlier_attempts(run.root, run.run_id)
-    return wandb.init(
+    opened = wandb.init(
         id=run.run_id,
         name=run.run_id,
         project=run.tracking.project,
@@ -216,6 +220,23 @@ def _init(run: TrackedRun, mode: Literal["offline", "online"]) -> Any:
             finish_timeout_raises=True,
         ),
     )
+    _define(opened)
+    return opened
+
+
+def _define(run: Any) -> None:
+    """Charts over train/global_step, as HF's Trainer has them; in the list of runs extremes of a few, the rest last.
+
+    What is logged step by step and not named here stays out of that list: its last value is in the table of metrics.
+    Every row has the step itself, so W&B need not add it (it would add 0 to rows of earlier versions).
+    """
+    run.define_metric(GLOBAL_STEP)
+    for family in _FAMILIES:
+        run.define_metric(f"{family}/*", step_metric=GLOBAL_STEP, step_sync=False, summary="none")
+    for name in (LEARNING_RATE, EPOCH, EVAL_LOSS):
+        run.define_metric(name, step_metric=GLOBAL_STEP, step_sync=False)
+    for name, extreme in EXTREMES.items():
+        run.define_metric(name, step_metric=GLOBAL_STEP, step_sync=False, summary=f"{extreme},last")
 
 
 def _within_limit(text: str | None) -> str | None:

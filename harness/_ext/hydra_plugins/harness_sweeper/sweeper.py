@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
@@ -39,6 +38,7 @@ class HarnessSweeper(BasicSweeper):
             RunFailed: the sweep ended and at least one run failed.
         """
         from harness.pipeline.closing import closing
+        from harness.pipeline.group import sweep_group
         from harness.pipeline.plan import config_from, make_plan
         from harness.pipeline.stages import prepare
         from harness.system.nodes import check_devices
@@ -58,7 +58,7 @@ class HarnessSweeper(BasicSweeper):
         with waiting("reading the data, tokenizing"):
             lines = prepare(plan.to_run)
         print(*lines, sep="\n", file=sys.stderr)
-        group = "sweep-" + hashlib.sha256(" ".join(sorted(job.run_id for job in plan.jobs)).encode()).hexdigest()[:8]
+        group = sweep_group(plan.jobs)
         launched = [
             [*job.overrides, *_bookkeeping(job, f"{number}/{len(plan.to_run)}", group)]
             for number, job in enumerate(plan.to_run, start=1)
