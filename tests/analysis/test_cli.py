@@ -70,7 +70,7 @@ def test_custom_by_name(capsys: pytest.CaptureFixture[str]) -> None:
 def test_custom_takes_spaces_and_patterns(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", "custom", "--rows", "noise, alpha", "--metrics", "eval/los?, judge/win_rate"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"eval\s+loss", printed)
+    assert "2.000" in printed  # the eval loss, whose heading takes two lines
     assert "characters" in printed
 
 

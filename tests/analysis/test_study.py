@@ -30,9 +30,9 @@ SETTINGS = [
     *("train.lr=2e-3", "train.keep_model=false", "generate.max_new_tokens=12", "eval_set=alpaca_eval"),
     *("probe.examples=2", "probe.hessian_examples=1", "probe.overfitting_examples=4", "probe.memorisation_examples=2"),
 ]
-GRID = ["noise=none,neftune,symnoise", "alpha=2,40", "seed=0,1"]
+GRID = ["noise=none,neftune,symnoise", "alpha=15,40", "seed=0,1"]
 # One diverges and never answers; the other fails, because its judge breaks off.
-LOST = ["noise=neftune", "alpha=2", "tracking=disabled"]
+LOST = ["noise=neftune", "alpha=15", "tracking=disabled"]
 DIVERGED = [*LOST, "train.lr=1e12"]
 FAILED = [*LOST, "dataset.max_length=500", "judge.kind=python", "judge.target=broken_judge:Judge"]
 BROKEN_JUDGE = """
@@ -103,7 +103,7 @@ def raw(study: Path) -> dict[tuple[str, float], list[dict[str, Any]]]:
 
 # The failed run has another dataset.max_length, so that the data set's label says which one a column is about.
 GROUP = "builtin (max_length=512)"
-CELLS = [("none", 0.0), *((noise, alpha) for noise in ("neftune", "symnoise") for alpha in (2.0, 40.0))]
+CELLS = [("none", 0.0), *((noise, alpha) for noise in ("neftune", "symnoise") for alpha in (15.0, 40.0))]
 Raw = dict[tuple[str, float], list[dict[str, Any]]]
 
 
@@ -235,7 +235,7 @@ def test_alpha_choice_recomputed(runs: Runs, raw: Raw) -> None:
     choosing = np.array([sha256(f"choose alpha:{text}".encode()).digest()[0] % 2 == 0 for text in questions])
     assert 0 < choosing.sum() < len(choosing)
     for noise in ("neftune", "symnoise"):
-        wins = {alpha: np.array([run["wins"] for run in raw[noise, alpha]]) for alpha in (2.0, 40.0)}
+        wins = {alpha: np.array([run["wins"] for run in raw[noise, alpha]]) for alpha in (15.0, 40.0)}
         chosen = max(wins, key=lambda alpha: wins[alpha][:, choosing].mean())
         best = max(wins, key=lambda alpha: wins[alpha].mean())
         base = np.array([run["wins"] for run in raw["none", 0.0]])
@@ -254,7 +254,7 @@ def test_alpha_choice_recomputed(runs: Runs, raw: Raw) -> None:
 def test_symnoise_over_neftune_recomputed(runs: Runs, raw: Raw) -> None:
     """Points and percent of the same pairs."""
     [found] = table(runs, "symnoise_gain")
-    for alpha in (2.0, 40.0):
+    for alpha in (15.0, 40.0):
         ours, theirs = (np.array([run["wins"] for run in raw[noise, alpha]]) for noise in ("symnoise", "neftune"))
         points = estimate(found, labels_of("symnoise", alpha), "win rate - neftune")
         assert points.mean == pytest.approx((ours - theirs).mean())
