@@ -6,6 +6,7 @@ the job, which makes SLURM kill it. So everything is closed first, and then the 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -109,6 +110,7 @@ class Termination:
 def deferred_termination() -> Iterator[Termination]:
     """Inside the block the first SIGTERM, Ctrl-C or warning only sets `number`; a second one acts as usual.
 
+    In a rank of torchrun no SIGTERM ends the wait for the step: the scheduler's SIGKILL does.
     Signals reach only the main thread: in others (a notebook's, say) nothing is deferred.
     """
     termination = Termination()
@@ -122,7 +124,9 @@ def deferred_termination() -> Iterator[Termination]:
     def request(number: int, frame: Any) -> None:
         del frame
         termination.number = number
-        signal.signal(number, previous[signal.Signals(number)])
+        # A job's SIGTERM reaches a rank from the scheduler, from torchrun and from the command: none is impatience.
+        if not (number == signal.SIGTERM and "LOCAL_RANK" in os.environ):
+            signal.signal(number, previous[signal.Signals(number)])
         if number == signal.SIGINT:
             impatient.start()
 

@@ -110,11 +110,16 @@ def test_sigterm_waits_until_the_ranks_have_saved(tmp_path, slow_disk):
     assert f"step {int(saved[0][5:])}: SIGTERM: saved, leaving" in folder.read_text()
 
 
-# A launcher as submitit is one: it has a handler of SLURM's warning.
+# A launcher as submitit is one: it waits for SLURM's warning, and is told when everything is closed.
 LAUNCHER = """
-import signal
-signal.signal(signal.SIGUSR2, lambda number, frame: None)
+import signal, sys
+from pathlib import Path
+told = Path(sys.argv[1])
+def requeue(number, frame):
+    told.write_text(str(int(number)))
+signal.signal(signal.SIGUSR2, requeue)
 from harness.cli import main
+sys.argv = ["harness", *sys.argv[2:]]
 main()
 """
 
@@ -122,10 +127,10 @@ main()
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_to_every_process_of_a_job_has_two_ranks_save(tmp_path, number):
     """As SLURM sends it: to the command, torchrun and the ranks at once."""
-    place = tmp_path / "runs"
+    place, told = tmp_path / "runs", tmp_path / "requeued"
     (tmp_path / "launcher.py").write_text(LAUNCHER)
     endless = ["train.max_steps=100000", "train.checkpoint_every=0", "noise=symnoise"]
-    command = [sys.executable, str(tmp_path / "launcher.py"), *TWO, *endless, f"output_dir={place}"]
+    command = [sys.executable, str(tmp_path / "launcher.py"), str(told), *TWO, *endless, f"output_dir={place}"]
     given = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
     process = subprocess.Popen(command, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True)
     while not list(place.glob("*/metrics.jsonl")):
@@ -144,6 +149,7 @@ def test_a_signal_to_every_process_of_a_job_has_two_ranks_save(tmp_path, number)
     assert saved[0].startswith("step-")
     assert "saved, leaving" in folder.read_text()
     assert not any(each.is_running() for each in job)
+    assert told.exists() == (number == signal.SIGUSR2)  # and only then
 
 
 def test_a_node_that_comes_first_makes_the_folder(tmp_path, monkeypatch):

@@ -49,8 +49,12 @@ class Tracker:
     def abort(self, reason: str | None = None) -> None:
         """Close the run without a result, keeping what was logged; `reason` is that of a failure, None for a stop."""
         backend, self._backend = self._backend, None
-        if backend is not None:
+        if backend is None:
+            return
+        try:
             backend.abort(reason)
+        except OSError as error:  # a signal to every process of a job ends W&B's service as well
+            self._folder.log(f"warning: the tracker could not be closed ({error}); the run folder holds everything")
 
 
 def check_tracker(config: Config) -> None:
