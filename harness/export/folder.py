@@ -59,9 +59,11 @@ def _read(run: Path) -> tuple[Config, dict[str, Any]]:
         raise ValueError(f"{run}: not a finished run (no done and summary.json)")
     if not (run / "model").is_dir():
         raise ValueError(f"{run}: no weights in it (no model/): train with train.keep_model=true")
+    config = parse(read_settings(run / "config.yaml"))
     summary = read_mapping(run / "summary.json")
-    summary["final"] = with_current_names(summary["final"])
-    return parse(read_settings(run / "config.yaml")), summary
+    if not isinstance(summary.get("final"), dict):
+        raise ValueError(f"{run / 'summary.json'}: key 'final': no final numbers in it")
+    return config, summary | {"final": with_current_names(summary["final"])}
 
 
 def _name_base(path: Path, config: Config) -> None:
