@@ -172,8 +172,8 @@ def kept_by_autograd(config, layers: int, tokens: int) -> int:
         warnings.simplefilter("ignore")
         model = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, config.model.dtype)).train()
         how = config.model.gradient_checkpointing
-        if how:
-            checkpoint_layers(model, selective=how == "selective")
+        if config.model.gradient_checkpointing:
+            checkpoint_layers(model)
         weights = {tuple(each.shape) for each in model.parameters()}
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
