@@ -138,4 +138,4 @@ def test_real_alpaca_rows_are_shown(capsys, layout):
     outputs = [row["output"] for row in json.loads(REAL.read_text(encoding="utf-8"))]
     assert len(rows) == 2
     answers = text_of(shown.splitlines(), "noised, learnt")
-    assert all(outputs[row][:40].split("\n")[0].strip() in answers for row in rows)
+    assert all(outputs[row - 1][:40].split("\n")[0].strip() in answers for row in rows)

@@ -89,7 +89,7 @@ def test_two_judges_in_one_file_are_said(tmp_path: Path, capsys: pytest.CaptureF
         (["--length-controlled"], "needs --difficulty and --gamed: the paths of"),
         (["--length-controlled", "--difficulty", "x.csv"], "needs --gamed: the paths of"),
         (["--C", "1", "--gamed", "x.csv"], "--gamed, --C: no effect without --length-controlled"),
-        (["--length-controlled", "--difficulty", "x.csv", "--gamed", "y.csv"], "No such file"),
+        (["--length-controlled", "--difficulty", "x.csv", "--gamed", "y.csv"], "no such file"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -165,7 +165,7 @@ def test_keys_without_effect_are_refused(compose):
         compose("train.lora.rank=4")
     with pytest.raises(ValueError, match=r"freeze=\['head'\] has no effect with train.method=lora"):
         compose("train.method=lora", "train.freeze=[head]")
-    with pytest.raises(ValueError, match=r"optimizer_options holds lr: give train\.lr"):
+    with pytest.raises(ValueError, match=r"optimizer_options contains lr: give train\.lr"):
         compose("train.optimizer_options={lr: 1}")
 
 

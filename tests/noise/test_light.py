@@ -72,5 +72,5 @@ def test_every_extra_of_the_harness_brings_the_harness() -> None:
     extras = project["optional-dependencies"]
     for name in set(extras) - {"run", "docs", "all"}:
         assert "noise-harness[run]" in extras[name], name
-    for name in set(extras) - {"run", "docs", "all", "dev", "qlora", "vllm", "bench", "mlflow", "trackio"}:
+    for name in set(extras) - {"run", "docs", "all", "dev", "qlora", "vllm", "bench", "mlflow", "trackio", "liger"}:
         assert name in extras["all"][0]
