@@ -203,9 +203,8 @@ def _blocks(positions: Sequence[int], like: Tensor) -> Iterator[tuple[slice, int
     All rows of a block attend over the longest one's positions, so blocks are small; the engine fills slots with the
     longest prompts first, so neighbours are of similar length.
     """
-    size = (
-        _BLOCK_SLOTS if like.device.type == "cpu" else len(positions)
-    )  # on a GPU the time goes into launches: one per layer
+    # On a GPU the time goes into launches: one per layer.
+    size = _BLOCK_SLOTS if like.device.type == "cpu" else len(positions)
     for start in range(0, len(positions), size):
         slots = slice(start, min(start + size, len(positions)))
         attended = max(positions[slots]) + 1

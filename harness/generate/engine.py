@@ -125,9 +125,8 @@ class _Batch:
         history_SC.scatter_(1, torch.tensor(lengths, device=self.decoder.device)[:, None], chosen_S[:, None])
         self.generated += len(lengths)
         chosen = chosen_S.tolist()
-        for slot in range(
-            len(self.active) - 1, first - 1, -1
-        ):  # downwards: the slot that moves in has been handled already
+        # Downwards: the slot that moves in has been handled already.
+        for slot in range(len(self.active) - 1, first - 1, -1):
             self._add(slot, chosen[slot - first])
 
     def _add(self, slot: int, token: int) -> None:

@@ -22,7 +22,7 @@ from harness.generate.sampling import vllm_seed
 from harness.generate.settings import Completion, FinishReason, GenerationSettings, Request, plan_requests
 
 _RUNNER = Path(__file__).with_name("vllm_runner.py")
-_TAIL_LINES = 15  # characters of vLLM's output to show in an error
+_TAIL_LINES = 15  # of vLLM's output, shown in an error
 # Variables of torchrun, and secrets that vLLM does not need.
 _KEPT_BACK = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "GROUP_RANK")
 _SECRETS = ("WANDB_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")

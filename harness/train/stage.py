@@ -108,10 +108,8 @@ def _load(run: Run) -> tuple[PreTrainedModel, list[Path] | None]:
 def _observer(run: Run, objective: ResponseLoss, heldout: list[Document], layout: Layout) -> Observer | None:
     """Held-out loss during training and the measurements of the run's observers, as configured."""
     settings = run.config.train
-    every, shape = (
-        settings.heldout_every if heldout else 0,
-        (settings.micro_batch_tokens, layout, settings.row_multiple),
-    )
+    every = settings.heldout_every if heldout else 0
+    shape = (settings.micro_batch_tokens, layout, settings.row_multiple)
     if not (every or run.observers):
         return None
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis import stats
 from analysis.render.table import Column, Table, Value
 from analysis.sources.runs import Runs
-from analysis.stats import Estimate
-from analysis.study.baseline import baseline_pairs
 from analysis.study.comparable import BASELINE
 from analysis.study.measures import Measures
-from analysis.study.metrics import metric, unit_of_difference
 from analysis.study.rows import TableRow
-from analysis.study.verdicts import Comparison, Decision, Margin, decide
+from analysis.study.verdicts import Margin
 from analysis.tables.computed.per_study import per_study
+from analysis.tables.computed.verdicts import HEADS, Difference, decided, differences_of
 
 EXPLORATORY = "exploratory"
 _NOTES = [
@@ -47,14 +44,6 @@ class Planned:
     exploratory: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Found:
-    row: TableRow
-    metric: str
-    difference: Estimate
-    control: list[str]
-
-
 def planned_verdicts(runs: Runs, plan: Planned) -> list[Table]:
     """A table for each set of comparable runs: a row for each noise, alpha and measure.
 
@@ -62,57 +51,32 @@ def planned_verdicts(runs: Runs, plan: Planned) -> list[Table]:
         ValueError: there is no finished run, or a primary measure that no run has.
     """
     Measures(runs).check(list(plan.primary))
-    heads = [
-        Column("noise to embedding", decimals=3),
-        Column("seeds"),
-        Column("difference", decimals=None, signed=True),
-        Column("unit", is_text=True),
-        Column("margin", is_text=True),
-        Column("p (Holm)", smallest=0.001),
-        Column("p of equivalence", smallest=0.001),
-        Column("verdict", is_text=True),
-    ]
+    heads = [Column("noise to embedding", decimals=3), *HEADS]
     title = f"Verdicts against {plan.baseline}, as planned"
     empty = Table("planned", title, ["noise", "alpha", "measure"], heads, [], _NOTES)
     return per_study(runs, empty, lambda measures, rows: _rows(measures, rows, plan))
 
 
-def decisions(measures: Measures, rows: list[TableRow], plan: Planned) -> list[tuple[TableRow, Decision]]:
-    """The verdict of every planned comparison of one set of comparable runs."""
-    tests = [each for name in plan.primary for each in _differences(measures, rows, name, plan)]
-    tested = stats.with_shared_scatter([test.difference for test in tests], [test.metric for test in tests])
-    comparisons = [
-        Comparison(test.metric, used, float(measures.of_runs(test.metric, test.control).mean()), margin)
-        for test, used in zip(tests, tested, strict=True)
-        for margin in [plan.primary[test.metric]]
-    ]
-    return [(test.row, decision) for test, decision in zip(tests, decide(comparisons), strict=True)]
-
-
 def _rows(measures: Measures, rows: list[TableRow], plan: Planned) -> Iterator[tuple[list[str], list[Value]]]:
-    for row, decision in decisions(measures, rows, plan):
+    primary = [each for name in plan.primary for each in _differences(measures, rows, name, plan)]
+    for each, decision in zip(primary, decided(measures, primary, plan.primary), strict=True):
         found = decision.comparison
-        rest: list[Value] = [str(found.margin), decision.p, decision.p_equivalence, str(decision)]
-        yield _line(measures, row, found.metric, found.difference, rest)
+        # The interval that was tested, with the scatter that the metric's rows share.
+        tested = replace(each, found=found.difference)
+        margin = str(plan.primary[each.metric])
+        yield _line(measures, tested, margin, decision.p, decision.p_equivalence, str(decision))
     for name in (each for each in plan.exploratory if each not in plan.primary and measures.has(each)):
-        for test in _differences(measures, rows, name, plan):
-            yield _line(measures, test.row, name, test.difference, ["", "", "", EXPLORATORY])
+        for each in _differences(measures, rows, name, plan):
+            yield _line(measures, each, "", "", "", EXPLORATORY)
 
 
-def _line(
-    measures: Measures, row: TableRow, name: str, difference: Estimate, rest: Sequence[Value]
-) -> tuple[list[str], list[Value]]:
-    ratio = measures.of_runs("noise/ratio", row.cell("").run_ids)
+def _line(measures: Measures, difference: Difference, *rest: Value) -> tuple[list[str], list[Value]]:
+    ratio = measures.of_runs("noise/ratio", difference.row.cell("").run_ids)
     shown: Value = "" if np.isnan(ratio).all() else float(np.nanmean(ratio))
-    numbers: list[Value] = [shown, f"{difference.runs}", difference, unit_of_difference(name), *rest]
-    return [*row.labels.values(), metric(name).header], numbers
+    return difference.labels, [shown, *difference.cells(*rest)]
 
 
-def _differences(measures: Measures, rows: list[TableRow], name: str, plan: Planned) -> Iterator[_Found]:
-    for row in rows:
-        if plan.compared and row.labels["noise"] not in plan.compared:
-            continue
-        both = baseline_pairs(rows, row, "", plan.baseline)
-        found = measures.difference(name, *both) if both else None
-        if both and isinstance(found, Estimate) and not np.isnan(found.mean):
-            yield _Found(row, name, found, both.control)
+def _differences(measures: Measures, rows: list[TableRow], name: str, plan: Planned) -> Iterator[Difference]:
+    for each in differences_of(measures, rows, name, plan.baseline):
+        if not plan.compared or each.row.labels["noise"] in plan.compared:
+            yield each
