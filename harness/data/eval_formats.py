@@ -72,11 +72,11 @@ def _ifeval(row: dict[str, Any], where: str) -> EvalItem:
         raise ValueError(
             f"{where}: {len(ids)} in 'instruction_id_list' and {len(arguments)} in 'kwargs', expected pairs"
         )
-    for value in (
-        *(each for each in ids if not isinstance(each, str)),
-        *(a for a in arguments if not isinstance(a, dict)),
-    ):
-        raise ValueError(f"{where}: expected names in 'instruction_id_list' and objects in 'kwargs', found {value!r}")
+    wrong = [each for each in ids if not isinstance(each, str)] + [a for a in arguments if not isinstance(a, dict)]
+    if wrong:
+        raise ValueError(
+            f"{where}: expected names in 'instruction_id_list' and objects in 'kwargs', found {wrong[0]!r}"
+        )
     # Parquet gives every row every argument of any instruction: null is not given.
     checks = tuple(
         (name, {key: value for key, value in given.items() if value is not None})

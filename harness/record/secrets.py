@@ -82,9 +82,8 @@ def refuse_secrets(settings: Mapping[str, Any]) -> None:
         ValueError: names the setting, not its value.
     """
     text = json.dumps(settings, ensure_ascii=False)
-    if redact(text) != text or _SECRET_SETTING_IN_JSON.search(
-        text
-    ):  # one search over all values, because a sweep has thousands
+    # One search over all values, because a sweep has thousands.
+    if redact(text) != text or _SECRET_SETTING_IN_JSON.search(text):
         _find_secret(settings, "")
 
 
