@@ -102,9 +102,8 @@ def read_log(path: Path) -> Log:
     Raises:
         ValueError: not a W&B log, or damaged in the middle.
     """
-    log = Log(
-        path, run_id=path.stem.removeprefix("run-")
-    )  # from the file name, because a run killed early has not written it
+    # The run_id from the file's name, because a run killed early has not written it.
+    log = Log(path, run_id=path.stem.removeprefix("run-"))
     for record in _records(path):
         kind = record.WhichOneof("record_type")
         if kind == "history":

@@ -32,9 +32,8 @@ def save_model(
         if is_adapted(model):
             # "auto" would ask the Hub whether the embedding was resized; it never is here.
             model.save_pretrained(temporary, state_dict=weights, save_embedding_layers=False)
-            (temporary / "README.md").unlink(
-                missing_ok=True
-            )  # PEFT's empty template; harness.export writes a real card
+            # PEFT's empty template; harness.export writes a real card.
+            (temporary / "README.md").unlink(missing_ok=True)
         else:
             model.save_pretrained(temporary, state_dict=weights)
         tokenizer.save_pretrained(temporary)

@@ -17,6 +17,7 @@ from harness.config import Config
 from harness.pipeline.plan import RunFailed
 from harness.pipeline.runner import execute
 from harness.record import RunFolder
+from harness.train.checkpoint import Checkpoints
 
 Compose = Callable[..., Config]
 COUNTS = ("train/documents", "train/rows", "train/tokens", "train/flops")
@@ -58,6 +59,30 @@ def test_the_counts_go_on_where_the_steps_do(
     assert ours[-1]["train/rows"] == 160
     assert [row["train/loss"] for row in ours] == [row["train/loss"] for row in theirs]
     assert ours[-1]["train/seconds"] > ours[0]["train/seconds"]
+
+
+def test_checkpoints_written_in_the_background_resume_bitwise(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """train.checkpoint_async=true: steps go on while a checkpoint is on its way, and what is resumed is the same."""
+    options = [*SMALL, "noise=symnoise", "train.max_steps=10", "train.checkpoint_every=2", "stages=[train]"]
+    config = compose(*options, "train.checkpoint_async=true")
+    waited: list[int] = []
+    original = Checkpoints.wait
+
+    def wait(self: Checkpoints) -> None:
+        waited.append(1)
+        original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "wait", wait)
+        interrupted_at(7, config, monkeypatch)
+    assert len(waited) == 5, "before each of the saves at 2, 4, 6 and 7, and once on leaving; not after each"
+    execute(config)
+    whole = compose(*options, f"output_dir={tmp_path / 'whole'}")
+    execute(whole)
+    ours, theirs = (load_file(folder_of(each) / "model" / "model.safetensors") for each in (config, whole))
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
 
 
 @pytest.mark.parametrize("heldout", [8, 0])
