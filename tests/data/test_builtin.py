@@ -120,9 +120,17 @@ def _words(item):
     return listed[0].split(", ")
 
 
-def _initial(item):
-    letter = re.search(r"\b(?:letter|with|has) ([a-z])\b", item.prompt)[1]
-    return ", ".join(word for word in _words(item) if word.startswith(letter))
+def _edges(item):
+    index = {"first": 0, "second": 1, "last": -1}[re.search("first|second|last", item.prompt)[0]]
+    return ", ".join(word[index] for word in _words(item))
+
+
+def _with_word_added(item):
+    where = re.search("before|after", re.sub('".*?"', "", item.instruction))[0]
+    quoted = re.findall('"(.*?)"', item.instruction)
+    text = item.input or max(quoted, key=lambda each: each.count(" "))
+    new = next(each for each in quoted if each != text)
+    return f"{new} {text}" if where == "before" else f"{text} {new}"
 
 
 SOLVERS = {
@@ -136,7 +144,9 @@ SOLVERS = {
     "count_items": _counted,
     "json_object": _record,
     "count_words": lambda item: str(len(_words(item))),
-    "begins_with": _initial,
+    "middle_number": lambda item: str(sorted(numbers(item.prompt))[1]),
+    "add_word": _with_word_added,
+    "edge_letters": _edges,
 }
 
 

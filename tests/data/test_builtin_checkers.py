@@ -34,8 +34,8 @@ def test_gold_passes_in_every_harmless_form(family):
 def _corruptions(gold, rng):
     """Wrong answers that look like the gold one: a character changed or lost, more said, the answer twice."""
     # Articles are left alone: "a" for "the" changes nothing that is asked.
-    words = [match for match in re.finditer(r"[0-9A-Za-z]+", gold) if match[0].lower() not in ("a", "an", "the")]
-    word = rng.choice(words)
+    words = list(re.finditer(r"[0-9A-Za-z]+", gold))
+    word = rng.choice([each for each in words if each[0].lower() not in ("a", "an", "the")] or words)
     place = rng.randrange(word.start(), word.end())
     other = rng.choice([char for char in "xqjw7" if char != gold[place].lower()])
     yield gold[:place] + other + gold[place + 1 :]

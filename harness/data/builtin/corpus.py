@@ -125,7 +125,7 @@ _FACT_SHARE = 0.35
 _QUESTION_SHARE = 0.8
 # How often a family comes up in a paragraph: more often what a small model learns slowly.
 _WEIGHTS = {
-    **dict.fromkeys(("replace_word", "replace_letter"), 3.0),
+    **dict.fromkeys(("add_word", "replace_letter"), 3.0),
     **dict.fromkeys(("add", "subtract", "sort_numbers", "sort_words", "reverse", "read_and_answer"), 2.0),
     **dict.fromkeys(("change_case", "number_rule", "yes_no"), 1.5),
     **dict.fromkeys(("bullet_list", "json_object", "extract", "opposites", "colours", "capital", "repeat"), 0.7),

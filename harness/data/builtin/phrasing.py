@@ -35,10 +35,15 @@ def render(rng: Random, family: Family, problem: Problem) -> tuple[str, str]:
     """Return (instruction, input) for the problem; the input is "" when the instruction holds everything."""
     instruction, _, input_text = rng.choice(family.instructions).partition("\n\n")
     if family.hints or family.kind == "sentence" or rng.random() < HINT_SHARE:
-        instruction += " " + rng.choice(family.hints or HINTS[family.kind])
+        instruction += " " + rng.choice(family.hints or HINTS[_form(family, problem)])
     if instruction.partition(" ")[0] in _COMMANDS and rng.random() < OPENER_SHARE:
         instruction = _opened(instruction, rng.choice(OPENERS))
     return instruction.format_map(problem.slots), input_text.format_map(problem.slots)
+
+
+def _form(family: Family, problem: Problem) -> Kind:
+    """The kind of answer to hint at: a list of one item is a text to whoever reads the question."""
+    return "text" if family.kind == "list" and "," not in problem.answer else family.kind
 
 
 def _opened(instruction: str, opener: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from random import Random
 
-from harness.data.builtin.core import Problem, family, joined, problem
+from harness.data.builtin.core import LEVELS, Problem, and_list, family, joined, problem
 from harness.data.builtin.words import COLOURS, DAYS, NAMES, THINGS, TOWNS, WORDS
 
 
@@ -100,7 +100,7 @@ def _a(word: str) -> str:
 
 @family(
     "extract",
-    kind="text",
+    kind="list",
     instructions=(
         'Find the {what} in this sentence: "{sentence}"',
         'What is the {what} in the sentence "{sentence}"?',
@@ -124,8 +124,9 @@ def _a(word: str) -> str:
 )
 def extract(rng: Random, level: int) -> Problem:
     sentence, details = _scene(rng, level)
-    what = rng.choice(list(details))
-    return problem(f"extract:{sentence}", details[what], sentence=sentence, what=what)
+    wanted = rng.sample(list(details), 2 if level == LEVELS[-1] else 1)
+    answer = joined((details[each] for each in wanted), ", ")
+    return problem(f"extract:{sentence}", answer, sentence=sentence, what=and_list(wanted))
 
 
 @family(

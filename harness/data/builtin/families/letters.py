@@ -119,7 +119,7 @@ def reverse(rng: Random, level: int) -> Problem:
 )
 def edge_letters(rng: Random, level: int) -> Problem:
     words = rng.sample(WORDS, level + 1)
-    edge, index = rng.choice((("first", 0), ("last", -1)))
+    edge, index = rng.choice((("first", 0), ("second", 1), ("last", -1)))
     answer = joined((word[index] for word in words), ", ")
     return problem(f"edge:{joined(sorted(words))}", answer, edge=edge, words=joined(words, ", "))
 

@@ -139,36 +139,34 @@ def change_case(rng: Random, level: int) -> Problem:
 
 
 @family(
-    "replace_word",
+    "add_word",
     kind="text",
     instructions=(
-        'Replace "{old}" with "{new}" in this text: "{phrase}".',
-        'Put the word "{new}" in place of "{old}" in "{phrase}".',
-        'Replace the word "{old}" with "{new}".\n\n{phrase}',
-        'Rewrite the text with "{new}" where it has "{old}".\n\n{phrase}',
-        'Change "{old}" to "{new}".\n\n{phrase}',
-        'What does "{phrase}" become if "{old}" is replaced by "{new}"?',
-        'Copy the text, but write "{new}" for "{old}".\n\n{phrase}',
+        'Put the word "{new}" {where} the text "{phrase}".',
+        'Write "{phrase}" again, with "{new}" {where} it.',
+        'What is "{phrase}" with the word "{new}" {where} it?',
+        'Put "{new}" {where} this text.\n\n{phrase}',
+        'Copy the text and put the word "{new}" {where} it.\n\n{phrase}',
+        'Rewrite the text with "{new}" {where} it.\n\n{phrase}',
+        'How does "{phrase}" look with "{new}" {where} it?',
     ),
     questions=(
-        "{phrase}, but {new} for {old}?",
-        'What if "{old}" were "{new}"?|{phrase}',
-        "{new} and not {old}|{phrase}",
-        '"{phrase}" with {new} where {old} is?',
-        "{old} to {new}|{phrase}",
+        "{phrase}, and {new} {where} it?",
+        'And if "{new}" stood {where} it?|{phrase}',
+        "{new} {where}|{phrase}",
+        '"{phrase}" and "{new}", the latter {where} the former?',
     ),
     statements=(
-        "With {new} in place of {old}, {phrase} becomes {answer}.",
-        "Replacing {old} with {new} turns {phrase} into {answer}.",
-        "{phrase} has the word {old}; with {new} for it, the text is {answer}.",
+        "With {new} {where} it, {phrase} becomes {answer}.",
+        "Putting {new} {where} {phrase} makes {answer}.",
+        "The text {phrase} with {new} {where} it is {answer}.",
     ),
 )
-def replace_word(rng: Random, level: int) -> Problem:
-    new, *words = rng.sample(WORDS, level + 3)
-    old = rng.choice(words)
-    changed = [new if word == old else word for word in words]
-    key = f"swap:{joined(words)}:{old}:{new}"
-    return problem(key, " ".join(changed), phrase=" ".join(words), old=old, new=new)
+def add_word(rng: Random, level: int) -> Problem:
+    new, *words = rng.sample(WORDS, level + 2)
+    where = rng.choice(("before", "after"))
+    text = " ".join([new, *words] if where == "before" else [*words, new])
+    return problem(f"add_word:{where}:{new}:{joined(words)}", text, phrase=" ".join(words), new=new, where=where)
 
 
 @family(

@@ -5,7 +5,6 @@ They have no statements, so that the corpus does not show them either.
 
 from __future__ import annotations
 
-from collections import Counter
 from random import Random
 
 from harness.data.builtin.core import Problem, family, joined, problem
@@ -76,28 +75,20 @@ def count_words(rng: Random, level: int) -> Problem:
 
 
 @family(
-    "begins_with",
-    kind="list",
+    "middle_number",
+    kind="number",
     unseen=True,
     instructions=(
-        "Which of these words begin with {letter}: {words}?",
-        "Find the words that begin with {letter} in {words}.",
-        "List the words with {letter} as their first letter: {words}.",
-        "Which words start with the letter {letter}?\n\n{words}",
-        "Give all words that begin with {letter}, in the same order.\n\n{words}",
-        "Take the words that start with {letter} out of the list.\n\n{words}",
-        "Pick every word that has {letter} as its first letter.\n\n{words}",
+        "Which of these numbers is neither the largest nor the smallest: {numbers}?",
+        "Which of the numbers {numbers} is in the middle?",
+        "Find the middle one of the numbers {numbers}.",
+        "Which number lies between the two others?\n\n{numbers}",
+        "Pick the number that is neither the largest nor the smallest.\n\n{numbers}",
+        "Give the number in the middle, by size.\n\n{numbers}",
+        "Name the number that is larger than one of these and smaller than the other.\n\n{numbers}",
     ),
 )
-def begins_with(rng: Random, level: int) -> Problem:
-    letter = rng.choice(_COMMON_INITIALS)
-    wanted = rng.sample([word for word in WORDS if word[0] == letter], 1 + (level > 1))
-    others = rng.sample([word for word in WORDS if word[0] != letter], level + 1)
-    words = [*wanted, *others]
-    rng.shuffle(words)
-    answer = joined((word for word in words if word in wanted), ", ")
-    return problem(f"begins_with:{letter}:{joined(sorted(words))}", answer, letter=letter, words=joined(words, ", "))
-
-
-# Letters that at least four of the words begin with.
-_COMMON_INITIALS = tuple(sorted(letter for letter, count in Counter(word[0] for word in WORDS).items() if count >= 4))
+def middle_number(rng: Random, level: int) -> Problem:
+    numbers = rng.sample(range(2, (50, 100, 1000)[level - 1]), 3)
+    middle = sorted(numbers)[1]
+    return problem(f"middle_number:{joined(sorted(numbers))}", middle, numbers=joined(numbers, ", "))
