@@ -23,7 +23,7 @@ from harness.models.layers.liger import liger_kernels
 from harness.models.load import load_model
 from harness.models.onednn import fast_linear
 from harness.models.save import save_model
-from harness.models.shards.bare import bare_model, sample_of
+from harness.models.shards.bare import bare_model, sample_of, stand_in_weights
 from harness.models.tokenizer import load_tokenizer
 from harness.system.memory import retain_freed_memory
 from harness.train.loop import Observer, fit, mean_loss
@@ -54,7 +54,8 @@ def run(run: Run) -> StageResult:
         model, files = _load(run)
     sample = model if files is None else sample_of(model)
     layout = _layout(config, sample, run)
-    model = make_trainable(model, settings, config.seed)
+    with nullcontext() if files is None else stand_in_weights(model):
+        model = make_trainable(model, settings, config.seed)
     objective = ResponseLoss(model, model if files is None else sample)
     del sample
     try:
@@ -96,7 +97,7 @@ def run(run: Run) -> StageResult:
 def _load(run: Run) -> tuple[PreTrainedModel, list[Path] | None]:
     """The model on the CPU; or, to be cut into shards, without weights, and the files of these."""
     config, settings = run.config.model, run.config.train
-    if takes_shards(settings) and settings.method == "full":
+    if takes_shards(settings):  # never with a base of 4 bits
         bare = bare_model(config)
         if bare is not None:
             run.folder.log(f"loading: each process reads its rows from {len(bare.files)} files")

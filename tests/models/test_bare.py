@@ -15,12 +15,20 @@ from torch import distributed, multiprocessing
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from harness.config import ModelConfig
+from harness.config import LoRAConfig, ModelConfig, TrainConfig
 from harness.data.batching import micro_batches
+from harness.models.adapters import make_trainable
 from harness.models.attention import packed_attention, supports_packing
 from harness.models.load import load_model
 from harness.models.shards import pieces
-from harness.models.shards.bare import bare_model, materialise, sample_of, saved_tensors, weight_files
+from harness.models.shards.bare import (
+    bare_model,
+    materialise,
+    sample_of,
+    saved_tensors,
+    stand_in_weights,
+    weight_files,
+)
 from harness.train.loss import ResponseLoss
 
 ASSETS = Path(__file__).parents[2] / "harness" / "assets"
@@ -91,12 +99,61 @@ def test_each_process_reads_its_rows_and_together_they_are_the_model(tmp_path, w
     multiprocessing.spawn(_rank, (world, str(tmp_path), list(CASES)), nprocs=world)
 
 
+def _adapted_rank(rank: int, world: int, place: str, cases: list[str]) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{place}/store-{world}", rank=rank, world_size=world)
+    import harness.models.load as load_module
+    import harness.models.shards.bare as bare_module
+
+    bare_module.check_vocabulary = load_module.check_vocabulary = lambda *_: None
+    lora = TrainConfig(name="bare", epochs=1, method="lora", lora=LoRAConfig(rank=4, targets=["all-linear"]))
+    for case in cases:
+        config = ModelConfig(name="bare", path=f"{place}/{case}", dtype="bfloat16" if case == "biases" else "float32")
+        whole: Any = make_trainable(load_model(config, seed=0), lora, seed=3)
+        found = bare_model(config)
+        assert found is not None, case
+        with stand_in_weights(found.model):
+            model: Any = make_trainable(found.model, lora, seed=3)
+        base = {name for name, each in model.named_parameters() if each.is_meta}
+        assert base == {name for name, each in model.named_parameters() if not each.requires_grad}, case
+        offload = CPUOffloadPolicy(pin_memory=False) if case == "tied" else OffloadPolicy()
+        names = set(whole.get_base_model()._no_split_modules)
+        for layer in [each for each in model.modules() if type(each).__name__ in names]:
+            fully_shard(layer, offload_policy=offload)
+        fully_shard(model, offload_policy=offload)
+        materialise(model, model, found.files, torch.device("cpu"))
+        held = dict(whole.named_parameters())
+        assert held.keys() == dict(model.named_parameters()).keys(), case
+        for name, each in model.named_parameters():
+            assert each.requires_grad == held[name].requires_grad, (case, name)
+            assert torch.equal(each.full_tensor(), held[name]), (case, name)
+        assert any(held[name].any() for name in held if "lora_A" in name)
+        # Training of the adapters works, too: their gradients are those of one process.
+        ids = torch.tensor([[3, 4, 5, 6]])
+        for each in (model, whole):
+            each(input_ids=ids, use_cache=False).logits.float().square().mean().backward()
+        name, ours = next((n, each) for n, each in model.named_parameters() if "lora_B" in n)
+        torch.testing.assert_close(ours.grad.full_tensor(), held[name].grad, rtol=1e-4, atol=1e-6)
+    distributed.destroy_process_group()
+
+
+def test_adapters_on_a_base_read_by_rows_are_those_of_one_process(tmp_path):
+    """Bits of the base and of the adapters, drawn by each process, on a tied, a 16-bit and a Conv1D model."""
+    pytest.importorskip("peft")
+    cases = ["tied", "biases", "another kind"]
+    for case in cases:
+        folder_with(tmp_path / case, case, torch.bfloat16 if case == "biases" else torch.float32)
+    multiprocessing.spawn(_adapted_rank, (2, str(tmp_path), cases), nprocs=2)
+
+
 @pytest.mark.slow
-def test_a_sharded_run_of_a_folder_trains_as_one_process_that_reads_it_whole(compose, tmp_path):
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_sharded_run_of_a_folder_trains_as_one_process_that_reads_it_whole(compose, tmp_path, method):
     """Through the whole command, two processes: bits of the weights, curve, log."""
     losses, logs = [], []
     for number, more in enumerate(((), ("train.devices=2", "train.sharding=fsdp"))):
         options = ["model=tiny_base", "train.max_steps=2", "dataset.max_length=128", "noise=symnoise", "stages=[train]"]
+        options.append(f"train.method={method}")
         small = [each for each in SMALL if not each.startswith(("model", "train.max_steps"))]
         config = compose(*small, *options, f"output_dir={tmp_path / str(number)}", *more)
         from harness.pipeline.runner import execute

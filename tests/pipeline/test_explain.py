@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import warnings
+import weakref
 
 import pytest
 import torch
-from support.commands import SMALL
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from support.commands import ROOT, SMALL
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
 from harness.config.paths import conf_dir
@@ -144,57 +148,63 @@ def test_shards_by_hand(compose, model, offload):
         ("pythia_1_4b", "bf16", "float32"),
     ],
 )
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_activations_are_what_autograd_keeps(compose, model, precision, dtype, checkpointing):
+@pytest.mark.parametrize("checkpointing", ["false", "true", "selective"])
+def test_activations_are_what_a_forward_pass_leaves_behind(compose, model, precision, dtype, checkpointing):
     """By FakeTensor, which computes shapes alone: two layers and three of each width, the rest by their difference."""
-    options = [f"model={model}", f"model.dtype={dtype}", f"model.gradient_checkpointing={str(checkpointing).lower()}"]
+
+    options = [f"model={model}", f"model.dtype={dtype}", f"model.gradient_checkpointing={checkpointing}"]
     config = compose(
         *options, f"train.precision={precision}", "train.micro_batch_tokens=512", "dataset.max_length=1000"
     )
-    two, three = (kept_by_autograd(config, layers, 1000) for layers in (2, 3))
+    plain = config.model_copy(update={"model": config.model.model_copy(update={"gradient_checkpointing": False})})
     bare = meta_model(config.model)
     size = size_of(bare, bare)
+    two, three = (kept_by_a_pass(config, layers, 1000) for layers in (2, 3))
     expected = two + (size.layers - 2) * (three - two)
-    if checkpointing:  # the layer at work, recomputed
-        plain = config.model_copy(update={"model": config.model.model_copy(update={"gradient_checkpointing": False})})
-        expected += kept_by_autograd(plain, 3, 1000) - kept_by_autograd(plain, 2, 1000) - (three - two)
+    if checkpointing != "false":  # one layer at a time is recomputed, whole
+        expected += kept_by_a_pass(plain, 3, 1000) - kept_by_a_pass(plain, 2, 1000) - (three - two)
     assert activations(config, size) == pytest.approx(expected, rel=0.1)
 
 
-def kept_by_autograd(config, layers: int, tokens: int) -> int:
-    """Bytes that a forward pass over packed documents saves for the backward pass, without weights and their copies."""
+class Living(TorchDispatchMode):
+    """The storages that operations have made and that somebody still holds: autograd or a checkpoint's policy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[int, tuple[int, torch.Size]] = {}  # by identity: bytes, shape of the first tensor in it
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        for tensor in (each for each in tree_leaves(result) if isinstance(each, torch.Tensor)):
+            storage = tensor.untyped_storage()
+            if id(storage) not in self.found:
+                self.found[id(storage)] = (storage.nbytes(), tensor.shape)
+                weakref.finalize(storage, self.found.pop, id(storage), None)
+        return result
+
+
+def kept_by_a_pass(config, layers: int, tokens: int) -> int:
+    """Bytes that live after a forward pass over packed documents, without weights and their copies."""
     shape = meta_model(config.model).config
     shape.num_hidden_layers = layers
     if getattr(shape, "layer_types", None):
         shape.layer_types = shape.layer_types[:layers]
-    kept: dict[int, torch.Tensor] = {}
     with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = AutoModelForCausalLM.from_config(shape, dtype=getattr(torch, config.model.dtype)).train()
-        how = config.model.gradient_checkpointing
-        if config.model.gradient_checkpointing:
-            checkpoint_layers(model)
+        if how := config.model.gradient_checkpointing:
+            checkpoint_layers(model, selective=how == "selective")
         weights = {tuple(each.shape) for each in model.parameters()}
-
-        def pack(tensor: torch.Tensor) -> torch.Tensor:
-            if tuple(tensor.shape) not in weights and tuple(tensor.T.shape if tensor.ndim == 2 else ()) not in weights:
-                kept[tensor.untyped_storage()._cdata] = tensor
-            return tensor
-
+        weights |= {shape[::-1] for shape in weights}
         ids = torch.ones(1, tokens, dtype=torch.int64)
         batch = Batch(*(ids,) * 6, (0, 1), ((tokens // 2,) * 2,), "packed", tokens, torch.arange(tokens))
-        autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision == "bf16")
-        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-        with packed_attention(model), hooks, autocast, pytest.MonkeyPatch.context() as patch:
+        with packed_attention(model), Living() as living, pytest.MonkeyPatch.context() as patch:
             patch.setattr("harness.models.attention.choose_kernel", choose_kernel_of_a_gpu)
-            result = hidden_states(model, batch)
-            if how == "selective":  # what it keeps is not autograd's, but somebody's
-                own = {each.untyped_storage()._cdata for each in (*model.parameters(), *model.buffers(), result, ids)}
-                living = [each for each in gc.get_objects() if isinstance(each, FakeTensor)]
-                for tensor in living:
-                    if tensor.untyped_storage()._cdata not in own and tuple(tensor.shape) not in weights:
-                        kept[tensor.untyped_storage()._cdata] = tensor
-        return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.train.precision == "bf16"):
+                result = hidden_states(model, batch)
+            assert result.grad_fn is not None
+            gc.collect()
+            return sum(size for size, shape in living.found.values() if tuple(shape) not in weights)
 
 
 def choose_kernel_of_a_gpu(device, dtype, dropout=0.0):
@@ -216,6 +226,34 @@ def test_a_gpus_products_are_rated_in_their_own_precision(compose, monkeypatch):
     assert rate(compose("train.precision=bf16"))[0] == pytest.approx(0.4 * 362e12)
 
 
+def test_the_table_of_memory_in_the_docs_is_explains(compose):
+    text = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8").split("## What the papers' recipe needs")[1]
+    rows = re.findall(
+        r"\| LLaMA-2-(\d+B) \| (\d+)(.*?) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (\d+) GiB.*? \| (\d+) GiB", text
+    )
+    assert len(rows) == 5
+    for name, devices, offload, *figures in rows:
+        options = ["noise=symnoise", "model.gradient_checkpointing=true", "train.micro_batch_tokens=4096"]
+        recipe = "train=fsdp_8gpu" if devices == "8" else "train=fsdp_2node"
+        where = f"train.cpu_offload={str('cpu_offload' in offload).lower()}"
+        config = compose(recipe, f"model=llama2_{name.lower()}", *options, where, "dataset.max_length=2048")
+        bare = meta_model(config.model)
+        size = size_of(bare, bare)
+        parts = memory(config, size, int(devices))
+        sharded, gathered, rest = (
+            sum(parts.get(each, 0) for each in names)
+            for names in (
+                ("weights", "gradients", "optimiser"),
+                ("gathered", "16-bit copies"),
+                ("activations", "logits"),
+            )
+        )
+        expected = [sharded, gathered, rest, sum(parts.values()), loading(config, size, 8)]
+        exact = [float(each) for each in figures]
+        assert exact == pytest.approx([each / 2**30 for each in expected], abs=0.51), (name, devices)
+        assert exact[:3] == pytest.approx([each / 2**30 for each in expected[:3]], abs=0.051), (name, devices)
+
+
 def test_loading_checkpoints_and_answers_by_hand(compose):
     config = compose("train=fsdp_8gpu", "model=llama2_7b", "dataset=alpaca")
     bare = meta_model(config.model)
@@ -224,7 +262,11 @@ def test_loading_checkpoints_and_answers_by_hand(compose):
     sample = 4 * (2 * 32000 * 4096 + 4096 + 202_383_360)  # embedding, head, last norm and a layer in float32
     assert loading(config, size, 8) == 8 * sample
     lora = compose("train=fsdp_8gpu", "train.method=lora", "model=llama2_7b", "dataset=alpaca")
-    assert loading(lora, size, 8) == 4 * count
+    adapted = size_of(make_trainable(bare, lora.train), bare)
+    adapters = adapted.trainable
+    assert loading(lora, adapted, 8) == pytest.approx(8 * (sample + 4 * (adapters + adapters / 32)))  # and a layer's
+    random = compose("train=fsdp_8gpu", "model=tiny")
+    assert loading(random, size, 8) == 4 * count  # one process after the other
     assert loading(compose("train=neftune_paper", "train.devices=8", "model=llama2_7b"), size, 8) == 32 * count
     assert checkpoint(config, size) == 12 * count
     offloaded = compose("train=fsdp_2node", "train.cpu_offload=true", "model=llama2_7b")

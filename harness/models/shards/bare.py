@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from harness.config import ModelConfig
+from harness.models.adapters import is_adapted
 from harness.models.layers.recompute import checkpoint_layers
 from harness.models.shards.pieces import fill, open_pieces
 from harness.models.source import source_of
@@ -102,10 +104,40 @@ def _all_there(model: PreTrainedModel, files: Sequence[Path], where: str) -> boo
 
 
 def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """What a model's files hold: parameters, tied ones once, and the buffers that are saved beside them."""
-    saved = model.state_dict().keys()
-    buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved}
-    return dict(model.named_parameters()) | buffers
+    """What a model's files hold, by their names: parameters, tied ones once, and the buffers saved beside them.
+
+    Of a model that PEFT wraps, those of its base.
+    """
+    adapted = is_adapted(model)
+    base: Any = model.get_base_model() if adapted else model  # type: ignore[operator]
+    saved = base.state_dict().keys()
+    buffers = {name: buffer for name, buffer in base.named_buffers() if name in saved}
+    held: dict[str, Tensor] = dict(base.named_parameters()) | buffers
+    if not adapted:
+        return held
+    return {name.replace(".base_layer.", "."): each for name, each in held.items() if ".lora_" not in name}
+
+
+@contextmanager
+def stand_in_weights(model: nn.Module) -> Iterator[None]:
+    """Inside the block, a bare model seems to have its weights in main memory; each is a single number, repeated.
+
+    So that adapters made there are real, with the numbers that one process draws: on the meta device they have none.
+    """
+    stand_ins: dict[nn.Parameter, nn.Parameter] = {}
+    replaced: list[tuple[nn.Module, str, nn.Parameter]] = []
+    for module in list(model.modules()):
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.is_meta:
+                one = torch.zeros((), dtype=parameter.dtype).expand(parameter.shape)
+                stand_ins.setdefault(parameter, nn.Parameter(one, parameter.requires_grad))
+                replaced.append((module, name, parameter))
+                module._parameters[name] = stand_ins[parameter]
+    try:
+        yield
+    finally:
+        for module, name, parameter in replaced:
+            module._parameters[name] = parameter.requires_grad_(stand_ins[parameter].requires_grad)
 
 
 def materialise(module: nn.Module, model: nn.Module, files: Sequence[Path], device: torch.device) -> None:
@@ -113,7 +145,7 @@ def materialise(module: nn.Module, model: nn.Module, files: Sequence[Path], devi
 
     Args:
         module: what was sharded (`fully_shard`), with the model inside.
-        model: whose names the files know.
+        model: whose names the files know; adapters on it have their weights already.
     """
     # Buffers are where `fully_shard` has put them: on the GPU, even where shards stay in main memory.
     module._apply(lambda each: torch.empty_like(each, device=device) if each.is_meta else each)

@@ -184,12 +184,13 @@ def loading(config: Config, size: Size, ranks: int) -> float:
     """Main memory of a node of `ranks` while the model is loaded.
 
     A whole copy in each; of shards one copy after another, or, where each process reads its rows
-    (`harness.models.shards`), in each the layer in float32 on which the model is checked.
+    (`harness.models.shards`), in each the layer in float32 on which the model is checked, and whole adapters.
     """
     train = config.train
     offloaded = sum(state(config, size).values()) / max(train.nodes, 1) if train.cpu_offload else 0
-    if train.sharding == "fsdp" and train.method == "full" and config.model.architecture is None:
-        return ranks * 4 * (size.outside + size.layer) + offloaded
+    if train.sharding == "fsdp" and config.model.architecture is None:
+        adapters = size.trainable if train.method == "lora" else 0
+        return ranks * 4 * (size.outside + size.layer + adapters) + offloaded
     copies = 1 if train.sharding == "fsdp" else ranks
     return size.parameters * bytes_of_weights(config) * copies + offloaded
 
