@@ -137,7 +137,8 @@ def stand_in_weights(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, name, parameter in replaced:
-            module._parameters[name] = parameter.requires_grad_(stand_ins[parameter].requires_grad)
+            parameter.requires_grad_(stand_ins[parameter].requires_grad)
+            module._parameters[name] = parameter
 
 
 def materialise(module: nn.Module, model: nn.Module, files: Sequence[Path], device: torch.device) -> None:
