@@ -13,7 +13,7 @@ from analysis.sources.runs import Runs
 from analysis.stats import Estimate
 from analysis.study.comparable import BASELINE, Comparable, settings_of, split
 from analysis.study.measures import ITEMS, Measures
-from analysis.study.metrics import metric
+from analysis.study.metrics import ITEMS_IN_WORDS, metric
 from analysis.study.published import of_tables
 from analysis.study.rows import Cell, RowKeys, rows_of
 
@@ -139,7 +139,7 @@ def intervals(cells: Sequence[Cell], names: Sequence[str], probed: bool = False)
         alone = f"95% intervals over {of_one} of one run (dotted: they say nothing of other seeds){only}"
         return alone if of_one else "none, one run is no sample"
     dotted = f"; dotted: over {of_one} of one run" if any(singles) and of_one else ""
-    counted = ", for win rates, accuracy and lengths over seeds and instructions" if by_item else ""
+    counted = f", for {ITEMS_IN_WORDS} over seeds and instructions" if by_item else ""
     return f"95% t intervals over seeds{counted}{dotted}"
 
 

@@ -16,7 +16,7 @@ from analysis.study.rows import sort_labels
 from harness.record.escape import escape_controls
 
 # Shown by default if a run has them; all other numbers are one click away.
-_METRICS = (*TOGETHER, "judge/accuracy", "eval/loss", "train/loss", "train/seconds")
+_METRICS = (*TOGETHER, "judge/accuracy", "judge/partial_credit", "eval/loss", "train/loss", "train/seconds")
 
 
 def ordered(runs: Runs) -> list[RunRecord]:

@@ -32,8 +32,8 @@ class Runs:
     history: run_id, step, one float column per logged metric (NaN where a step did not log it); no rows without any.
     generations: run_id, item, dataset (category), instruction, output, length (characters).
     preferences: run_id, item, annotator, dataset, instruction, preference (as annotated), model_wins (0 to 1, NaN
-    if the verdict was not understood), correct (1 or 0 by a checker, else NaN), length and reference_length
-    (characters).
+    if the verdict was not understood), correct and partial_credit (0 to 1 by a checker, else NaN), length and
+    reference_length (characters).
     excluded: run_id, status, reason, origin, IDENTITY columns.
 
     Every source gives the same frames. alpha, metrics, preference and model_wins are float64; seed, step, item and
@@ -81,7 +81,7 @@ class Runs:
     @cached_property
     def preferences(self) -> pd.DataFrame:
         columns = ["run_id", "item", "annotator", "dataset", "instruction"]
-        numbers = ["preference", "model_wins", "correct", "length", "reference_length"]
+        numbers = ["preference", "model_wins", "correct", "partial_credit", "length", "reference_length"]
         return pd.DataFrame(self._rows("annotations", self._preferences_of), columns=[*columns, *numbers])
 
     @cached_property
@@ -150,6 +150,7 @@ class Runs:
                 "preference": _number(row.get("preference")),
                 "model_wins": float(wins[item]),
                 "correct": _number(row.get("correct")),
+                "partial_credit": _number(row.get("partial_credit")),
                 "length": len(row["output_2"]),
                 "reference_length": len(row["output_1"]),
             }

@@ -16,13 +16,18 @@ from analysis.stats import Array, Estimate
 from analysis.study.derived import DERIVED, PERCENT_OF
 from analysis.study.search import is_searched
 from analysis.suggest import hint
-from harness.metrics.names import ACCURACY, CONTROLLED, LENGTH, RENAMED, WIN_RATE
+from harness.metrics.names import ACCURACY, CONTROLLED, LENGTH, PARTIAL_CREDIT, RENAMED, WIN_RATE
 
 _NAN = float("nan")
 # Part of the name of a judge that only measures closeness to a reference answer.
 PROXY = "proxy"
 # Metrics with a number for each instruction: the column of `Runs.preferences`, and the factor to the metric's unit.
-ITEMS = {WIN_RATE: ("model_wins", 100.0), ACCURACY: ("correct", 100.0), LENGTH: ("length", 1.0)}
+ITEMS = {
+    WIN_RATE: ("model_wins", 100.0),
+    ACCURACY: ("correct", 100.0),
+    PARTIAL_CREDIT: ("partial_credit", 100.0),
+    LENGTH: ("length", 1.0),
+}
 
 
 class Measures:

@@ -15,6 +15,7 @@ from harness.metrics.names import (
     GRAD_NORM,
     LEARNING_RATE,
     LENGTH,
+    PARTIAL_CREDIT,
     TRAIN_LOSS,
     WIN_RATE,
 )
@@ -35,6 +36,8 @@ class Metric:
 
 # A raw win rate rewards length: if one of these is shown, all three are.
 TOGETHER = (WIN_RATE, CONTROLLED, LENGTH)
+# Those with a number for each instruction (`analysis.study.measures.ITEMS`), in the words of a note.
+ITEMS_IN_WORDS = "win rate, accuracy, partial credit and length"
 _WIN_RATES = (WIN_RATE, CONTROLLED, DISCRETE)
 
 _KNOWN = (
@@ -43,6 +46,7 @@ _KNOWN = (
     Metric(LENGTH, "length", "characters", 1),
     Metric(DISCRETE, "discrete win rate", "%", 1, "higher"),
     Metric(ACCURACY, "accuracy", "%", 1, "higher"),
+    Metric(PARTIAL_CREDIT, "partial credit", "%", 1, "higher"),
     *(Metric(f"length/win_rate_{each}", f"win rate, {each}", "%", 1) for each in ("shorter", "similar", "longer")),
     *(Metric(f"length/share_{each}", f"answers, {each}", "%", 1) for each in ("shorter", "similar", "longer")),
     Metric(TRAIN_LOSS, "train loss", "nats", 3, "lower"),
@@ -95,9 +99,9 @@ def unit_of_difference(name: str) -> str:
 
 
 def _part(name: str) -> Metric | None:
-    """judge/win_rate/CATEGORY or judge/accuracy/SPLIT."""
+    """judge/win_rate/CATEGORY, judge/accuracy/SPLIT or judge/partial_credit/SPLIT."""
     whole, _, part = name.rpartition("/")
-    if whole not in (WIN_RATE, ACCURACY):
+    if whole not in (WIN_RATE, ACCURACY, PARTIAL_CREDIT):
         return None
     return replace(_BY_NAME[whole], name=name, header=f"{_BY_NAME[whole].header}, {part.replace('_', ' ')}")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.sources.runs import Runs
+from analysis.study.metrics import ITEMS_IN_WORDS
 
 # What the harness calls its final numbers of the half of the instructions that settings may be chosen on.
 _SELECTION = "selection/"
@@ -29,8 +30,8 @@ def search_note(runs: Runs) -> str:
     said = f"a search chose among these runs by {', '.join(objectives)}"
     if is_searched(runs):
         return (
-            f"{said}, numbers of one half of the instructions: win rate, accuracy and length are those of the other "
-            "half, other numbers those of all"
+            f"{said}, numbers of one half of the instructions: {ITEMS_IN_WORDS} are those of the "
+            "other half, other numbers those of all"
         )
     judged = [name for name in objectives if name.startswith("judge/")]
     return f"{said}; the best of them is biased upwards in {', '.join(judged)}, and its p is no p" if judged else said

@@ -15,7 +15,7 @@ import numpy as np
 from analysis import stats
 from analysis.stats import Estimate
 from analysis.study.metrics import metric
-from harness.metrics.names import ACCURACY, CONTROLLED, EVAL_LOSS, LENGTH, WIN_RATE
+from harness.metrics.names import ACCURACY, CONTROLLED, EVAL_LOSS, LENGTH, PARTIAL_CREDIT, WIN_RATE
 
 # Fewer seeds decide nothing: two models trained alike also differ by chance.
 FEWEST_SEEDS = 3
@@ -57,6 +57,7 @@ MARGINS = {
     WIN_RATE: _POINTS,
     CONTROLLED: _POINTS,
     ACCURACY: _POINTS,
+    PARTIAL_CREDIT: _POINTS,
     EVAL_LOSS: Margin(1.0, "%"),
     LENGTH: Margin(10.0, "%"),
 }
@@ -76,9 +77,9 @@ class Comparison:
 
     @property
     def margin(self) -> Margin | None:
-        """Of its metric, a split of the accuracy included; else the stated one; None without either."""
-        whole = ACCURACY if self.metric.startswith(f"{ACCURACY}/") else self.metric
-        return MARGINS.get(whole, self.stated)
+        """Of its metric, a split of a checker's marks included; else the stated one; None without either."""
+        whole = self.metric.rpartition("/")[0]
+        return MARGINS.get(whole if whole in (ACCURACY, PARTIAL_CREDIT) else self.metric, self.stated)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ _LAYOUTS = (
     TableLayout(
         "ablation",
         "Noise and alpha",
-        optional=("judge/accuracy", "eval/loss"),
+        optional=("judge/accuracy", "judge/partial_credit", "eval/loss"),
         differences=(WIN_RATE, "eval/loss"),
     ),
     TableLayout(

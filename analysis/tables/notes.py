@@ -14,7 +14,7 @@ from analysis.render.table import Column, Value
 from analysis.sources.runs import Runs
 from analysis.stats import Estimate
 from analysis.study.measures import Measures
-from analysis.study.metrics import metric, unit_of_difference
+from analysis.study.metrics import ITEMS_IN_WORDS, metric, unit_of_difference
 from analysis.study.rows import BEST, CHOSEN, MEAN, TableRow
 from analysis.tables.layout import TableLayout
 from harness.metrics.names import CONTROLLED
@@ -67,7 +67,7 @@ def interval_note(rows: Iterable[tuple[list[str], list[Value]]]) -> str:
     if runs == {1}:
         return f"± half of a 95% t interval over {items} of one run: not over seeds"
     single = "; where there is one run, over its instructions alone" if 1 in runs else ""
-    return f"± half of a 95% t interval over seeds, for win rate, accuracy and length over seeds and {items}{single}"
+    return f"± half of a 95% t interval over seeds, for {ITEMS_IN_WORDS} over seeds and {items}{single}"
 
 
 def _clusters_note(known: Sequence[Estimate]) -> str:
@@ -219,8 +219,8 @@ def choice_note(rows: Sequence[TableRow]) -> str:
     if not said:
         return lost
     return (
-        f"{CHOSEN}: alpha with the highest win rate on one half of the instructions; win rate, accuracy and length are "
-        "those of the other half, other columns those of all. "
+        f"{CHOSEN}: alpha with the highest win rate on one half of the instructions; {ITEMS_IN_WORDS} are those "
+        "of the other half, other columns those of all. "
         f"{BEST}: the highest win rate on all instructions, which is also reported, as in the papers; "
         f"biased upwards, so it has no p. {'; '.join(said)}{f'. {lost}' if lost else ''}"
     )

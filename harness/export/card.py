@@ -97,6 +97,7 @@ def _shown_results(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("judge/win_rate", "win rate, %", "judge/standard_error"),
         ("judge/length_controlled_winrate", "length-controlled win rate, %", "judge/lc_standard_error"),
         ("judge/accuracy", "accuracy, %", None),
+        ("judge/partial_credit", "partial credit, %", None),
         ("eval/loss", "eval loss (held-out examples), nats per token", None),
         ("generate/characters", "length of an answer, characters", None),
     ):

@@ -45,7 +45,8 @@ class Verdict:
 
     preference: 1 output_1 wins, 2 output_2 wins, in between a probability or a draw; None if the reply could not
     be parsed. raw: the reply, or the numbers behind the preference. usd, seconds and calls count every attempt.
-    served: the model snapshot that answered, as the server names it. correct: of a checker, of output_2.
+    served: the model snapshot that answered, as the server names it. correct, and partial_credit in [0, 1] where
+    there is one: of a checker, of output_2.
     """
 
     preference: float | None
@@ -55,6 +56,7 @@ class Verdict:
     calls: int = 0
     served: str = ""
     correct: bool | None = None
+    partial_credit: float | None = None
 
     def __post_init__(self) -> None:
         # A reply's JSON can contain unpaired surrogates, which neither the store nor annotations.json can hold; and a

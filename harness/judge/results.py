@@ -24,15 +24,18 @@ from harness.metrics import (
     win_rate,
     win_rate_by_category,
 )
+from harness.metrics.names import ACCURACY, PARTIAL_CREDIT
 from harness.system.packages import require_package
 
 # NEFTune 2310.05914 Table 4: how many words of each output count, by training set; shorter outputs are dropped.
 WORDS = {"alpaca": 50, "evol_instruct": 100, "sharegpt": 150, "openplatypus": 150}
+# What a checker says of an answer, as rows of annotations.json have it, and the metric (percent) that is its mean.
+MARKS = {"correct": ACCURACY, "partial_credit": PARTIAL_CREDIT}
 _LENGTH_CONTROLLED = ("length_controlled_winrate", "lc_standard_error", "lc_low", "lc_high", "C")
 
 
 def judge_figures(rows: Sequence[Row], config: JudgeConfig) -> dict[str, float]:
-    """AlpacaEval's leaderboard numbers, a win rate per source, and accuracy (percent) if a checker judged.
+    """AlpacaEval's leaderboard numbers, a win rate per source, and what a checker said (`MARKS`) if one judged.
 
     Of several samples an instruction counts once, with the mean of its verdicts; lengths are means over all answers,
     and the length-controlled figures the means of each sample's own.
@@ -47,39 +50,41 @@ def judge_figures(rows: Sequence[Row], config: JudgeConfig) -> dict[str, float]:
     numbers["unparsed"] = numbers.pop("n_dropped")
     categories = win_rate_by_category(preferences, [row["dataset"] for row in rows])
     numbers |= {f"win_rate/{name}": figures["win_rate"] for name, figures in categories.items()}
-    checked = [row["correct"] for row in rows if "correct" in row]
-    if checked:
-        numbers["accuracy"] = 100.0 * sum(checked) / len(checked)
     if config.difficulty is not None and config.gamed is not None and _lengths_vary(rows):
         each = [length_controlled_win_rate(sample, config.difficulty, config.gamed) for sample in samples]
         numbers |= {key: fmean(controlled[key] for controlled in each) for key in _LENGTH_CONTROLLED}
     found = {f"judge/{name}": value for name, value in numbers.items() if _is_finite(value)}
-    return found | selection_figures(rows)
+    return found | {MARKS[name]: mean for name, mean in _means(rows).items()} | selection_figures(rows)
 
 
 def selection_figures(rows: Sequence[Row]) -> dict[str, float]:
-    """Win rate and accuracy (percent) on the half of the instructions that settings may be chosen on.
+    """Win rate and marks of a checker (percent) on the half of the instructions that settings may be chosen on.
 
     They are what a search may look at; tables of its runs report the other half.
     """
     half = choosing_half([row["instruction"] for row in rows])
     chosen = [row for row, is_in in zip(rows, half, strict=True) if is_in]
     wins = win_fractions([row["preference"] for row in chosen])
-    marks = [row["correct"] for row in chosen if "correct" in row]
-    numbers = {
-        "win_rate": 100.0 * float(np.nanmean(wins)) if np.isfinite(wins).any() else math.nan,
-        "accuracy": 100.0 * sum(marks) / len(marks) if marks else math.nan,
-    }
-    return {f"selection/{name}": value for name, value in numbers.items() if _is_finite(value)}
+    found = {MARKS[name].replace("judge/", "selection/"): mean for name, mean in _means(chosen).items()}
+    if np.isfinite(wins).any():
+        found["selection/win_rate"] = 100.0 * float(np.nanmean(wins))
+    return found
 
 
-def accuracy_figures(rows: Sequence[Row], groups: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Accuracy (percent) within each group of instructions, such as split and level, if a checker judged."""
-    correct: dict[str, list[bool]] = defaultdict(list)
+def marked_figures(rows: Sequence[Row], groups: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Marks of a checker (percent) within each group of instructions, such as split and level."""
+    members: dict[str, list[Row]] = defaultdict(list)
     for row, names in zip(rows, groups, strict=True):
-        for name in names if "correct" in row else ():
-            correct[name].append(row["correct"])
-    return {f"judge/accuracy/{name}": 100.0 * sum(marks) / len(marks) for name, marks in sorted(correct.items())}
+        for name in names:
+            members[name].append(row)
+    means = {group: _means(each) for group, each in sorted(members.items())}
+    return {f"{MARKS[name]}/{group}": mean for group, each in means.items() for name, mean in each.items()}
+
+
+def _means(rows: Sequence[Row]) -> dict[str, float]:
+    """The mean of each mark (percent) over the rows that have it; without those that no row has."""
+    marks = {name: [row[name] for row in rows if name in row] for name in MARKS}
+    return {name: 100.0 * sum(each) / len(each) for name, each in marks.items() if each}
 
 
 def checked_figures(rows: Sequence[Row]) -> dict[str, float]:

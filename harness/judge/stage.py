@@ -14,7 +14,14 @@ from harness.judge.base import Comparison, Judge, Verdict
 from harness.judge.baseline import answers_of_baseline, baseline_rows
 from harness.judge.judges.local_model import whereabouts
 from harness.judge.judges.registry import load_judge
-from harness.judge.results import accuracy_figures, check_length_control, checked_figures, judge_figures, text_figures
+from harness.judge.results import (
+    MARKS,
+    check_length_control,
+    checked_figures,
+    judge_figures,
+    marked_figures,
+    text_figures,
+)
 from harness.judge.store import store_path
 from harness.record import RunFolder, read_json
 
@@ -45,7 +52,7 @@ def run(run: Run) -> StageResult:
     _keep_earlier(run.folder, rows, items[0].generator)
     write_annotations(run.folder / CURRENT, rows)
     texts = [text for row in pairs for text in _samples(row)]
-    figures = judge_figures(rows, config) | accuracy_figures(rows, [item.groups for item in items])
+    figures = judge_figures(rows, config) | marked_figures(rows, [item.groups for item in items])
     if all(item.checks for item in items) and config.kind == "instructions":
         figures |= checked_figures([row for sample in by_sample(rows) for row in sample])
     figures |= text_figures(texts, _finish_reasons(run.folder), run.config.dataset.name)
@@ -53,17 +60,15 @@ def run(run: Run) -> StageResult:
 
 
 def annotation(row: Row, verdicts: Sequence[Verdict], judge: Judge) -> Row:
-    """One row of annotations.json; `correct` only where a checker judged.
+    """One row of annotations.json; `correct` and `partial_credit` only where a checker judged.
 
-    Of several samples preference and `correct` are means, and `samples` has each answer with its verdict.
+    Of several samples preference and marks are means, and `samples` has each answer with its verdict.
     """
     known = [verdict.preference for verdict in verdicts if verdict.preference is not None]
-    marks = [verdict.correct for verdict in verdicts if verdict.correct is not None]
     several = {}
     if "samples" in row:
         pairs = zip(row["samples"], verdicts, strict=True)
         several = {"samples": [{"output": text, **_said(verdict)} for text, verdict in pairs]}
-    correct: bool | float | None = marks[0] if len(marks) == 1 else fmean(marks) if marks else None
     return {
         **row,
         **several,
@@ -72,13 +77,22 @@ def annotation(row: Row, verdicts: Sequence[Verdict], judge: Judge) -> Row:
         "price_per_example": sum(verdict.usd for verdict in verdicts),
         "time_per_example": round(sum(verdict.seconds for verdict in verdicts), 6),
         "raw_completion": verdicts[0].raw or None,
-        **({} if correct is None else {"correct": correct}),
+        **_marks(verdicts),
     }
 
 
 def _said(verdict: Verdict) -> Row:
-    correct = {} if verdict.correct is None else {"correct": verdict.correct}
-    return {"preference": verdict.preference, "raw_completion": verdict.raw or None, **correct}
+    return {"preference": verdict.preference, "raw_completion": verdict.raw or None, **_marks([verdict])}
+
+
+def _marks(verdicts: Sequence[Verdict]) -> Row:
+    """What a checker says of the answers to one instruction; of several the mean."""
+    found: Row = {}
+    for name in MARKS:
+        each = [mark for verdict in verdicts if (mark := getattr(verdict, name)) is not None]
+        if each:
+            found[name] = each[0] if len(each) == 1 else fmean(each)
+    return found
 
 
 def _samples(row: Row) -> Sequence[str]:

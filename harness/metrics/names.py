@@ -14,13 +14,13 @@ TRAIN_LOSS, GRAD_NORM, LEARNING_RATE = "train/loss", "train/grad_norm", "train/l
 EPOCH, GLOBAL_STEP = "train/epoch", "train/global_step"
 EVAL_LOSS = "eval/loss"
 WIN_RATE, CONTROLLED, DISCRETE = "judge/win_rate", "judge/length_controlled_winrate", "judge/discrete_win_rate"
-ACCURACY = "judge/accuracy"
+ACCURACY, PARTIAL_CREDIT = "judge/accuracy", "judge/partial_credit"
 LENGTH = "generate/characters"
 
 # The final numbers that a list of runs shows: quality, length, loss, cost, stability. All others are in a table.
 SUMMARY = (
-    *(WIN_RATE, "judge/standard_error", CONTROLLED, "judge/lc_standard_error", DISCRETE, ACCURACY),
-    *("judge/accuracy/heldout", "judge/accuracy/unseen", "judge/n_total", "judge/unparsed"),
+    *(WIN_RATE, "judge/standard_error", CONTROLLED, "judge/lc_standard_error", DISCRETE),
+    *(ACCURACY, f"{ACCURACY}/heldout", f"{ACCURACY}/unseen", PARTIAL_CREDIT, "judge/n_total", "judge/unparsed"),
     *("selection/accuracy", "selection/win_rate"),
     *(LENGTH, "generate/stopped_percent", "generate/empty_percent", "text/repetition_2_paper", "text/log_diversity"),
     *(EVAL_LOSS, "probe/gap", "probe/trace", "probe/top_eigenvalue", "noise/norm", "noise/ratio"),

@@ -21,6 +21,7 @@ from analysis.render.formats import FORMATS, render
 from analysis.render.table import Published, Table
 from analysis.stats import Estimate
 from analysis.study.finding import findings
+from analysis.study.measures import Measures
 from analysis.study.metrics import TOGETHER, with_companions
 from analysis.study.published import published
 from analysis.tables.build import build
@@ -225,6 +226,30 @@ def test_a_column_that_no_run_has_is_left_out_with_a_note(tmp_path: Path) -> Non
     assert "n/d" not in render([table], "text")
     [overhead] = tables_of(tmp_path, "overhead")
     assert "left out, not measured for these runs: largest gradient norm" in overhead.notes
+
+
+def test_partial_credit_is_paired_by_instruction_and_absent_in_older_runs(tmp_path: Path) -> None:
+    """Two settings, two seeds, with credit for each answer; one run of an earlier version without it."""
+    credit = {("none", 0): [0.0, 0.5, 1.0, 0.5], ("none", 1): [0.5, 0.5, 1.0, 0.0]}
+    credit |= {("neftune", 0): [0.5, 0.5, 1.0, 1.0], ("neftune", 1): [0.5, 1.0, 1.0, 0.5]}
+    for (noise, seed), shares in credit.items():
+        folder = write_run(
+            tmp_path, config_of(noise, 5, seed), {"judge/accuracy": 25.0, "judge/partial_credit": 25 * sum(shares)}
+        )
+        rows = json.loads((folder / "annotations.json").read_text())
+        rows = [{**row, "partial_credit": share} for row, share in zip(rows, shares, strict=True)]
+        (folder / "annotations.json").write_text(json.dumps(rows))
+    write_run(tmp_path, config_of("symnoise", 5), {"judge/accuracy": 25.0})
+    [table] = build(load_runs(tmp_path), layout_named("ablation"))
+    assert estimate(table, ["none", ""], "partial credit").mean == 50.0
+    assert estimate(table, ["none", ""], "partial credit").instructions == 4
+    assert estimate(table, ["neftune", "5"], "partial credit").mean == 75.0
+    assert math.isnan(cell(table, ["symnoise", "5"], "partial credit"))  # type: ignore[arg-type]
+    difference = Measures(load_runs(tmp_path)).difference(
+        "judge/partial_credit", *([f"tiny-{noise}-s{seed}" for seed in (0, 1)] for noise in ("neftune-a5", "none"))
+    )
+    assert isinstance(difference, Estimate)
+    assert (difference.mean, difference.instructions) == (25.0, 4)
 
 
 def test_length_controlled_win_rate_where_a_run_has_it(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_corrupted_answers_fail(family):
         ("capital", "The capital of Peru is Lima.", "Lima", False),
         ("capital", "The capital of Peru is Lima.", "The capital of Lima is Peru.", False),
         ("capital", "The capital of Peru is Lima.", "The capital of Peru is not Lima.", False),
+        ("story_sum", "Ivy has 104 bags.", "Ivy has 104 bags is Ivy has 104 bags.", False),
         ("show_working", "20 - 5 = 15, so the answer is 15.", "20-5=15 so the answer is 15", True),
         ("show_working", "20 - 5 = 15, so the answer is 15.", "20 + 5 = 15, so the answer is 15.", False),
     ],

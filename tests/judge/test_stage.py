@@ -20,6 +20,7 @@ from support.runs import folder_of
 from harness.config import Config, JudgeConfig
 from harness.context import Run
 from harness.data import load_eval_items
+from harness.data.builtin import partial_credit
 from harness.generate.stage import output_rows
 from harness.judge import stage
 from harness.judge.annotations import read_annotations
@@ -101,6 +102,21 @@ def test_checker_verdicts_accuracy_and_labels(compose: Compose) -> None:
     assert not (run.folder.path.parent / "verdicts.sqlite").exists()
 
 
+def test_partial_credit_of_each_answer_and_its_means(compose: Compose) -> None:
+    """Every second answer lacks its last character: right answers have 1, the others what the data set gives them."""
+    run, result = judge(compose(*SMALL), lambda n, item: item.reference[: None if n % 2 else -2])
+    rows = read_annotations(run.folder / "annotations.json")
+    expected = [partial_credit(row["dataset"], row["output_1"], row["output_2"]) for row in rows]
+    assert [row["partial_credit"] for row in rows] == expected
+    assert expected[1::2] == [1.0] * 3
+    assert 0 < sum(expected[::2]) < 3
+    assert result.metrics["judge/partial_credit"] == pytest.approx(100 * sum(expected) / 6)
+    assert result.metrics["judge/accuracy"] == 50.0
+    by_split = [result.metrics[f"judge/partial_credit/{split}"] for split in ("heldout", "unseen")]
+    assert 4 * by_split[0] + 2 * by_split[1] == pytest.approx(100 * sum(expected))
+    assert "selection/partial_credit" in result.metrics
+
+
 def test_a_run_against_another_run_wins_draws_and_loses(compose: Compose) -> None:
     base = compose("noise=none", *SMALL)
     prepare(base, lambda n, item: item.reference if n < 3 else "wrong")
@@ -167,7 +183,8 @@ def test_two_judges_on_one_run_never_mix(compose: Compose) -> None:
     assert {row["annotator"] for row in current} == {second.labels["judge_id"]}
     assert second.labels["judge_id"].startswith("endpoint-")
     assert second.labels["judge_model"] == "fake-2026-01-01"
-    assert "judge/accuracy" not in second.metrics
+    assert not any("accuracy" in name or "partial_credit" in name for name in second.metrics)
+    assert not any("correct" in row or "partial_credit" in row for row in current)
     run.folder.complete("judge", "g", 0.0, "finished", second.metrics, second.labels)
     summary = _summary(again)
     assert summary["judge_id"] == second.labels["judge_id"]
@@ -213,6 +230,7 @@ def test_805_free_text_rows_in_seconds_with_length_control(compose: Compose, sha
     assert 0 < result.metrics["judge/length_controlled_winrate"] < 50
     assert set(result.metrics) >= {"judge/lc_standard_error", "judge/lc_low", "judge/C", "judge/win_rate/koala"}
     assert result.metrics["judge/avg_length"] == 396
+    assert "judge/partial_credit" not in result.metrics  # of free text there is a proxy's win rate alone
     assert result.metrics["text/measured"] + result.metrics["text/too_short"] == 805
 
 

@@ -60,10 +60,12 @@ def _lines(answer: str) -> tuple[str, ...]:
     return tuple(marked)
 
 
-def _json(answer: str) -> str | None:
-    """One canonical text for equal JSON values; None for what is not JSON, or names a key twice."""
+def _json(answer: str) -> dict[str, str] | str | None:
+    """One canonical text for equal JSON values, for each field of an object; None if not JSON, or a key comes twice."""
     try:
         value = json.loads(unwrap(answer), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        if isinstance(value, dict):
+            return {key: json.dumps(field, sort_keys=True) for key, field in value.items()}
         return json.dumps(value, sort_keys=True)
     except (ValueError, RecursionError):  # RecursionError: a degenerate model repeats "[" thousands of times
         return None
@@ -80,13 +82,13 @@ def _refuse_constant(name: str) -> object:
 
 
 def _sentence(answer: str) -> frozenset[tuple[str, ...]]:
-    """The words in order without articles and punctuation; "X is Y" and "Y is X" say the same."""
+    """The words in order without articles and punctuation, in both orders that "X is Y" and "Y is X" can have."""
     words = _WORD.findall(unwrap(answer).casefold())
     content = tuple(word for word in words if word not in _ARTICLES | _PUNCTUATION)
     if content.count("is") != 1:
         return frozenset([content])
     middle = content.index("is")
-    return frozenset([content[:middle], content[middle + 1 :]])
+    return frozenset([content, (*content[middle + 1 :], "is", *content[:middle])])
 
 
 # Each maps an answer to its content: two answers are the same when their contents are equal.

@@ -11,6 +11,7 @@ from typing import get_args
 
 from harness.data.builtin.checkers import same_content
 from harness.data.builtin.core import FAMILIES, LEVELS, Family, Split, split_of
+from harness.data.builtin.credit import shared_content
 from harness.data.builtin.families import (  # noqa: F401 (they register)
     arithmetic,
     formats,
@@ -80,9 +81,22 @@ def check(family: str, gold: str, answer: str) -> bool:
     Raises:
         ValueError: unknown family.
     """
+    return same_content(_known(family).kind, gold, answer)
+
+
+def partial_credit(family: str, gold: str, answer: str) -> float:
+    """How much of the content of `gold` is in `answer`, in [0, 1]; 1 exactly where `check` accepts it (see credit.py).
+
+    Raises:
+        ValueError: unknown family.
+    """
+    return shared_content(_known(family).kind, gold, answer)
+
+
+def _known(family: str) -> Family:
     if family not in FAMILIES:
         raise ValueError(f"family={family!r} is unknown; known are {', '.join(FAMILIES)}")
-    return same_content(FAMILIES[family].kind, gold, answer)
+    return FAMILIES[family]
 
 
 def _items_of(family: Family, split: Split, seed: int) -> Iterator[Item]:

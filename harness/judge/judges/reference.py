@@ -3,6 +3,7 @@
 Each answer is scored against the evaluation set's own answer, and the preference is 1.5 + (score_2 - score_1) / 2.
 Score of a builtin task: 1 if its checker accepts the answer, else 0. The reference answer is right by
 construction, so against it a right answer draws (1.5), a wrong one loses (1), and the win rate is half the accuracy.
+Partial credit, how much of an answer is right, stands beside and decides no preference.
 Score of free text: F1 of the words shared with the reference answer, which measures closeness to one text, not
 quality; the annotator's name says so.
 """
@@ -35,7 +36,8 @@ class ReferenceJudge(NoBudget):
     def _verdict(self, comparison: Comparison) -> Verdict:
         if self.identity.id == CHECKER:
             first, second = (_is_right(comparison, text) for text in (comparison.output_1, comparison.output_2))
-            return Verdict(from_scores(first, second), correct=second)
+            credit = _partial_credit(comparison)
+            return Verdict(from_scores(first, second), correct=second, partial_credit=credit)
         first_f1 = word_f1(comparison.output_1, comparison.gold)
         return Verdict(from_scores(first_f1, word_f1(comparison.output_2, comparison.gold)))
 
@@ -58,6 +60,12 @@ def _is_right(comparison: Comparison, answer: str) -> bool:
     from harness.data import builtin
 
     return builtin.check(comparison.family, comparison.gold, answer)
+
+
+def _partial_credit(comparison: Comparison) -> float:
+    from harness.data import builtin
+
+    return builtin.partial_credit(comparison.family, comparison.gold, comparison.output_2)
 
 
 def _words(text: str) -> Counter[str]:

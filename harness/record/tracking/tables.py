@@ -37,7 +37,8 @@ def tables_of(folder: RunFolder, final: Mapping[str, Any]) -> dict[str, list[Row
 def generations(outputs: Sequence[Row], annotations: Sequence[Row]) -> list[Row]:
     """Each instruction with its answer, the reference's, the verdict (win, loss, draw) and the answer's characters.
 
-    Where a checker judged, `correct` says whether it found the answer right. What was not judged has no verdict.
+    Where a checker judged, `correct` says whether it found the answer right, and `partial_credit` how much of it. What
+    was not judged has no verdict.
     """
     verdicts: dict[str, list[tuple[Row, float]]] = defaultdict(list)
     shares = win_fractions([row.get("preference") for row in annotations])
@@ -49,7 +50,7 @@ def generations(outputs: Sequence[Row], annotations: Sequence[Row]) -> list[Row]
         judged, share = waiting.pop(0) if waiting else ({}, math.nan)
         entry = {"prompt": row["instruction"], "answer": row["output"], "reference": judged.get("output_1")}
         entry |= {"verdict": _verdict(share), "length": len(row["output"]), "dataset": row.get("dataset")}
-        found.append(entry | ({"correct": judged["correct"]} if "correct" in judged else {}))
+        found.append(entry | {name: judged[name] for name in ("correct", "partial_credit") if name in judged})
     return found
 
 
