@@ -18,6 +18,7 @@ from harness.metrics.names import EPOCH, EVAL_LOSS, EXTREMES, GLOBAL_STEP, LEARN
 from harness.record.files import read_json, write_json
 from harness.record.folder import RunFolder
 from harness.record.tracking.interface import Result, Row, TrackedRun
+from harness.record.tracking.wandb_service import forget_service, gone
 
 # How long a run waits for an unresponsive server, at its start and at its end.
 _PATIENCE_S = 30.0
@@ -62,7 +63,7 @@ class WandbBackend:
         except wandb.errors.CommError as error:
             write_json(self._folder / _UNSENT, {"arrived": self._arrived})
             self._say(f"W&B cannot be reached ({error}): {self._later}")
-            wandb.teardown()  # its service holds the id of the run that did not start
+            forget_service()  # it holds the id of the run that did not start
             return _init(self._of, "offline")
 
     @property
@@ -82,7 +83,7 @@ class WandbBackend:
 
     def _replay(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            self.log(row)
+            self._log(row)
 
     def log(self, row: Row) -> None:
         """One step of the history.
@@ -90,18 +91,35 @@ class WandbBackend:
         A killed run continues from a checkpoint, and W&B may have later rows: those are kept, being equal to what would
         be logged again.
         """
+        try:
+            self._log(row)
+        except gone():
+            self._revive()
+            self._log(row)
+
+    def _log(self, row: Row) -> None:
         if row["step"] >= self._run.step:
             self._run.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
+
+    def _revive(self) -> None:
+        """Continue the run in a new service, with all rows so far."""
+        self._folder.log("warning: W&B's service has died; a new one goes on with the run")
+        forget_service()
+        self._run = self._open()
+        self._replay(self._folder.metrics())
 
     def finish(self, result: Result) -> None:
         """Final numbers, the rows of each table, the model, the exit code."""
         import wandb
 
-        run = self._run
         try:
             complete, reason = self._end(result), f"slower than {_PATIENCE_S:.0f} s"
         except wandb.errors.CommError as error:
             complete, reason = False, str(error)
+        except gone():
+            self._revive()
+            complete, reason = self._end(result), "its service died"
+        run = self._run
         if not complete and not run.offline:
             self._say(f"W&B went away ({reason}): {self._later}")
             self._restart_offline(run)
@@ -140,20 +158,23 @@ class WandbBackend:
 
     def _restart_offline(self, online: Any) -> None:
         """Replace the online log, which cannot hold tables without a server, by one of the whole run."""
-        import wandb
-
         with suppress(TimeoutError):
             online.finish(exit_code=1)
-        wandb.teardown()
+        forget_service()
         shutil.rmtree(Path(online.dir).parent, ignore_errors=True)
         self._run = _init(self._of, "offline")
         self._replay(self._folder.metrics())
 
     def abort(self, reason: str | None) -> None:
         """Close the run without a result, keeping what was logged; `reason` is that of a failure, None for a stop."""
-        if reason is not None:
-            self._run.summary.update({"status": "failed", "reason": reason})
-        if not self._close(1):
+        try:
+            if reason is not None:
+                self._run.summary.update({"status": "failed", "reason": reason})
+            in_time = self._close(1)
+        except gone() as error:
+            forget_service()
+            raise OSError(f"W&B's service has died, {type(error).__name__}") from error
+        if not in_time:
             self._say(f"W&B took longer than {_PATIENCE_S:.0f} s; the same command goes on with what is missing there")
 
     def _close(self, exit_code: int) -> bool:
