@@ -9,7 +9,7 @@ if [ -n "$alpaca" ]; then
     # Batches of two: the shares do not depend on the batch, and the twos are what intervals rest on.
     python -m harness "${common[@]}" "output_dir=$runs/smollm2" model=smollm2_135m_pip dataset=local "dataset.path=$alpaca" dataset.size=320 dataset.heldout=100 \
         dataset.max_length=160 dataset.clean.long_prompts=drop eval_set=builtin judge=reference train=finetune train.lr=5.0e-5 train.batch_size=16 train.epochs=1 \
-        train.precision=bf16 train.checkpoint_every=10 probe.gradient.twos=12 probe.gradient.batch_size=2 probe.gradient.draws=1
+        train.precision=bf16 train.checkpoint_every=10 probe.gradient.twos=6 probe.gradient.batch_size=2 probe.gradient.draws=1
 fi
 for each in "$runs"/*/; do
     drawn=$(mktemp -d)
