@@ -227,7 +227,7 @@ def test_a_gpus_products_are_rated_in_their_own_precision(compose, monkeypatch):
 
 
 def test_the_table_of_memory_in_the_docs_is_explains(compose):
-    text = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8").split("## What the papers' recipe needs")[1]
+    text = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8").split("## Resources for the papers' recipes")[1]
     rows = re.findall(
         r"\| LLaMA-2-(\d+B) \| (\d+)(.*?) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (\d+) GiB.*? \| (\d+) GiB", text
     )
