@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
 
 from harness.config import LoRAConfig, ModelConfig, TinyArchitecture
 from harness.models.adapters import adapter_base, for_inference, peft_warnings
@@ -19,8 +18,6 @@ from harness.models.place import cast
 from harness.models.source import source_of
 from harness.models.tokenizer import check_vocabulary, load_tokenizer
 from harness.models.weights import refuse_encoder, refuse_incomplete
-
-disable_progress_bar()  # the run shows its own
 
 
 def load_model(

@@ -15,11 +15,14 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+from transformers.utils.logging import disable_progress_bar
 
 from harness.config import ModelConfig
 from harness.config.paths import resolve_path
 from harness.models.checks import reading
 from harness.record.cache import cache_dir
+
+disable_progress_bar()  # the run shows its own; here, because whatever loads a model imports this module
 
 
 def check_weights(config: ModelConfig) -> None:

