@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from importlib import import_module
@@ -14,12 +15,16 @@ from analysis.commands import COMMANDS
 from analysis.commands.options import DEFAULT_SOURCE
 from harness.record.escape import escape_controls
 
+_ALLOCATED_BEFORE_COLLECTING = 200_000
+
 
 def main(argv: list[str] | None = None, prog: str = "python -m analysis") -> int:
     """Run one command; a user's mistake is one line on stderr and exit code 2. prog: as it was called, for usage."""
     if find_spec("pandas") is None:
         print("error: pandas is not installed: tables need pip install 'noise-harness[run]'", file=sys.stderr)
         return 2
+    # Hundreds of thousands of numbers and texts come to stay: looking for cycles among them again and again takes time.
+    gc.set_threshold(_ALLOCATED_BEFORE_COLLECTING)
     words = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

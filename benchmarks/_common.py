@@ -8,8 +8,10 @@ import os
 import platform
 import statistics
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +48,34 @@ def commit() -> str:
         ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     return asked.stdout.strip() or "none"
+
+
+@contextmanager
+def tree_of(commit_or_folder: str) -> Iterator[Path]:
+    """Another state of this project: a folder that holds it, or a commit, checked out while the block lasts."""
+    if Path(commit_or_folder).is_dir():
+        yield Path(commit_or_folder).resolve()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "tree"
+        subprocess.run(["git", "worktree", "add", "-q", "--detach", place, commit_or_folder], cwd=ROOT, check=True)
+        try:
+            yield place
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", place], cwd=ROOT, check=True)
+
+
+def environment_of(tree: Path, scratch: Path, **more: str) -> dict[str, str]:
+    """Variables to run a tree as it is installed for users: its code compiled once, a cache of its own.
+
+    Args:
+        tree: a state of this project.
+        scratch: a folder for both, the same for all commands of that tree.
+        more: further variables.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    places = {"PYTHONPYCACHEPREFIX": str(scratch / "compiled"), "NOISE_HARNESS_CACHE": str(scratch / "cache")}
+    return {**kept, "PYTHONPATH": str(tree), **places, **more}
 
 
 def composed(*overrides: str) -> Config:

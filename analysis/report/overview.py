@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.sources.record import RunRecord
-from analysis.sources.runs import IDENTITY, Runs
+from analysis.sources.record import IDENTITY, RunRecord
+from analysis.sources.runs import Runs
 from analysis.sources.select import content_settings, judge_of
 from analysis.study.comparable import settings_of
 from analysis.study.rows import sort_label

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from analysis.sources.cache import remember_text, remembered, remembered_text
 from analysis.sources.history import read_history
 from analysis.sources.record import (
     DIVERGED,
@@ -27,6 +28,11 @@ from harness.record import RunFolder, read_json, read_mapping, read_settings, wh
 from harness.record.files import read_text
 from harness.record.objective import read_objective
 from harness.record.variants import variants
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.sources.preferences import Preferences
 
 _ENDINGS = ("finished", "diverged")
 # struct flock of Linux, 64 bits: type, whence, start, length, process.
@@ -46,7 +52,17 @@ class FolderDetails(Details):
         return _read_rows(self.folder / "model_outputs.json", ("instruction", "output"))
 
     def annotations(self) -> list[dict[str, Any]]:
-        return _read_rows(self.folder / "annotations.json", ("instruction", "output_1", "output_2"))
+        return _annotations(self.folder / "annotations.json")
+
+    def preferences(self) -> Preferences:
+        from analysis.sources.preferences import packed, preferences_of, unpacked
+
+        path = self.folder / "annotations.json"
+        return remembered(path, "preferences", lambda path: preferences_of(_annotations(path)), packed, unpacked)
+
+
+def _annotations(path: Path) -> list[dict[str, Any]]:
+    return _read_rows(path, ("instruction", "output_1", "output_2"))
 
 
 def read_folders(root: Path) -> list[RunRecord]:
@@ -63,7 +79,7 @@ def read_folders(root: Path) -> list[RunRecord]:
 def _read_folder(folder: Path, name: str) -> RunRecord | None:
     """The run in a folder, None if there is none. Whatever is wrong with one folder, the others are read."""
     try:
-        config = read_settings(folder / "config.yaml")
+        config = remembered(folder / "config.yaml", "settings", read_settings)
         return _record(folder, name, config) if is_of_harness(config) or _is_run(folder) else None
     except (ValueError, OSError) as error:
         return RunRecord(name, "unreadable", {}, {}, str(folder), Details(), str(error)) if _is_run(folder) else None
@@ -85,15 +101,17 @@ def _is_wandb(folder: Path) -> bool:
 def _record(folder: Path, name: str, config: dict[str, Any]) -> RunRecord:
     if not is_of_harness(config):
         return RunRecord(name, "foreign", {}, {}, str(folder), Details(), FOREIGN)
-    is_locked = _is_locked(folder)  # first: a run that ends while we look has ended and was not interrupted
     done, failed = folder / "done", folder / "failed"
+    # Before looking again: a run that ends in between has ended and was not interrupted.
+    is_locked = not done.is_file() and _is_locked(folder)
     final: dict[str, float] = {}
     reason, finished_at = "", 0.0
     if done.is_file():
         status = read_text(done).strip()
         if status not in _ENDINGS:
             raise ValueError(f"{done}: expected {' or '.join(_ENDINGS)}, found {status[:20]!r}")
-        final, finished_at = _read_final(folder / "summary.json"), done.stat().st_mtime
+        summary, finished_at = folder / "summary.json", done.stat().st_mtime
+        final = remembered(summary, "final", _read_final, _packed_final, _unpacked_final)
     elif is_locked:
         status, reason = "running", RUNNING
     elif failed.is_file():
@@ -126,9 +144,12 @@ def _contents(folder: Path) -> Any:
 
 
 def _flaw_of_stages(folder: Path) -> str:
-    if not (folder / "stages.json").exists():
-        return ""
-    for name, stage in read_mapping(folder / "stages.json").items():
+    path = folder / "stages.json"
+    return remembered(path, "flaw", _read_flaw) if path.exists() else ""
+
+
+def _read_flaw(path: Path) -> str:
+    for name, stage in read_mapping(path).items():
         if not isinstance(stage, dict) or not isinstance(stage.get("seconds"), int | float):
             return f"stages.json: key {name}: expected a mapping with seconds"
     return ""
@@ -139,6 +160,22 @@ def _read_final(path: Path) -> dict[str, float]:
     if not isinstance(final, dict):
         raise ValueError(f"{path}: key final: expected a mapping of metrics to numbers, found {str(final)[:60]!r}")
     return with_current_names(final)
+
+
+def _packed_final(final: dict[str, float]) -> list[Any]:
+    """The names apart from the numbers: all runs of a sweep have the same."""
+    return [remember_text(json.dumps(list(final))), list(final.values())]
+
+
+def _unpacked_final(kept: list[Any]) -> dict[str, float]:
+    name, values = kept
+    return dict(zip(_names(name), values, strict=True))
+
+
+@lru_cache(maxsize=64)
+def _names(name: str) -> list[str]:
+    found: list[str] = json.loads(remembered_text(name))
+    return found
 
 
 def _read_rows(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:

@@ -7,12 +7,13 @@ import os
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from harness.metrics.names import with_current_names
 from harness.record.files import open_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NAN = float("nan")
 # Bytes at the end of the file that contain the last row; of a longer row no step is shown.
@@ -27,6 +28,8 @@ def read_history(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: a row is not what the harness writes; the message names file, line and key.
     """
+    import pandas as pd
+
     steps = array("q")
     columns: dict[str, array[float]] = {}
     for number, row in _rows(path):

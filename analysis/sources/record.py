@@ -5,17 +5,23 @@ Three modules make records: folders.py (run folders), wandb_offline.py (W&B logs
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
+# Lists of runs need neither frames nor arrays, whose packages take half a second to import.
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.sources.preferences import Preferences
 
 # finished and diverged runs reached their end; failed ones stopped with an error; running and incomplete ones have
 # not ended, and only running ones have a process that still can; foreign ones are not the harness's; unreadable ones
 # have a file that the harness did not write.
 STATUSES = ("finished", "diverged", "failed", "running", "incomplete", "foreign", "unreadable")
 DIVERGED, RUNNING, FOREIGN = "training met NaN or infinity", "not finished yet", "its settings are not this harness's"
+
+# Columns that identify a run in a study; every runs frame has them before its metrics.
+IDENTITY = ["model", "dataset", "eval_set", "noise", "alpha", "seed", "judge", "experiment", "group"]
 
 # Suffix of the key for the content of a path, and the length of its hash.
 CONTENT, _SHORT_HASH = "_content", 12
@@ -32,6 +38,8 @@ class Details:
 
     def history_frame(self) -> pd.DataFrame:
         """The same as a frame, a column for each metric."""
+        import pandas as pd
+
         return pd.DataFrame(self.history())
 
     def outputs(self) -> list[dict[str, Any]]:
@@ -41,6 +49,12 @@ class Details:
     def annotations(self) -> list[dict[str, Any]]:
         """Rows of annotations.json."""
         return []
+
+    def preferences(self) -> Preferences:
+        """The same in columns."""
+        from analysis.sources.preferences import preferences_of
+
+        return preferences_of(self.annotations())
 
     def is_here(self, part: RecordPart) -> bool:
         """Whether a part can be read without a network."""
@@ -84,12 +98,15 @@ def with_contents(config: dict[str, Any], files: Any) -> dict[str, Any]:
         config: as the harness wrote it.
         files: hash of each file by its key, {"dataset.path": ...}, as in provenance.json; anything else is ignored.
     """
-    found = copy.deepcopy(config)
+    found = dict(config)
     for key, content in files.items() if isinstance(files, dict) else ():
         *sections, last = str(key).split(".")
         section: Any = found
         for name in sections:
-            section = section.get(name) if isinstance(section, dict) else None
+            inner = section.get(name) if isinstance(section, dict) else None
+            if isinstance(inner, dict):
+                section[name] = inner = dict(inner)  # the given settings stay as they are
+            section = inner
         if sections and isinstance(section, dict):
             section[f"{last}{CONTENT}"] = str(content)[:_SHORT_HASH]
     return found
@@ -119,7 +136,7 @@ def flaw_of(config: dict[str, Any], final: Any) -> str:
     if not isinstance(final, dict):
         return f"summary: key final: expected a mapping of metrics to numbers, found {str(final)[:_SHOWN]!r}"
     for name, value in final.items():
-        if value is not None and not _is_number(value):
+        if type(value) is not float and value is not None and not _is_number(value):
             return f"summary: key final: {str(name)[:_SHOWN]}: expected a number, found {str(value)[:_SHOWN]!r}"
     return ""
 

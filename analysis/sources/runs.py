@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, TypeVar
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from analysis.sources.fetch import fetch
-from analysis.sources.record import STATUSES, Details, RecordPart, RunRecord
-from analysis.sources.select import Source, flatten, read_records, without_duplicates
-from harness.metrics.preferences import win_fractions
+from analysis.sources.record import STATUSES, Details, RunRecord
+from analysis.sources.select import Source, read_records, without_duplicates
+
+# `frames` brings pandas, which takes half a second to import and which a list of runs does not need.
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.sources.preferences import Preferences
 
 Made = TypeVar("Made")
-
-# Columns that identify a run in a study; every runs frame has them before its metrics.
-IDENTITY = ["model", "dataset", "eval_set", "noise", "alpha", "seed", "judge", "experiment", "group"]
 
 
 class UnreadableRun(ValueError):
@@ -50,39 +50,49 @@ class Runs:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        rows = [
-            {"run_id": run.run_id, "status": run.status, **_identity(run.config)} | _numbers(run.final)
-            for run in self.records
-        ]
-        frame = pd.DataFrame(rows, columns=None if rows else ["run_id", "status", *IDENTITY])
-        metrics = sorted(set(frame.columns) - {"run_id", "status", *IDENTITY})
-        return frame[["run_id", "status", *IDENTITY, *metrics]].astype({"alpha": float})
+        from analysis.sources.frames import runs_frame
+
+        return runs_frame(self.records)
 
     @cached_property
     def configs(self) -> pd.DataFrame:
-        rows = [flatten(run.config) for run in self.records]
-        index = pd.Index([run.run_id for run in self.records], name="run_id", dtype=str)
-        return pd.DataFrame(rows, index=index, dtype=object).sort_index(axis=1)
+        from analysis.sources.frames import configs_frame
+
+        return configs_frame(self.records)
 
     @cached_property
     def history(self) -> pd.DataFrame:
+        from analysis.sources.frames import history_frame, history_of
+
         # One frame per run: as dicts, half a million rows would need a gigabyte at once.
         fetch([run.details for run in self.records], "history")
-        frames = [frame for run in self.records if not (frame := _whole(run, _history_of)).empty]
-        frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["run_id", "step"])
-        metrics = sorted(set(frame.columns) - {"run_id", "step"})
-        return frame[["run_id", "step", *metrics]]
+        return history_frame([frame for run in self.records if not (frame := _whole(run, history_of)).empty])
 
     @cached_property
     def generations(self) -> pd.DataFrame:
-        columns = ["run_id", "item", "dataset", "instruction", "output", "length"]
-        return pd.DataFrame(self._rows("outputs", self._generations_of), columns=columns)
+        from analysis.sources.frames import generations_frame, generations_of
+
+        fetch([run.details for run in self.records], "outputs")
+        return generations_frame([row for run in self.records for row in _whole(run, generations_of)])
 
     @cached_property
     def preferences(self) -> pd.DataFrame:
-        columns = ["run_id", "item", "annotator", "dataset", "instruction"]
-        numbers = ["preference", "model_wins", "correct", "partial_credit", "length", "reference_length"]
-        return pd.DataFrame(self._rows("annotations", self._preferences_of), columns=[*columns, *numbers])
+        from analysis.sources.frames import preferences_frame
+
+        return preferences_frame(self.verdicts)
+
+    @cached_property
+    def verdicts(self) -> dict[str, Preferences]:
+        """`preferences` in columns, by run_id: what tables compute with."""
+        from analysis.sources.preferences import joined
+
+        fetch([run.details for run in self.records], "annotations")
+        found: dict[str, Preferences] = {}
+        for run in self.records:
+            each = _whole(run, _preferences_of)
+            # Two sources may each have a run of that name, with other settings.
+            found[run.run_id] = joined(found[run.run_id], each) if run.run_id in found else each
+        return found
 
     @cached_property
     def wins(self) -> pd.DataFrame:
@@ -90,78 +100,41 @@ class Runs:
         return self.by_item("model_wins")
 
     def by_item(self, column: str) -> pd.DataFrame:
-        """A column of `preferences`: instructions down (n-th occurrence apart), runs across."""
-        return self._keyed[column].unstack("run_id")
+        """A column of numbers of `preferences`: instructions down (n-th occurrence apart), runs across."""
+        from analysis.sources.frames import by_item_frame
+
+        return by_item_frame(self.verdicts, column)
 
     @cached_property
     def clusters(self) -> pd.Series:
         """The task family or source of each instruction, by (instruction, occurrence); "" if rows name none."""
-        return self._keyed["dataset"].groupby(level=["instruction", "occurrence"]).first().fillna("").map(str)
+        from analysis.sources.frames import clusters_of
 
-    @cached_property
-    def _keyed(self) -> pd.DataFrame:
-        frame = self.preferences
-        occurrence = frame.groupby(["run_id", "instruction"]).cumcount()
-        return frame.assign(occurrence=occurrence).set_index(["instruction", "occurrence", "run_id"])
+        return clusters_of(self.verdicts)
 
     @cached_property
     def excluded(self) -> pd.DataFrame:
-        rows = [
-            {"run_id": run.run_id, "status": run.status, "reason": run.reason, "origin": run.origin}
-            | _identity(run.config)
-            for run in self.left_out
-        ]
-        frame = pd.DataFrame(rows, columns=["run_id", "status", "reason", "origin", *IDENTITY])
-        return frame.astype({"alpha": float})
+        from analysis.sources.frames import excluded_frame
 
-    def _rows(self, part: RecordPart, rows_of: Callable[[RunRecord], Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
-        fetch([run.details for run in self.records], part)
-        return [row for run in self.records for row in _whole(run, lambda run: list(rows_of(run)))]
+        return excluded_frame(self.left_out)
 
     def readable(self) -> Runs:
         """The runs with all parts readable; the others are left out as unreadable, each with the reason."""
+        from analysis.sources.frames import generations_of, history_of
+
         kept, damaged = list[RunRecord](), list[RunRecord]()
         for run in self.records:
             try:
-                for read in (self._preferences_of, self._generations_of):
-                    _whole(run, lambda run, read=read: list(read(run)))  # type: ignore[misc]
-                _whole(run, _history_of)
+                for read in (_preferences_of, generations_of, history_of):
+                    _whole(run, read)
                 kept.append(run)
             except UnreadableRun as error:
                 damaged.append(replace(run, status="unreadable", reason=str(error), details=Details()))
         return Runs(kept, [*self.left_out, *damaged])
 
-    def _generations_of(self, run: RunRecord) -> Iterable[dict[str, Any]]:
-        for item, row in enumerate(run.details.outputs()):
-            output = row["output"]
-            kept = {"dataset": _text(row.get("dataset")), "instruction": row["instruction"], "output": output}
-            yield {"run_id": run.run_id, "item": item, **kept, "length": len(output)}
 
-    def _preferences_of(self, run: RunRecord) -> Iterable[dict[str, Any]]:
-        rows = run.details.annotations()
-        wins = win_fractions([row.get("preference") for row in rows])
-        for item, row in enumerate(rows):
-            yield {
-                "run_id": run.run_id,
-                "item": item,
-                "annotator": _text(row.get("annotator")),
-                "dataset": _text(row.get("dataset")),
-                "instruction": row["instruction"],
-                "preference": _number(row.get("preference")),
-                "model_wins": float(wins[item]),
-                "correct": _number(row.get("correct")),
-                "partial_credit": _number(row.get("partial_credit")),
-                "length": len(row["output_2"]),
-                "reference_length": len(row["output_1"]),
-            }
-
-
-def _history_of(run: RunRecord) -> pd.DataFrame:
-    """Without rows that have no number: W&B's exports have one for each step that logged only a table."""
-    frame = run.details.history_frame()
-    metrics = [name for name in frame if name != "step"]
-    frame = frame.dropna(how="all", subset=metrics)
-    return frame.astype(dict.fromkeys(metrics, float)).assign(run_id=run.run_id)
+def _preferences_of(run: RunRecord) -> Preferences:
+    return run.details.preferences()
 
 
 def _whole(run: RunRecord, read: Callable[[RunRecord], Made]) -> Made:
@@ -200,23 +173,3 @@ def load_runs(source: Source, include: Sequence[str] = ("finished",), **options:
     if unknown:
         raise ValueError(f"include={sorted(unknown)[0]!r}: expected any of {', '.join(STATUSES)}")
     return Runs(*without_duplicates(read_records(source, **options), include))
-
-
-def _identity(config: dict[str, Any]) -> dict[str, Any]:
-    named = {key: (config.get(key) or {}).get("name") for key in ("model", "dataset", "eval_set", "noise", "judge")}
-    plain = {key: config.get(key) for key in ("alpha", "seed", "experiment")}
-    return {key: (named | plain | {"group": (config.get("tracking") or {}).get("group")})[key] for key in IDENTITY}
-
-
-def _numbers(final: dict[str, Any]) -> dict[str, float]:
-    return {name: _number(value) for name, value in final.items()}
-
-
-def _number(value: Any) -> float:
-    if not isinstance(value, int | float | None):
-        raise ValueError(f"expected a number, found {str(value)[:60]!r}")
-    return float("nan") if value is None else float(value)
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

@@ -15,6 +15,7 @@ from analysis.sources.record import CONTENT, Details, RunRecord, flaw_of, with_c
 from analysis.sources.wandb_api import read_project
 from analysis.sources.wandb_offline import read_logs
 from analysis.suggest import similar
+from harness.record.no_result import NO_RESULT
 
 Source = str | Path | Sequence[str | Path]
 
@@ -36,20 +37,22 @@ def read_records(
         ValueError: a source has no run, or none that was asked for.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
-    found = _with_contents([_checked(run) for each in sources for run in _read(each, group, filters)])
+    found = _with_contents([run for each in sources for run in _read(each, group, filters)])
     for key, wanted in (where or {}).items():
         found = _of_setting(found, key, wanted)
     return sorted(found, key=lambda run: run.run_id)
 
 
 def _checked(run: RunRecord) -> RunRecord:
-    """The run; unreadable if its settings or numbers are not as the harness writes them, whatever the source."""
+    """The run; unreadable if its settings or numbers are not as the harness writes them (folders say so themselves)."""
     flaw = flaw_of(run.config, run.final) if run.config else ""
     return replace(run, status="unreadable", reason=flaw, config={}, final={}, details=Details()) if flaw else run
 
 
 def _with_contents(found: list[RunRecord]) -> list[RunRecord]:
     """Add file contents from the run's folder to a W&B log of an earlier version, which has only paths."""
+    if len({run.run_id for run in found}) == len(found):
+        return found
     noted = {run.run_id: contents for run in found if (contents := contents_of(run.config))}
     return [
         replace(run, config=with_contents(run.config, noted[run.run_id]))
@@ -84,14 +87,13 @@ def contents_of(config: Mapping[str, Any]) -> dict[str, str]:
 def content_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that determine a run's results, flat."""
     flat = flatten({key: value for key, value in config.items() if key not in _NO_RESULT_SECTIONS})
-    return {key: value for key, value in flat.items() if key not in no_result_keys()}
+    ignored = no_result_keys()
+    return {key: value for key, value in flat.items() if key not in ignored}
 
 
 @cache
 def no_result_keys() -> frozenset[str]:
     """Dotted keys that change how a result is obtained, not the result; a judge's name is a label that tables show."""
-    from harness.record.identity import NO_RESULT  # its schema takes a while to import
-
     return frozenset(f"{section}.{key}" for section, keys in NO_RESULT.items() for key in keys) - {"judge.name"}
 
 
@@ -113,11 +115,11 @@ def _read(source: str | Path, group: str | None, filters: Mapping[str, Any] | No
     path = Path(source).expanduser()
     if not _is_there(path):
         if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-            return read_project(str(source), filters, group)
+            return [_checked(run) for run in read_project(str(source), filters, group)]
         raise ValueError(f"source={source}: no such folder, and not a W&B project (entity/project)")
     if filters:
         raise ValueError(f"filters: only for a W&B project, and {source} is a folder; where={{...}} works for both")
-    records = read_folders(path) or read_logs(path)
+    records = read_folders(path) or [_checked(run) for run in read_logs(path)]
     if not records:
         raise ValueError(f"source={source}: there is no run in it (python -m harness writes them to runs/)")
     return records if group is None else _of_group(records, group, source)

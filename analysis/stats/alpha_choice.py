@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.stats.clusters import Array
-from analysis.stats.estimates import Estimate, mean_over_seeds_and_instructions
+from analysis.stats.estimate import Estimate
+from analysis.stats.estimates import mean_over_seeds_and_instructions
 
 
 @dataclass(frozen=True)

@@ -5,50 +5,18 @@ Legend of shape suffixes: S seeds (the runs of one cell), I instructions, B boot
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from analysis.stats import student_t
 from analysis.stats.clusters import Array, Labels, by_cluster
+from analysis.stats.estimate import Estimate
 
 _NAN = float("nan")
 # Probability of a false alarm: for a single test, and for a whole table after Holm's correction.
 LEVEL = 0.05
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean with standard error and interval; NaN if the data do not determine them.
-
-    Values without any spread have an error of 0 and no interval: nothing is known about how far they would scatter.
-    runs: seeds behind it. instructions: those behind the interval, 0 if it rests on runs alone. freedom: degrees of
-    freedom of the error. squares: mean squares of seeds, instructions (or their clusters) and the rest, where there
-    are instructions; those of seeds and rest are NaN for one seed. clusters: of instructions, where the interval takes
-    clusters for independent and not instructions; item_freedom: degrees of freedom of their mean square.
-    """
-
-    mean: float
-    error: float
-    low: float
-    high: float
-    runs: int
-    instructions: int = 0
-    freedom: float = _NAN
-    squares: tuple[float, float, float] = (_NAN, _NAN, _NAN)
-    clusters: int = 0
-    item_freedom: float = _NAN
-
-    @property
-    def units(self) -> int:
-        """Number of independent units besides the seeds: clusters of instructions, or instructions."""
-        return self.clusters or self.instructions
-
-    @property
-    def freedom_of_items(self) -> float:
-        """Degrees of freedom of the items' mean square: fewer for clusters of unequal size than their number."""
-        return self.units - 1.0 if np.isnan(self.item_freedom) else self.item_freedom
 
 
 def mean_over_seeds(values_S: Array, confidence: float = 0.95) -> Estimate:

@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 
 from analysis.stats import student_t
-from analysis.stats.estimates import LEVEL, Estimate
+from analysis.stats.estimate import Estimate
+from analysis.stats.estimates import LEVEL
 
 _NAN = float("nan")
 _POWER = 0.8

@@ -9,7 +9,8 @@ import numpy as np
 
 from analysis.stats import student_t
 from analysis.stats.clusters import Array
-from analysis.stats.estimates import Estimate, two_way_error
+from analysis.stats.estimate import Estimate
+from analysis.stats.estimates import two_way_error
 
 _NAN = float("nan")
 

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.sources.runs import Runs
 from analysis.sources.select import content_settings
 from analysis.suggest import hint
-from harness.record.identity import LAYOUT_OF_LENGTH
+from harness.record.no_result import LAYOUT_OF_LENGTH
 
 # Groups of settings with a name; in a table each is one label.
 SECTIONS = ("model", "dataset", "eval_set", "noise", "judge")

@@ -37,6 +37,7 @@ class Measures:
         self.runs = runs
         self._by_run: dict[str, dict[str, pd.DataFrame]] = {}
         self._by_item: dict[str, pd.DataFrame] = {}
+        self._whole: dict[tuple[str, ...], pd.DataFrame] = {}
         self._members: dict[str, list[str]] = {}
 
     def together(self, run_ids: Sequence[str]) -> str:
@@ -57,10 +58,30 @@ class Measures:
     def recorded(self) -> pd.DataFrame:
         return self.runs.runs.set_index("run_id")
 
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        """The row of each run in `recorded`."""
+        return {str(run_id): row for row, run_id in enumerate(self.recorded.index)}
+
     def known(self, run_ids: Sequence[str]) -> list[str]:
         """Metrics that at least one of these runs recorded."""
-        numbers = self.recorded.loc[self._expanded(run_ids)].select_dtypes("number").dropna(axis=1, how="all")
-        return [str(name) for name in numbers if "/" in str(name)]
+        return sorted(set[str]().union(*(self._names[run_id] for run_id in self._expanded(run_ids))))
+
+    @cached_property
+    def _names(self) -> dict[str, set[str]]:
+        """The metrics that each run recorded, without those that are NaN."""
+        names: dict[str, set[str]] = {}
+        for run in self.runs.records:
+            known = {name for name, value in run.final.items() if "/" in name and value is not None and value == value}
+            names.setdefault(run.run_id, set()).update(known)
+        return names
+
+    @cached_property
+    def _known(self) -> list[str]:
+        """Metrics that some run recorded, and those that can be computed."""
+        recorded = self.known([str(run_id) for run_id in self.recorded.index])
+        papers = [name for name, source in PERCENT_OF.items() if source in recorded]
+        return [*recorded, *(set(DERIVED) - {*recorded}), CONTROLLED, *papers]
 
     def check(self, names: Sequence[str]) -> None:
         """Check that requested metrics exist.
@@ -68,22 +89,15 @@ class Measures:
         Raises:
             ValueError: no run has one, or none matches a pattern.
         """
-        recorded = self.known([str(run_id) for run_id in self.recorded.index])
-        papers = [name for name, source in PERCENT_OF.items() if source in recorded]
-        known = [*recorded, *(set(DERIVED) - {*recorded}), CONTROLLED, *papers]
         for name in names:
-            if not any(fnmatchcase(each, name) for each in known):
+            if not self.has(name):
                 now = f"; it is {RENAMED[name]} now" if name in RENAMED else ""
-                meant = now or hint(name, known) or "; summary.json of a run names what it has"
+                meant = now or hint(name, self._known) or "; summary.json of a run names what it has"
                 raise ValueError(f"metric {name}: no finished run has it{meant}")
 
     def has(self, name: str) -> bool:
         """Whether some run has the metric, or one that matches the pattern."""
-        try:
-            self.check([name])
-        except ValueError:
-            return False
-        return True
+        return name in self._known or any(fnmatchcase(each, name) for each in self._known)
 
     def of_runs(self, name: str, run_ids: Sequence[str]) -> Array:
         """One number per run (S,), NaN if a run has none or it is not finite."""
@@ -94,7 +108,7 @@ class Measures:
         if self.is_searched and name in ITEMS and not (every := self._items_of(name)).empty:
             return every[~_choosing(every)].reindex(columns=list(run_ids)).mean().to_numpy(float)
         if name in self.recorded:
-            values_S = self.recorded[name].reindex(list(run_ids)).to_numpy(float)
+            values_S = self.recorded[name].to_numpy(float)[[self._rows[run_id] for run_id in run_ids]]
         else:
             values_S = np.full(len(run_ids), _NAN)
         pairs = zip(values_S, run_ids, strict=True)
@@ -116,12 +130,19 @@ class Measures:
         return values[~_choosing(values)] if half or self.is_searched else values
 
     def _whole_items(self, name: str, run_ids: Sequence[str]) -> pd.DataFrame:
-        every = self._items_of(name)
-        single = every.reindex(columns=list(dict.fromkeys(self._expanded(run_ids)))).dropna()
-        if any(run_id in self._members for run_id in run_ids):
-            means = {run_id: single[self._expanded([run_id])].mean(axis=1) for run_id in run_ids}
-            single = pd.DataFrame(means, index=single.index)
-        return single[list(run_ids)]
+        key = (name, *run_ids)
+        if key not in self._whole:
+            every = self._items_of(name)
+            single_ids = list(dict.fromkeys(self._expanded(run_ids)))
+            values_IR = _columns(every, single_ids)
+            whole_I = ~np.isnan(values_IR).any(axis=1)
+            index = every.index if whole_I.all() else every.index[np.flatnonzero(whole_I)]
+            single = pd.DataFrame(values_IR[whole_I], index, single_ids)
+            if any(run_id in self._members for run_id in run_ids):
+                means = {run_id: single[self._expanded([run_id])].mean(axis=1) for run_id in run_ids}
+                single = pd.DataFrame(means, index=single.index)
+            self._whole[key] = single if list(single) == list(run_ids) else single[list(run_ids)]
+        return self._whole[key]
 
     def _items_of(self, name: str) -> pd.DataFrame:
         if name not in self._by_item:
@@ -129,20 +150,25 @@ class Measures:
             self._by_item[name] = factor * self.runs.by_item(column)
         return self._by_item[name]
 
-    def clusters(self, items: pd.DataFrame) -> NDArray[np.str_]:
-        """The task family or source of each row of `items` (I,)."""
-        return self.runs.clusters.reindex(items.index).to_numpy(str)
+    def clusters(self, items: pd.DataFrame) -> NDArray[np.int64]:
+        """The task family or source of each row of `items` (I,), as a number in the order of their names."""
+        every = self._clusters
+        return (every if items.index is every.index else every.reindex(items.index)).to_numpy(np.int64)
+
+    @cached_property
+    def _clusters(self) -> pd.Series:
+        named = self.runs.clusters
+        return pd.Series(np.unique(named.to_numpy(str), return_inverse=True)[1], named.index)
 
     def is_proxy(self, run_ids: Sequence[str]) -> bool:
         """Whether the verdicts of these runs come from a proxy that takes closeness to one text for quality."""
-        frame = self.runs.preferences
-        annotators = frame.loc[frame["run_id"].isin(self._expanded(run_ids)), "annotator"].dropna().unique()
-        return any(PROXY in str(name) for name in annotators)
+        found = [self.runs.verdicts[run_id].annotators for run_id in self._expanded(run_ids)]
+        return any(PROXY in name for name in set[str | None]().union(*found) if name is not None)
 
     def unjudged(self, run_ids: Sequence[str]) -> int:
         """Instructions that have a verdict in some of these runs but not in all."""
-        known = self.runs.wins.reindex(columns=self._expanded(run_ids)).notna()
-        return int((known.any(axis=1) & ~known.all(axis=1)).sum())
+        missing_IR = np.isnan(_columns(self._items_of(WIN_RATE), self._expanded(run_ids)))
+        return int((missing_IR.any(axis=1) & ~missing_IR.all(axis=1)).sum())
 
     def estimate(self, name: str, run_ids: Sequence[str], half: bool = False) -> Estimate | float:
         """Mean over the runs; NaN if one of them lacks the metric.
@@ -227,6 +253,12 @@ class Measures:
             groups = getattr(self.runs, frame).groupby("run_id")
             self._by_run[frame] = {str(run_id): rows for run_id, rows in groups}
         return self._by_run[frame]
+
+
+def _columns(frame: pd.DataFrame, names: Sequence[str]) -> Array:
+    """Columns of numbers (I, R), NaN for a name that the frame does not have."""
+    places = frame.columns.get_indexer(pd.Index(list(names), dtype=str))
+    return np.where(places >= 0, frame.to_numpy()[:, places], _NAN) if len(frame) else np.empty((0, len(names)))
 
 
 def _choosing(wins: pd.DataFrame) -> NDArray[np.bool_]:

@@ -13,8 +13,6 @@ from harness.noise.definition import Distribution, Length, Pair, Scale, Schedule
 # The axes that a method may use; "distribution" has its own rule.
 _AXES = frozenset({"scale", "length", "where", "special_tokens", "schedule", "rate"})
 _PAIR = frozenset({"pair"})
-# The only batch layout in which each of these lengths means what its name says.
-LAYOUT_OF_LENGTH = {"padded": "padded", "row": "packed"}
 
 
 class MethodSection(Section):

@@ -13,9 +13,10 @@ from harness.config.generate import GenerateConfig
 from harness.config.judge import JudgeConfig
 from harness.config.messages import rule_violations
 from harness.config.model import ModelConfig
-from harness.config.noise import LAYOUT_OF_LENGTH, NoiseConfig
+from harness.config.noise import NoiseConfig
 from harness.config.probe import ProbeConfig
 from harness.config.train import PairMode, TrainConfig
+from harness.noise.definition import LAYOUT_OF_LENGTH
 
 Stage = Literal["train", "generate", "judge", "probe"]
 STAGES: tuple[Stage, ...] = get_args(Stage)

@@ -51,4 +51,6 @@ def current_header(header: str) -> str:
 
 def with_current_names(row: Mapping[str, Value]) -> dict[str, Value]:
     """A row of an earlier version's log under today's names; one that has a value under both keeps today's."""
+    if RENAMED.keys().isdisjoint(row):
+        return dict(row)
     return {current(name): value for name, value in row.items() if current(name) == name or current(name) not in row}

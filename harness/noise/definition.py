@@ -15,6 +15,9 @@ Length = Literal["true", "padded", "row"]
 Where = Literal["all", "prompt", "response"]
 Schedule = Literal["constant", "linear", "cosine", "warmup"]
 
+# The only batch layout in which each of these lengths means what its name says.
+LAYOUT_OF_LENGTH = {"padded": "padded", "row": "packed"}
+
 # A user's own distribution: a function in a module on Python's path (see `harness.noise.distributions`).
 _OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

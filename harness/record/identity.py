@@ -7,10 +7,10 @@ import importlib.util
 from pathlib import Path
 
 from harness.config import Config, GradientConfig
-from harness.config.noise import LAYOUT_OF_LENGTH as LAYOUT_OF_LENGTH  # analysis reads it here
 from harness.config.paths import canonical_json, module_file
 from harness.noise.definition import is_own
 from harness.record.content import path_fingerprint
+from harness.record.no_result import NO_RESULT
 
 _PREFIX = 89  # characters: with the hash a run_id has at most 100
 
@@ -21,23 +21,6 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "generate": (*_TRAIN, "eval_set", "generate"),
     "judge": (*_TRAIN, "eval_set", "generate", "judge"),
     "probe": (*_TRAIN, "probe"),
-}
-# Where the run is computed; sums differ in their last digits.
-_PLACES = {"devices", "nodes", "sharding", "cpu_offload"}
-# Keys that change how a result is obtained or stored, but not the result.
-NO_RESULT = {
-    "train": {
-        *("name", "log_every", "heldout_every", "checkpoint_every", "keep_checkpoints", "keep_model"),
-        *("checkpoint_async", "row_multiple", "compile", "liger"),
-        *_PLACES,
-    },
-    "model": {"shape"},
-    "generate": {"name", "cache_gib", "cuda_graph", "devices", "tensor_parallel", "python"},
-    "probe": {"name", "max_tokens", "every"},
-    "judge": {
-        *("name", "store", "concurrency", "retries", "timeout_s", "unparsed_retries", "api_key_env", "python"),
-        *("max_calls", "max_usd", "usd_per_million_input", "usd_per_million_output", "max_unparsed"),
-    },
 }
 # Files count by their content.
 _FILES = {

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+# filelock imports asyncio, which whoever only looks at runs can do without.
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file for the block, waiting for its current holder; the file stays."""
+    from filelock import FileLock
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
         yield
@@ -19,6 +24,8 @@ def locked(path: Path) -> Iterator[None]:
 
 def try_lock(path: Path) -> FileLock | None:
     """Take a lock file until `release()` or the end of the process; None if another process holds it."""
+    from filelock import FileLock, Timeout
+
     lock = FileLock(path, blocking=False)
     try:
         lock.acquire()
