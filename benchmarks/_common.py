@@ -26,20 +26,28 @@ ROOT = Path(__file__).parents[1]
 
 def machine() -> str:
     """One line: date, processor, cores, memory, accelerator, library versions and commit."""
-    cpuinfo = Path("/proc/cpuinfo")
-    model = platform.processor() or platform.machine()
-    if cpuinfo.is_file():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].split(":", 1)[1].strip() if names else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
     features = [name for name in ("avx512_bf16", "amx_bf16") if torch.cpu.get_capabilities().get(name)]
     return (
-        f"{datetime.date.today()}; {model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB"
+        f"{datetime.date.today()}; {processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB"
         f"{''.join(f', {feature}' for feature in features)}; {gpu}; Python {platform.python_version()}, {libraries}; "
         f"commit {commit()}"
     )
+
+
+def processor() -> str:
+    """Its name and, where the system gives one, the number of its model: several generations share a name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return platform.processor() or platform.machine()
+    listed = dict(line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
+    named = {key.strip(): value.strip() for key, value in listed.items()}
+    number = (
+        f" (family {named['cpu family']}, model {named['model']})" if {"cpu family", "model"} <= named.keys() else ""
+    )
+    return f"{named.get('model name', platform.machine())}{number}"
 
 
 def commit() -> str:

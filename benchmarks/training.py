@@ -161,25 +161,28 @@ def _precision(name: str) -> str:
     return "bf16" if "bf16" in name else "fp32"
 
 
+def shares_of_floor(lines: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Percent of what a rate of matrix products alone would allow that the harness reaches, by rate, a round each."""
+    rates = {line["round"]: line["matmul"] for line in lines if "matmul" in line}
+    found: dict[str, list[float]] = {}
+    for line in (line for line in lines if "result" in line):
+        for label, rate in rates[line["round"]].items():
+            if line["contender"] == f"harness {_precision(label)}":
+                share = 100 * line["result"]["tokens_per_s"] * line["setting"]["flop_per_token"] / rate
+                found.setdefault(label, []).append(share)
+    return found
+
+
 def _floors(lines: list[dict[str, Any]], flop: float) -> list[str]:
     """What each rate of matrix products would allow, and the share of it that the harness reaches."""
-    rates = {line["round"]: line["matmul"] for line in lines if "matmul" in line}
     found = []
-    for label in dict.fromkeys(label for measured in rates.values() for label in measured):
-        harness = {
-            line["round"]: line["result"]["tokens_per_s"]
-            for line in lines
-            if line.get("contender") == f"harness {_precision(label)}" and label in rates[line["round"]]
-            if "result" in line
-        }
-        measured = [rates[each][label] for each in harness]
-        shares = [100 * own / (rate / flop) for own, rate in zip(harness.values(), measured, strict=True)]
-        if shares:
-            found.append(
-                f"Matrix products, {label}: {spread([rate / 1e9 for rate in measured], 0)} GFLOP/s, which alone "
-                f"would allow {spread([rate / flop for rate in measured], 0)} tokens/s; "
-                f"the harness reaches {spread(shares, 0)} %."
-            )
+    for label, shares in shares_of_floor(lines).items():
+        measured = [line["matmul"][label] for line in lines if label in line.get("matmul", {})]
+        found.append(
+            f"Matrix products, {label}: {spread([rate / 1e9 for rate in measured], 0)} GFLOP/s, which alone "
+            f"would allow {spread([rate / flop for rate in measured], 0)} tokens/s; "
+            f"the harness reaches {spread(shares, 0)} %."
+        )
     return found
 
 
