@@ -45,8 +45,8 @@ def _parsed(words: list[str], command: ModuleType | None, prog: str) -> argparse
     """The arguments; sources may also follow an option (`table ablation --format csv runs`)."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Tables of runs, comparisons, progress, figures, a report: from folders of runs or from W&B.",
-        epilog=f"{prog} COMMAND -h lists the options of a command.",
+        description="Make tables, figures and reports from folders of runs or from W&B.",
+        epilog=f"Run {prog} COMMAND -h for the options of a command.",
     )
     subparsers = parser.add_subparsers(metavar="COMMAND")
     for name, line in COMMANDS.items():

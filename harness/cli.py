@@ -53,7 +53,7 @@ def main() -> None:
             raise
         sys.exit(_report(error))
     except KeyboardInterrupt as stop:
-        print(f"{str(stop) or 'interrupted'}; the same command continues", file=sys.stderr)
+        print(f"{str(stop) or 'interrupted'}; repeat the command to continue", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
 
 

@@ -2,12 +2,12 @@
 
 # Name and one-line help. A command's file is imported only when the command is used.
 COMMANDS = {
-    "table": "a table of finished runs; the default NAME is ablation",
-    "finding": "what the runs show about each noise, in a sentence",
-    "compare": "two runs: settings that differ, results",
-    "status": "how far a sweep is, and why runs have no result",
-    "dashboard": "a saved workspace on W&B: panels by noise and alpha",
-    "notebooks": "run the notebooks on a source, into .ipynb and .html",
-    "figures": "the figures of finished runs, as SVG, PDF and PNG with captions",
-    "report": "one self-contained HTML page: tables, figures, runs, answers",
+    "table": "print a table of finished runs (default: ablation)",
+    "finding": "summarise what the runs show about each noise, in one sentence",
+    "compare": "compare two runs: settings that differ, and results",
+    "status": "show the progress of a sweep, and why runs failed",
+    "dashboard": "save a W&B workspace with panels by noise and alpha",
+    "notebooks": "execute the notebooks on runs, into .ipynb and .html",
+    "figures": "draw figures of finished runs, as SVG, PDF and PNG with captions",
+    "report": "write one HTML page with tables, figures, runs and answers",
 }

@@ -10,16 +10,16 @@ _CUSTOM = ("rows", "columns", "metrics", "differences", "baseline")
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", nargs="?", default="ablation", metavar="NAME", help="a table, or list for all names")
+    command.add_argument("name", nargs="?", default="ablation", metavar="NAME", help="a table; list prints all names")
     add_sources(command)
     custom = command.add_argument_group(
-        "the table custom", "comma-separated names: settings (noise, train.lr), metrics"
+        "the table custom", "comma-separated names of settings (noise, train.lr) and metrics"
     )
     custom.add_argument("--rows", metavar="SETTINGS")
-    custom.add_argument("--columns", metavar="SETTING", help="a group of columns for each of its values")
-    custom.add_argument("--metrics", metavar="METRICS", help="names, or patterns like probe/*")
-    custom.add_argument("--differences", metavar="METRICS", help="those to compare with the baseline (the win rate)")
-    custom.add_argument("--baseline", metavar="NOISE", help="what they are compared with (default: none)")
+    custom.add_argument("--columns", metavar="SETTING", help="one group of columns per value")
+    custom.add_argument("--metrics", metavar="METRICS", help="names or patterns, such as probe/*")
+    custom.add_argument("--differences", metavar="METRICS", help="metrics to compare (default: win rate)")
+    custom.add_argument("--baseline", metavar="NOISE", help="noise of the baseline runs (default: none)")
     add_format(command)
 
 
@@ -56,5 +56,5 @@ def _names() -> str:
 
     titles = {name: layout.title for name, layout in (LAYOUTS | installed_layouts()).items()}
     titles |= {name: table.title for name, table in COMPUTED.items()}
-    titles["custom"] = "rows, columns and metrics by name: --rows, --columns, --metrics"
+    titles["custom"] = "your own rows, columns and metrics: --rows, --columns, --metrics"
     return "".join(f"{name:<18}{title}\n" for name, title in titles.items())

@@ -148,5 +148,5 @@ def notes(table: Table) -> list[str]:
     if any(is_of_one_run(value) for value in values):
         said.append(f"{ONE_RUN} interval over the instructions of one run: another seed may lie outside")
     if any(isinstance(value, Published) and value.recalled for value in values):
-        said.append(f"{RECALLED} recalled: this published number could not be re-read")
+        said.append(f"{RECALLED} recalled: this published number could not be verified in the paper")
     return said

@@ -14,7 +14,7 @@ from harness.metrics.names import WIN_RATE
 
 _DIVERSITY = ("text/repetition_2_paper", "text/log_diversity_paper", "text/log_diversity", "text/measured")
 _LENGTHS = ("shorter", "similar", "longer")
-_UNREAD = "rows and columns are this project's: the paper's own figures for this table could not be re-read"
+_UNREAD = "rows and columns are this project's: the paper's numbers for this table could not be read"
 
 _LAYOUTS = (
     TableLayout(
@@ -44,7 +44,7 @@ _LAYOUTS = (
         rows=("noise", "noise.distribution", "noise.pair", "alpha"),
         spread="dataset",
         published=("neftune_table6",),
-        notes=("the paper's own figures could not be re-read; those beside ours are NEFTune Table 6's",),
+        notes=("the paper's numbers could not be read; the published ones here are from NEFTune Table 6",),
     ),
     TableLayout(
         "symnoise_table4",
@@ -103,7 +103,7 @@ _LAYOUTS = (
         "NEFTune Table 12: adversarial training",
         choose_alpha=True,
         published=("neftune_table12",),
-        notes=("the paper's data set and judge for this table could not be re-read",),
+        notes=("the paper's data set and judge for this table could not be verified",),
     ),
     TableLayout(
         "qlora",

@@ -1,6 +1,6 @@
 """python -m harness.chat RUN [RUN] [--system TEXT]
 
-Talk to the model of a run, or to two at once. Each is prompted as in its training and decodes as in its evaluation.
+Chat with the model of one run, or of two at once. Each uses its training prompt and the decoding of its evaluation.
 /new starts over, /quit (or Ctrl-D) ends, Ctrl-C stops an answer.
 """
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def main(words: Sequence[str] | None = None, prog: str = "harness.chat") -> None:
     """Entry point; exit status 2 on bad input, with one line."""
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder; at most two")
-    parser.add_argument("--system", default="", help="a system message, if the prompt has a place for one")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="one or two run folders")
+    parser.add_argument("--system", default="", help="a system message, if the prompt supports it")
     arguments = parser.parse_args(words)
     if len(arguments.runs) > 2:
         parser.error("give one run, or two to compare")

@@ -29,22 +29,24 @@ class Command:
 
 
 COMMANDS = {
-    "run": Command("fine-tune, generate, judge, probe: one run, or with -m a sweep; settings alone mean this", "run"),
-    "status": Command("how far a sweep is, and why runs have no result", "analysis"),
-    "table": Command("a table of finished runs", "analysis"),
-    "figures": Command("the figures of finished runs", "analysis"),
-    "report": Command("one self-contained HTML page: tables, figures, runs, answers", "analysis"),
-    "compare": Command("two runs: settings that differ, results", "analysis"),
-    "finding": Command("what the runs show about each noise, in a sentence", "analysis"),
-    "notebooks": Command("run the notebooks on runs, into .ipynb and .html", "analysis"),
-    "dashboard": Command("a saved workspace on W&B: panels by noise and alpha", "analysis"),
-    "data": Command("examples as the model sees them: tokens, what is learnt, what gets noise", "own"),
-    "chat": Command("talk to the model of a run, or to two", "module", "harness.chat.__main__"),
-    "export": Command("a run's model as a folder for the Hub", "module", "harness.export.__main__"),
-    "judge": Command("verdicts outside a run: score, audit, leaderboard", "module", "harness.judge.__main__"),
-    "doctor": Command("what this machine has and lacks", "own"),
-    "schema": Command("JSON Schema of the YAML files, for editors", "own"),
-    "completion": Command("the script that completes this command in bash, zsh or fish", "own"),
+    "run": Command("fine-tune, generate, judge and probe: one run, or a sweep with -m (default)", "run"),
+    "status": Command("show the progress of a sweep, and why runs failed", "analysis"),
+    "table": Command("print a table of finished runs", "analysis"),
+    "figures": Command("draw figures of finished runs", "analysis"),
+    "report": Command("write one HTML page with tables, figures, runs and answers", "analysis"),
+    "compare": Command("compare two runs: settings that differ, and results", "analysis"),
+    "finding": Command("summarise what the runs show about each noise, in one sentence", "analysis"),
+    "notebooks": Command("execute the notebooks on runs, into .ipynb and .html", "analysis"),
+    "dashboard": Command("save a W&B workspace with panels by noise and alpha", "analysis"),
+    "data": Command("show examples as the model sees them: tokens, loss and noise", "own"),
+    "chat": Command("chat with the model of one run, or of two", "module", "harness.chat.__main__"),
+    "export": Command("export a run's model as a folder for the Hub", "module", "harness.export.__main__"),
+    "judge": Command(
+        "work with annotation files: score, audit, leaderboard, lengths", "module", "harness.judge.__main__"
+    ),
+    "doctor": Command("check this machine: packages, GPUs, disk space, keys", "own"),
+    "schema": Command("write JSON Schemas of the YAML files, for editors", "own"),
+    "completion": Command("print the completion script for bash, zsh or fish", "own"),
 }
 
 
@@ -57,12 +59,12 @@ def usage(prog: str) -> str:
             f"usage: {prog} COMMAND ...",
             f"       {prog} [run] [-m] [KEY=VALUE ...]",
             "",
-            "Fine-tune with embedding noise, generate, judge, compare.",
+            "Fine-tune models with embedding noise, and compare the results.",
             "",
             *lines,
             "",
-            f"{prog} run --help lists all groups and keys; {prog} COMMAND --help the options of a command.",
-            f"{prog} -m noise=symnoise,neftune alpha=1,5,10 is a sweep of six runs.",
+            f"{prog} run --help lists all groups and keys, {prog} COMMAND --help the options of a command.",
+            f"{prog} -m noise=symnoise,neftune alpha=1,5,10 runs a sweep of six runs.",
         ]
     )
 

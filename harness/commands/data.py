@@ -23,9 +23,11 @@ _HIDDEN = 8  # width of the stand-in embeddings: enough for random signs or drop
 def main(words: Sequence[str], prog: str) -> int:
     """Entry point; exit status 2 with one line for bad input."""
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="as of a run: dataset=alpaca, noise=..., n=3")
-    parser.add_argument("--heldout", action="store_true", help="held-out examples instead")
-    parser.add_argument("--tokens", action="store_true", help="a line for each token")
+    parser.add_argument(
+        "settings", nargs="*", metavar="KEY=VALUE", help="settings of a run, such as dataset=alpaca, and n=3"
+    )
+    parser.add_argument("--heldout", action="store_true", help="show held-out examples instead")
+    parser.add_argument("--tokens", action="store_true", help="print one line per token")
     arguments = parser.parse_intermixed_args(words)
     from harness.cli import one_line_of
 

@@ -29,9 +29,11 @@ class Finding:
 def main(words: Sequence[str], prog: str) -> int:
     """Print the findings; the exit status."""
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="as of a run: judge=openai, output_dir=...")
-    parser.add_argument("--network", action="store_true", help="also ask the hub, W&B and the judge, 3 s each at most")
-    parser.add_argument("--json", action="store_true", help="a list of findings, for programs")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of a run, such as judge=openai")
+    parser.add_argument(
+        "--network", action="store_true", help="also contact the Hub, W&B and the judge, 3 s each at most"
+    )
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     arguments = parser.parse_intermixed_args(words)
     found = []
     for finding in findings(arguments.settings, arguments.network):

@@ -17,10 +17,10 @@ def main(words: Sequence[str] | None = None, prog: str = "harness.export") -> No
     """Entry point; exit status 2 on bad input, with one line."""
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", type=Path, help="the run's folder")
-    parser.add_argument("folder", type=Path, help="the folder to make; must not exist")
+    parser.add_argument("folder", type=Path, help="the folder to create; it must not exist")
     parser.add_argument("--merge", action="store_true", help="merge an adapter into its base model's weights")
-    parser.add_argument("--licence", help="the Hub's id of the model's licence, for the card; your decision")
-    parser.add_argument("--push", metavar="OWNER/NAME", help="upload the folder to this repository of the Hub, private")
+    parser.add_argument("--licence", help="the Hub's id of the model's licence, for the card")
+    parser.add_argument("--push", metavar="OWNER/NAME", help="upload the folder to this private repository on the Hub")
     arguments = parser.parse_args(words)
     try:
         export(arguments.run, arguments.folder, arguments.merge, arguments.licence)

@@ -1,4 +1,4 @@
-"""`python -m harness.judge COMMAND`: what can be done with verdicts outside a run."""
+"""`python -m harness.judge COMMAND`: score, audit and compare annotation files."""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ def _check_share(judge: Judge, verdicts: Sequence[Verdict], allowed: float, stor
     raise ValueError(
         f"judge {judge.identity.name}: {len(without)} of {len(verdicts)} pairs have no verdict, more than "
         f"judge.max_unparsed={allowed:g} allows; the last such reply is {without[-1].raw[-200:]!r}. Verdicts are kept "
-        f"in {store}: the same command asks only for the missing ones. If they stay missing, give the judge more room "
-        "(judge.max_tokens) or less to say, see judge.parse and judge.tag, or allow a larger judge.max_unparsed"
+        f"in {store}; repeat the command to ask for the missing ones only. If they stay missing, give the judge "
+        "more room (judge.max_tokens) or less to say (see judge.parse, judge.tag), or allow a larger judge.max_unparsed"
     )
 
 

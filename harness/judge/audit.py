@@ -123,14 +123,16 @@ def _mean(values: Sequence[float]) -> float:
 
 def add_parser(commands: Any) -> None:
     """Add the sub-command `audit` to the parser of `python -m harness.judge`."""
-    parser = commands.add_parser("audit", help="bias of a judge, and its agreement with an annotations file")
-    parser.add_argument("annotations", type=Path, help="annotations.json with verdicts to agree with")
+    parser = commands.add_parser("audit", help="measure a judge's bias and its agreement with an annotations file")
+    parser.add_argument("annotations", type=Path, help="annotations.json with the verdicts to compare with")
     parser.add_argument(
-        "overrides", nargs="*", help="judge=NAME, judge/prompt=NAME and judge.KEY=VALUE; none: the file's"
+        "overrides",
+        nargs="*",
+        help="judge=NAME, judge/prompt=NAME, judge.KEY=VALUE; default: the file's verdicts",
     )
-    parser.add_argument("--sample", type=int, help="ask about this many rows, drawn with --seed (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--json", action="store_true", help="print every number in full as JSON")
+    parser.add_argument("--sample", type=int, help="number of rows, drawn with --seed (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sample")
+    parser.add_argument("--json", action="store_true", help="print all numbers as JSON")
     parser.set_defaults(function=run)
 
 

@@ -112,10 +112,10 @@ def _is_missing(value: Any) -> bool:
 
 def add_parser(commands: Any) -> None:
     """Add the sub-command `leaderboard` to the parser of `python -m harness.judge`."""
-    parser = commands.add_parser("leaderboard", help="runs as AlpacaEval's leaderboard.csv")
+    parser = commands.add_parser("leaderboard", help="write AlpacaEval's leaderboard.csv for runs")
     parser.add_argument("sources", nargs="+", type=Path, help="annotations files, or folders of runs")
-    parser.add_argument("--judge", help="with several judges in a folder: the annotator to take")
-    parser.add_argument("--category", help="rows of this category alone (their `dataset`)")
+    parser.add_argument("--judge", help="the annotator to use, if a folder has several")
+    parser.add_argument("--category", help="use only rows of this category (their `dataset`)")
     parser.add_argument("--difficulty", type=Path, help="AlpacaEval's instruction_difficulty.csv, for length control")
     parser.add_argument("--gamed", type=Path, help="AlpacaEval's df_gamed.csv, for length control")
     parser.add_argument("--output", type=Path, help="file to write (default: standard output)")

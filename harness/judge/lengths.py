@@ -94,15 +94,13 @@ def _comparison(row: Row) -> Comparison:
 
 def add_parser(commands: Any) -> None:
     """Add the sub-command `lengths` to the parser of `python -m harness.judge`."""
-    parser = commands.add_parser("lengths", help="how much of a difference is length, of one file or of two runs")
+    parser = commands.add_parser("lengths", help="measure how much of a difference is due to length")
     parser.add_argument("first", type=Path, help="annotations.json")
+    parser.add_argument("--against", type=Path, help="annotations.json of a second run to compare with")
     parser.add_argument(
-        "--against", type=Path, help="annotations.json of a second run: its answers against the first's"
+        "overrides", nargs="*", help="judge=NAME judge.KEY=VALUE: also judge answers cut to equal length"
     )
-    parser.add_argument(
-        "overrides", nargs="*", help="judge=NAME judge.KEY=VALUE: ask it about answers cut to one length"
-    )
-    parser.add_argument("--json", action="store_true", help="print every number in full as JSON")
+    parser.add_argument("--json", action="store_true", help="print all numbers as JSON")
     parser.set_defaults(function=run)
 
 

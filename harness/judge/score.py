@@ -83,13 +83,15 @@ def score(
 
 def add_parser(commands: Any) -> None:
     """Add the sub-command `score` to the parser of `python -m harness.judge`."""
-    parser = commands.add_parser("score", help="leaderboard numbers of an AlpacaEval annotations file")
+    parser = commands.add_parser("score", help="compute the leaderboard metrics of an annotations file")
     parser.add_argument("annotations", type=Path, help="annotations.json")
-    parser.add_argument("--length-controlled", action="store_true", help="add AlpacaEval 2.0's length-controlled rate")
+    parser.add_argument(
+        "--length-controlled", action="store_true", help="add AlpacaEval 2.0's length-controlled win rate"
+    )
     for name, file in HUB_FILES.items():
         parser.add_argument(f"--{name}", metavar="FILE", help=f"AlpacaEval's {file}: a path, or `{HUB}` to fetch it")
     parser.add_argument("--C", type=float, help="inverse strength of the L1 penalty (default: by cross-validation)")
-    parser.add_argument("--json", action="store_true", help="print every number in full as JSON")
+    parser.add_argument("--json", action="store_true", help="print all numbers as JSON")
     parser.set_defaults(function=run)
 
 

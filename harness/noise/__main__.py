@@ -1,7 +1,6 @@
-"""`python -m harness.noise ratio MODEL DATA`: how strong a noise is in a model.
+"""`python -m harness.noise ratio MODEL DATA`: measure how strong a noise is relative to a model's embeddings."""
 
-A door of the harness, and no part of the library beside it.
-"""
+# Unlike the rest of this package, the command needs the harness.
 
 from __future__ import annotations
 
@@ -19,16 +18,16 @@ DOCUMENTS = 256
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, or say in one line what it needs."""
-    parser = argparse.ArgumentParser(prog="python -m harness.noise", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m harness.noise", description="Measure how strong a noise is.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    ratio = commands.add_parser("ratio", help="norm of the noise over that of the embeddings, by document")
-    ratio.add_argument("model", help="a name of the group model, a folder or a GGUF file")
-    ratio.add_argument("data", help="a name of the group dataset, or a file")
+    ratio = commands.add_parser("ratio", help="ratio of the norm of the noise to that of the embeddings, by document")
+    ratio.add_argument("model", help="a model name (group model), a folder or a GGUF file")
+    ratio.add_argument("data", help="a data set name (group dataset) or a file")
     ratio.add_argument("overrides", nargs="*", help="noise=symnoise dataset.max_length=256 ...")
-    ratio.add_argument("--alphas", type=_numbers, default=ALPHAS, help="strengths to tell the ratio of: 1,5,10")
-    ratio.add_argument("--ratios", type=_numbers, default=RATIOS, help="ratios to tell the alpha of: 0.1,0.2")
-    ratio.add_argument("--documents", type=int, default=DOCUMENTS, help="training documents, from the first on")
-    ratio.add_argument("--json", action="store_true", help="one object instead of a table")
+    ratio.add_argument("--alphas", type=_numbers, default=ALPHAS, help="print the ratio at these alphas: 1,5,10")
+    ratio.add_argument("--ratios", type=_numbers, default=RATIOS, help="print the alpha for these ratios: 0.1,0.2")
+    ratio.add_argument("--documents", type=int, default=DOCUMENTS, help="number of training documents to use")
+    ratio.add_argument("--json", action="store_true", help="print JSON instead of a table")
     words = parser.parse_args(arguments)
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:

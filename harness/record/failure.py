@@ -39,7 +39,7 @@ def _advice(error: Exception, config: Config) -> str:
         ]
         return f"; out of memory: try {', '.join(less)}"
     if is_full_disk(error):
-        return "; the disk is full: make room, then the same command continues from the last checkpoint"
+        return "; the disk is full: free some space, then repeat the command to continue from the last checkpoint"
     return ""
 
 

@@ -92,7 +92,7 @@ class RunFolder:
             if not path.is_file() or file_hash(path) != noted["sha256"]:
                 raise ValueError(
                     f"{path}: missing, or not what the stage {stage} wrote (its checksum differs); "
-                    f"delete it, and the same command does that stage again"
+                    f"delete it, then repeat the command to run that stage again"
                 )
 
     def complete(

@@ -84,7 +84,7 @@ def test_the_command_of_the_readme_plans_the_whole_table(tmp_path: Path) -> None
         result = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
         first, second, *_ = result.stderr.splitlines()
-        assert first == "dataset=builtin brings eval_set=builtin judge=reference probe=default"
+        assert first == "dataset=builtin also sets eval_set=builtin judge=reference probe=default"
         # None, and four kinds of noise at three alphas.
         assert second == "15 jobs, 13 distinct, 0 done, 13 to run"
 

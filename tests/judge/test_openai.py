@@ -148,7 +148,7 @@ def test_a_server_that_dies_costs_no_verdict_and_the_same_command_continues(tmp_
     alive = {"until": 70}
     with serve(lambda n, _: completion("A") if n <= alive["until"] else (0, "")) as server:
         settings = config(server.url, retries=0)
-        with pytest.raises(ConnectionError, match="the verdicts so far are saved, the same command continues"):
+        with pytest.raises(ConnectionError, match="the verdicts so far are saved; repeat the command to continue"):
             ask(OpenAIJudge(settings), pairs(50), tmp_path / "v.sqlite")
         with VerdictStore(tmp_path / "v.sqlite") as store:
             # Calls that were broken off may have been charged, so they stay on the account.

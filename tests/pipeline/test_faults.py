@@ -83,7 +83,7 @@ def test_the_same_command_after_an_interruption_ends_as_if_there_had_been_none(
     if how == signal.SIGINT:
         said = message.rstrip().replace("\r", "\n").splitlines()[-1]
         place_in_it = f"in the stage {stage}" + (r"|at step \d+ of \d+" if stage == "train" else "")
-        assert re.fullmatch(f"interrupted ({place_in_it}); the same command continues", said), message
+        assert re.fullmatch(f"interrupted ({place_in_it}); repeat the command to continue", said), message
         assert "Traceback" not in message
     config = compose(*LONGER, f"output_dir={place}")
     assert not (folder_of(config) / "done").exists()

@@ -64,7 +64,7 @@ def test_a_failing_run_stops_no_other(tmp_path: Path) -> None:
     down = judge_down_at_first(tmp_path)
     failed = sweep(tmp_path, *down, "seed=0,1,2", "train.max_steps=1", "tracking=disabled", "harness.workers=2")
     assert failed.returncode == 1
-    assert "error: 1 of 3 runs failed; the same command continues them" in failed.stderr
+    assert "error: 1 of 3 runs failed; repeat the command to continue them" in failed.stderr
     assert len(list((tmp_path / "runs").glob("*/done"))) == 2
 
 
@@ -76,7 +76,7 @@ def test_a_killed_worker_is_reported_and_the_others_finish(tmp_path: Path) -> No
     message = process.communicate(timeout=300)[1]
     assert process.returncode == 1, message
     assert "its process was killed (SIGKILL); out of memory?" in message
-    assert "error: 1 of 3 runs failed; the same command continues them" in message
+    assert "error: 1 of 3 runs failed; repeat the command to continue them" in message
     assert len(list((tmp_path / "runs").glob("*/done"))) == 2
     again = sweep(tmp_path, *arguments)
     assert again.returncode == 0, again.stderr

@@ -38,7 +38,7 @@ def test_a_sweep_runs_logs_each_run_apart_and_is_skipped_the_second_time(tmp_pat
 def test_a_failing_run_does_not_stop_the_others(tmp_path):
     result = sweep(tmp_path, *judge_down_at_first(tmp_path), "seed=0,1", "train.max_steps=1", "tracking=disabled")
     assert result.returncode == 1
-    assert "error: 1 of 2 runs failed; the same command continues them" in result.stderr
+    assert "error: 1 of 2 runs failed; repeat the command to continue them" in result.stderr
     assert "the service is down" in result.stderr
     states = sorted("done" if (path / "done").exists() else "failed" for path in (tmp_path / "runs").glob("tiny-*"))
     assert states == ["done", "failed"]

@@ -29,7 +29,7 @@ COMPUTED = {
     "verdicts": ComputedTable("Verdicts against no noise", verdicts, COMPARED),
     "claims": ComputedTable("The papers' claims and these runs", claims, SEVERAL_SETTINGS),
     "checklist": ComputedTable("The papers' numbers and these runs", checklist),
-    "flatness": ComputedTable("How flat is it in alpha?", flatness, SEVERAL_SETTINGS),
+    "flatness": ComputedTable("Flatness in alpha", flatness, SEVERAL_SETTINGS),
     "gradient_noise": ComputedTable(
         "Gradient of a batch under noise", gradient_noise, metrics_like("probe/gradient/*")
     ),

@@ -146,7 +146,7 @@ class OpenAIJudge(BooksCalls):
                 self._stopped.wait(pause_before(attempt, asked_pause))
         raise ConnectionError(
             f"judge {self.identity.name}: {self._config.base_url} failed through {self._config.retries} retries "
-            f"({redact(reason)}); the verdicts so far are saved, the same command continues"
+            f"({redact(reason)}); the verdicts so far are saved; repeat the command to continue"
         )
 
     def _request(self, comparison: Comparison) -> dict[str, Any]:

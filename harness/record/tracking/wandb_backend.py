@@ -74,8 +74,8 @@ class WandbBackend:
 
     @property
     def _later(self) -> str:
-        sync = "" if self._arrived else ", and so does `wandb sync`"
-        return f"the whole run is logged offline; the same command uploads later what is missing there{sync}"
+        sync = "" if self._arrived else ", or run `wandb sync`"
+        return f"the whole run is logged offline; repeat the command later to upload what is missing{sync}"
 
     def _say(self, message: str) -> None:
         self._folder.log(message)
@@ -103,7 +103,7 @@ class WandbBackend:
 
     def _revive(self) -> None:
         """Continue the run in a new service, with all rows so far."""
-        self._folder.log("warning: W&B's service has died; a new one goes on with the run")
+        self._folder.log("warning: W&B's service has died; a new one continues the run")
         forget_service()
         self._run = self._open()
         self._replay(self._folder.metrics())
@@ -121,7 +121,7 @@ class WandbBackend:
             complete, reason = self._end(result), "its service died"
         run = self._run
         if not complete and not run.offline:
-            self._say(f"W&B went away ({reason}): {self._later}")
+            self._say(f"W&B stopped responding ({reason}): {self._later}")
             self._restart_offline(run)
             self._end(result)
         elif not run.offline:
@@ -175,7 +175,7 @@ class WandbBackend:
             forget_service()
             raise OSError(f"W&B's service has died, {type(error).__name__}") from error
         if not in_time:
-            self._say(f"W&B took longer than {_PATIENCE_S:.0f} s; the same command goes on with what is missing there")
+            self._say(f"W&B took longer than {_PATIENCE_S:.0f} s; repeat the command later to upload what is missing")
 
     def _close(self, exit_code: int) -> bool:
         """Wait a limited time for the upload (W&B's log on disk is already complete); return whether it was in time."""

@@ -104,12 +104,12 @@ class HarnessSweeper(BasicSweeper):
                 raise Interrupted(f"{str(stop) or 'interrupted'}; {done} of {len(jobs)} runs are done") from None
             except Exception as error:
                 done = sum(not pending_stages(job) for job in jobs)
-                state = f"{done} of {len(jobs)} runs are done; the same command continues"
-                raise RunFailed(f"the launcher broke off, {state} ({type(error).__name__}: {error})") from error
+                state = f"{done} of {len(jobs)} runs are done; repeat the command to continue"
+                raise RunFailed(f"the launcher stopped, {state} ({type(error).__name__}: {error})") from error
             results |= dict(zip(waiting, batch, strict=True))
             waiting = [number for number in waiting if _is_busy(results[number])]
             if waiting:
-                print(f"{len(waiting)} runs are being done by another process; waiting for it", file=sys.stderr)
+                print(f"waiting for {len(waiting)} runs that another process is working on", file=sys.stderr)
                 time.sleep(_BUSY_SECONDS)
         return [results[number] for number in range(len(launched))]
 
@@ -126,7 +126,7 @@ class HarnessSweeper(BasicSweeper):
         jobs = self.split_arguments(overrides, None)[0]
         added = [builtin_tasks(job) for job in jobs]
         for line in dict.fromkeys(" ".join(each) for each in added if each):
-            print(f"dataset=builtin brings {line}", file=sys.stderr)
+            print(f"dataset=builtin also sets {line}", file=sys.stderr)
         return [[*job, *each] for job, each in zip(jobs, added, strict=True)]
 
 
@@ -196,4 +196,4 @@ def _raise_if_failed(run_ids: list[str], results: Sequence[JobReturn], output_di
     for failure in failures:
         print(redact(f"failed: {failure}"), file=sys.stderr)
     if failures:
-        raise RunFailed(f"{len(failures)} of {len(results)} runs failed; the same command continues them")
+        raise RunFailed(f"{len(failures)} of {len(results)} runs failed; repeat the command to continue them")
