@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis import stats
-from analysis.stats import Estimate
-from analysis.study.verdicts import Comparison, Margin, decide
+from analysis.stats import Array, Estimate
+from analysis.study.verdicts import Comparison, decide
 
 if TYPE_CHECKING:
     from experiments.plan import Plan, Scatter
@@ -48,7 +48,7 @@ def simulate(plan: Plan, seeds: int, effect: float, studies: int) -> dict[str, f
         names = [name for name in plan.verdicts.primary for _ in range(plan.comparisons)]
         margins = [plan.verdicts.primary[name] for name in names]
         found = [
-            _draw(generator, plan.scatter[name], margin, seeds, effect)
+            _difference(generator, plan.scatter[name], effect * margin.absolute(plan.scatter[name].control), seeds)
             for name, margin in zip(names, margins, strict=True)
         ]
         tested = stats.with_shared_scatter(found, names)
@@ -61,10 +61,14 @@ def simulate(plan: Plan, seeds: int, effect: float, studies: int) -> dict[str, f
     return {name: count / studies / plan.comparisons for name, count in right.items()}
 
 
-def _draw(generator: np.random.Generator, scatter: Scatter, margin: Margin, seeds: int, effect: float) -> Estimate:
-    mean_S = effect * margin.absolute(scatter.control) + generator.normal(0, scatter.seed, seeds)
+def _difference(generator: np.random.Generator, scatter: Scatter, effect: float, seeds: int) -> Estimate:
     if not scatter.units:
-        return stats.mean_over_seeds(mean_S)
+        return stats.mean_over_seeds(effect + generator.normal(0, scatter.seed, seeds))
+    return stats.mean_over_seeds_and_instructions(effect + draw(generator, scatter, seeds))
+
+
+def draw(generator: np.random.Generator, scatter: Scatter, seeds: int) -> Array:
+    """A difference without effect, (S, I): each seed's shift, each item's, and the rest."""
+    of_seeds_S = generator.normal(0, scatter.seed, seeds)
     of_items_I = generator.normal(0, scatter.item, scatter.units)
-    rest_SI = generator.normal(0, scatter.rest, (seeds, scatter.units))
-    return stats.mean_over_seeds_and_instructions(mean_S[:, None] + of_items_I + rest_SI)
+    return of_seeds_S[:, None] + of_items_I + generator.normal(0, scatter.rest, (seeds, scatter.units))

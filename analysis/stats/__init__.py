@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         relative_change,
     )
     from analysis.stats.power import detectable_factor, minimum_detectable_effect, seeds_needed
-    from analysis.stats.significance import equivalence_p_value, holm, p_value, with_shared_scatter
+    from analysis.stats.significance import equivalence_p_value, holm, p_value, with_pooled_scatter, with_shared_scatter
     from harness.metrics.halves import choosing_half
 
 _MODULES = {
@@ -51,6 +51,7 @@ _MODULES = {
         "equivalence_p_value",
         "holm",
         "p_value",
+        "with_pooled_scatter",
         "with_shared_scatter",
     ),
     "harness.metrics.halves": ("choosing_half",),
@@ -78,6 +79,7 @@ __all__ = [
     "ratio_over_seeds",
     "relative_change",
     "seeds_needed",
+    "with_pooled_scatter",
     "with_shared_scatter",
 ]
 

@@ -161,6 +161,13 @@ def moved_to(estimate: Estimate, mean: float) -> Estimate:
     return replace(estimate, mean=mean, low=estimate.low + by, high=estimate.high + by)
 
 
+def with_error(estimate: Estimate, error: float, freedom: float, confidence: float = 0.95) -> Estimate:
+    """The same mean with another standard error, and the interval that it makes."""
+    half = student_t.quantile(0.5 + confidence / 2, freedom) * error
+    bounds = (estimate.mean - half, estimate.mean + half)
+    return replace(estimate, error=error, freedom=freedom, low=bounds[0], high=bounds[1])
+
+
 def _around(mean: float, error: float, freedom: float, confidence: float, counts: tuple[int, int]) -> Estimate:
     if error == 0:
         return Estimate(mean, 0.0, _NAN, _NAN, *counts, freedom)

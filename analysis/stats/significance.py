@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +10,12 @@ import numpy as np
 from analysis.stats import student_t
 from analysis.stats.clusters import Array
 from analysis.stats.estimate import Estimate
-from analysis.stats.estimates import two_way_error
+from analysis.stats.estimates import two_way_error, with_error
 
 _NAN = float("nan")
+# A scatter of seeds that is larger than that of the others with less than this probability is of another size. Not 5%:
+# to pool what differs costs false alarms, not to pool what is alike costs some power.
+_ALIKE = 0.1
 
 
 def p_value(estimate: Estimate) -> float:
@@ -65,27 +68,74 @@ def with_shared_scatter(estimates: Sequence[Estimate], controls: Sequence[Hashab
         controls: the control of each difference. Differences to other controls share nothing: their seeds may scatter
             more. None: all have the same control.
     """
-    keys = list(controls) or [None] * len(estimates)
-    members = {key: [place for place, each in enumerate(keys) if each == key] for key in dict.fromkeys(keys)}
+    return _within(estimates, list(controls) or [None] * len(estimates), _shared)
+
+
+def with_pooled_scatter(estimates: Sequence[Estimate], kinds: Sequence[Hashable]) -> list[Estimate]:
+    """Differences of one kind, each with the average scatter of seeds of all: for those that should scatter alike.
+
+    As `with_shared_scatter`, but the average replaces larger components, too, and the interval follows: what an
+    analysis of variance does with its error. Three seeds alone say little about their scatter; several noises at the
+    same strengths say more. A difference that scatters more than all others of its kind (F test at 10%) keeps its own.
+
+    Args:
+        estimates: differences to the same control.
+        kinds: what must be the same for differences to scatter alike, such as the strengths of the noise.
+    """
+    return _within(estimates, kinds, _pooled)
+
+
+def _within(
+    estimates: Sequence[Estimate], keys: Sequence[Hashable], change: Callable[[Sequence[Estimate]], list[Estimate]]
+) -> list[Estimate]:
+    """Estimates with the same key, changed together; in their order."""
     found = list(estimates)
-    for places in members.values():
-        for place, shared in zip(places, _shared([estimates[place] for place in places]), strict=True):
-            found[place] = shared
+    for key in dict.fromkeys(keys):
+        places = [place for place, each in enumerate(keys) if each == key]
+        for place, changed in zip(places, change([estimates[place] for place in places]), strict=True):
+            found[place] = changed
     return found
 
 
 def _shared(estimates: Sequence[Estimate]) -> list[Estimate]:
-    several = [each for each in estimates if each.runs > 1 and each.error > 0 and not np.isnan(each.squares[0])]
-    if not several:
+    several = _with_seeds(estimates)
+    return [_with_scatter(each, *_between_seeds(several)) for each in estimates] if several else list(estimates)
+
+
+def _pooled(estimates: Sequence[Estimate]) -> list[Estimate]:
+    several = _with_seeds(estimates)
+    alike = [each for each in several if not _scatters_more(each, [other for other in several if other is not each])]
+    if len(alike) < 2:
         return list(estimates)
-    freedoms = [each.runs - 1 for each in several]
-    between = [(each.squares[0] - each.squares[2]) / each.units for each in several]
-    shared = float(np.average(between, weights=freedoms))
-    freedom = float(np.mean(freedoms)) * (len(several) + 1) / 2
-    return [_with_scatter(each, shared, freedom) for each in estimates]
+    shared, freedom = _between_seeds(alike)
+    return [_with_scatter(each, shared, freedom, pooled=True) if each in alike else each for each in estimates]
 
 
-def _with_scatter(estimate: Estimate, shared: float, freedom: float) -> Estimate:
+def _with_seeds(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """Those that show how much seeds scatter."""
+    return [each for each in estimates if each.runs > 1 and each.error > 0 and not np.isnan(each.squares[0])]
+
+
+def _between_seeds(estimates: Sequence[Estimate]) -> tuple[float, float]:
+    """The mean variance component between seeds of differences to one control, and its degrees of freedom."""
+    freedoms = [each.runs - 1 for each in estimates]
+    between = [(each.squares[0] - each.squares[2]) / each.units for each in estimates]
+    return float(np.average(between, weights=freedoms)), float(np.mean(freedoms)) * (len(estimates) + 1) / 2
+
+
+def _scatters_more(estimate: Estimate, others: Sequence[Estimate]) -> bool:
+    from scipy.special import fdtrc
+
+    if not others:
+        return False
+    freedoms = [each.runs - 1 for each in others]
+    theirs = float(np.average([each.squares[0] for each in others], weights=freedoms))
+    below = float(np.mean(freedoms)) * (len(others) + 1) / 2
+    return not theirs or fdtrc(estimate.runs - 1, below, estimate.squares[0] / theirs) < _ALIKE
+
+
+def _with_scatter(estimate: Estimate, shared: float, freedom: float, pooled: bool = False) -> Estimate:
+    """With this component between seeds in the place of a smaller one; pooled: of any, with the interval."""
     seeds, items, rest = estimate.squares
     s, i = estimate.runs, estimate.units
     if np.isnan(items) or not estimate.error:
@@ -95,8 +145,10 @@ def _with_scatter(estimate: Estimate, shared: float, freedom: float) -> Estimate
         error = float(np.sqrt(items / i + shared))
         below = (items / i) ** 2 / estimate.freedom_of_items + shared**2 / freedom
         return replace(estimate, error=error, freedom=error**4 / below)
-    least = i * shared + rest
-    if seeds >= least:
+    least = max(0.0, i * shared + rest)
+    if seeds >= least and not pooled:
         return estimate
     error, freedom = two_way_error((least, items, rest), (s, i), freedom, estimate.freedom_of_items)
-    return replace(estimate, error=error, freedom=freedom)
+    if not pooled:
+        return replace(estimate, error=error, freedom=freedom)
+    return with_error(replace(estimate, squares=(least, items, rest)), error, freedom)

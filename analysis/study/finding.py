@@ -1,6 +1,7 @@
 """What a study shows about each noise, in a sentence: the difference to no noise with its interval, or the power.
 
 No alpha is selected: each seed counts with its mean over all alphas that were run, so one noise is one comparison.
+Noises at the same alphas are taken to scatter alike over seeds: their scatter is pooled.
 """
 
 from __future__ import annotations
@@ -17,19 +18,36 @@ from analysis.stats import Array, Estimate, Labels
 from analysis.study.comparable import BASELINE, Comparable, settings_of, split
 from analysis.study.measures import PROXY, Measures
 from analysis.study.rows import sort_label
-from analysis.study.verdicts import FEWEST_SEEDS, Comparison, decide
+from analysis.study.verdicts import FEWEST_SEEDS, Comparison, Decision, decide
 from harness.metrics.names import ACCURACY, WIN_RATE
 
 _CHECKER = ":checker"
 
 
 @dataclass(frozen=True)
+class Difference:
+    """One noise against no noise, paired by seed and instruction; a seed counts with its mean over the alphas.
+
+    values: (S, I), in the unit of the metric. clusters: (I,), the family or source of each instruction.
+    """
+
+    noise: str
+    alphas: tuple[str, ...]
+    values: Array
+    clusters: Labels
+
+    def estimate(self, factor: float = 1.0) -> Estimate:
+        """Its mean, with the interval that it has by itself."""
+        return stats.mean_over_seeds_and_instructions(factor * self.values, clusters_I=self.clusters)
+
+
+@dataclass(frozen=True)
 class Finding:
     """One noise against no noise, paired by seed and instruction.
 
-    difference: in points. p: after Holm's correction over the noises of the study. least: the true difference that
-    would have been detected with 80% power, in points. verdict: helps, hurts, no effect beyond the margin, or
-    undecided.
+    difference: in points, with the scatter of seeds that the noises at its alphas share. p: after Holm's correction
+    over the noises of the study. least: the true difference that would have been detected with 80% power, in points.
+    verdict: helps, hurts, no effect beyond the margin, or undecided.
     """
 
     noise: str
@@ -90,46 +108,59 @@ def without_baseline(runs: Runs) -> bool:
 
 
 def _of_part(part: Comparable, runs: Runs, measures: Measures, several: bool) -> Iterator[Finding]:
-    finished = part.settings[part.settings["status"] == "finished"]
-    base = finished[finished["noise"] == BASELINE]
-    baseline = dict(zip(base["seed"], base.index, strict=True))
-    compared = []
-    for noise in sorted(set(finished["noise"]) - {BASELINE}, key=sort_label):
-        ours = finished[finished["noise"] == noise]
-        difference = _difference(ours, baseline, measures)
-        if difference is not None:
-            compared.append((noise, tuple(sorted(set(ours["alpha"]) - {""}, key=sort_label)), difference))
-    if not compared:
-        return
-    measure, factor = _measure(runs, [str(each) for each in finished.index])
-    estimates = [
-        stats.mean_over_seeds_and_instructions(factor * values_SI, clusters_I=clusters_I)
-        for _, _, (values_SI, clusters_I) in compared
-    ]
-    tested = stats.with_shared_scatter(estimates)
+    compared = list(differences(part, measures, WIN_RATE))
+    measure, factor = _measure(runs, [str(each) for each in _finished(part).index])
     name = ACCURACY if factor > 1 else WIN_RATE
-    decisions = decide([Comparison(name, each, float("nan")) for each in tested])  # a margin in points needs no control
     of = f"; {part.title}" if several else ""
     of += "; on the half of the instructions that no search has looked at" if measures.is_searched else ""
-    for (noise, alphas, _), estimate, test, made in zip(compared, estimates, tested, decisions, strict=True):
-        least = stats.minimum_detectable_effect(test, level=stats.LEVEL / len(compared))
-        yield Finding(noise, alphas, measure, estimate, made.p, least, str(made), of)
+    decisions = decided(name, [each.estimate(factor) for each in compared], [each.alphas for each in compared])
+    for each, made in zip(compared, decisions, strict=True):
+        found = made.comparison.difference
+        least = stats.minimum_detectable_effect(found, level=stats.LEVEL / len(compared))
+        yield Finding(each.noise, each.alphas, measure, found, made.p, least, str(made), of)
 
 
-def _difference(ours: pd.DataFrame, baseline: dict[str, str], measures: Measures) -> tuple[Array, Labels] | None:
-    """(S, I) in points, and each instruction's cluster; over seeds that have every alpha.
+def decided(name: str, estimates: Sequence[Estimate], alphas: Sequence[tuple[str, ...]]) -> list[Decision]:
+    """A verdict on each noise of a study, from its difference to none in one metric.
 
-    A seed's difference is the mean of its runs over alpha minus the run without noise.
+    Args:
+        name: the metric; its margin is in points.
+        estimates: of each noise.
+        alphas: at which each noise was run.
     """
+    tested = stats.with_pooled_scatter(estimates, alphas)
+    return decide([Comparison(name, each, float("nan")) for each in tested])  # a margin in points needs no control
+
+
+def differences(part: Comparable, measures: Measures, name: str) -> Iterator[Difference]:
+    """The difference of each noise to none, in a metric with a number for each instruction."""
+    finished = _finished(part)
+    base = finished[finished["noise"] == BASELINE]
+    baseline = dict(zip(base["seed"], base.index, strict=True))
+    for noise in sorted(set(finished["noise"]) - {BASELINE}, key=sort_label):
+        ours = finished[finished["noise"] == noise]
+        found = _difference(ours, baseline, measures, name)
+        if found is not None:
+            yield Difference(noise, tuple(sorted(set(ours["alpha"]) - {""}, key=sort_label)), *found)
+
+
+def _finished(part: Comparable) -> pd.DataFrame:
+    return part.settings[part.settings["status"] == "finished"]
+
+
+def _difference(
+    ours: pd.DataFrame, baseline: dict[str, str], measures: Measures, name: str
+) -> tuple[Array, Labels] | None:
+    """Values and clusters of a `Difference`, over the seeds that have every alpha; None without any."""
     by_seed = {str(seed): [str(run_id) for run_id in members.index] for seed, members in ours.groupby("seed")}
     most = max(len(run_ids) for run_ids in by_seed.values())
     seeds = [seed for seed, run_ids in by_seed.items() if seed in baseline and len(run_ids) == most]
     if not seeds:
         return None
     means = [measures.together(by_seed[seed]) for seed in seeds]
-    wins = measures.wins([*means, *(baseline[seed] for seed in seeds)])
-    wins_SI = wins.to_numpy().T
-    return (wins_SI[: len(seeds)] - wins_SI[len(seeds) :], measures.clusters(wins)) if wins_SI.size else None
+    items = measures.items(name, [*means, *(baseline[seed] for seed in seeds)])
+    items_SI = items.to_numpy().T
+    return (items_SI[: len(seeds)] - items_SI[len(seeds) :], measures.clusters(items)) if items_SI.size else None
 
 
 def _measure(runs: Runs, run_ids: Sequence[str]) -> tuple[str, float]:

@@ -84,12 +84,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Decision:
-    """p, p_equivalence: for a difference, and for none beyond the margin; each after Holm over all comparisons."""
+    """p, p_equivalence: for a difference, and for none beyond the margin; each after Holm over all comparisons.
+
+    level: of Holm's strictest step.
+    """
 
     comparison: Comparison
     p: float
     p_equivalence: float
-    seeds: int | None
+    level: float
 
     @property
     def differs(self) -> bool:
@@ -116,9 +119,12 @@ class Decision:
             return "undecided: no scatter to judge by"
         if self.comparison.margin is None:
             return "undecided"
-        if self.seeds is None:
+        seeds = stats.seeds_needed(
+            difference, self.comparison.margin.absolute(self.comparison.control), level=self.level
+        )
+        if seeds is None:
             return "undecided: needs more instructions" if difference.instructions else "undecided: over 200 seeds"
-        return f"undecided: needs about {max(self.seeds, difference.runs + 1)} seeds"
+        return f"undecided: needs about {max(seeds, difference.runs + 1)} seeds"
 
     def _direction(self) -> str:
         known, rises = metric(self.comparison.metric), self.comparison.difference.mean > 0
@@ -140,8 +146,7 @@ def decide(comparisons: Sequence[Comparison]) -> list[Decision]:
     equivalence = stats.holm(np.array([_equivalence(each) for each in comparisons]))
     level = stats.LEVEL / max(1, int(np.isfinite(p_values).sum()))
     return [
-        Decision(each, float(p), float(q), _seeds(each, level))
-        for each, p, q in zip(comparisons, p_values, equivalence, strict=True)
+        Decision(each, float(p), float(q), level) for each, p, q in zip(comparisons, p_values, equivalence, strict=True)
     ]
 
 
@@ -149,10 +154,3 @@ def _equivalence(comparison: Comparison) -> float:
     if comparison.margin is None:
         return float("nan")
     return stats.equivalence_p_value(comparison.difference, comparison.margin.absolute(comparison.control))
-
-
-def _seeds(comparison: Comparison, level: float) -> int | None:
-    margin = comparison.margin
-    if margin is None:
-        return None
-    return stats.seeds_needed(comparison.difference, margin.absolute(comparison.control), level=level)

@@ -6,12 +6,14 @@ import random
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 from support.run_folders import config_of, write_run
 from support.study import sweep
 
 from analysis import load_runs, stats
 from analysis.__main__ import main
-from analysis.study.finding import findings
+from analysis.study.finding import decided, findings
+from harness.metrics.names import ACCURACY
 
 
 def study(root, chances, seeds=3, items=400):
@@ -99,6 +101,21 @@ def test_with_equal_chances_a_study_alarms_as_rarely_as_it_should():
         chances_I = generator.uniform(size=200)
         right = generator.uniform(size=(3, 3, 200)) < chances_I
         estimates = [stats.mean_over_seeds_and_instructions(100.0 * right[k] - 100.0 * right[0]) for k in (1, 2)]
-        p_values = stats.holm(np.array([stats.p_value(each) for each in stats.with_shared_scatter(estimates)]))
-        alarms += bool((p_values < stats.LEVEL).any())
+        alarms += any(each.differs for each in decided(ACCURACY, estimates, [("5",), ("5",)]))
     assert alarms <= 0.08 * 300
+
+
+def test_noises_at_the_same_alphas_share_their_scatter(tmp_path):
+    """Error, interval and what would have been seen are the pooled ones; another alpha shares nothing."""
+    study(tmp_path, {("none", 0): 0.5, ("neftune", 5): 0.5, ("symnoise", 5): 0.5, ("gaussian", 1): 0.5})
+    found = {each.noise: each.difference for each in findings(load_runs(tmp_path))}
+    same = [found["neftune"], found["symnoise"]]
+    apart = [component_of_seeds(each) for each in same]
+    assert apart[0] == pytest.approx(apart[1])
+    assert component_of_seeds(found["gaussian"]) != pytest.approx(apart[0])
+    for each in found.values():
+        assert each.high - each.mean == pytest.approx(student_t.ppf(0.975, each.freedom) * each.error)
+
+
+def component_of_seeds(estimate):
+    return (estimate.squares[0] - estimate.squares[2]) / estimate.units

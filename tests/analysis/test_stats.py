@@ -149,6 +149,36 @@ def test_shared_scatter_by_hand() -> None:
     assert stats.with_shared_scatter([single, equal]) == [single, equal]
 
 
+def test_pooled_scatter_by_hand() -> None:
+    """Components 20 and 0 of three seeds each: their mean 10 takes the place of both, with 2 * 1.5 degrees."""
+    large = Estimate(5.0, 2.6, -1, 11, 3, 10, 3.0, (300.0, 120.0, 100.0))
+    small = Estimate(1.0, 2.0, -3, 5, 3, 10, 50.0, (100.0, 120.0, 100.0))
+    other = Estimate(1.0, 2.0, -3, 5, 3, 10, 50.0, (900.0, 120.0, 100.0))
+    found = stats.with_pooled_scatter([large, other, small], ["5", "1", "5"])
+    assert found[1] == other  # of another kind
+    for each, mean in ((found[0], 5.0), (found[2], 1.0)):
+        combined = 200 + 120 - 100
+        freedom = combined**2 / (200**2 / 3 + 120**2 / 9 + 100**2 / 18)
+        assert each.squares == pytest.approx((200, 120, 100))
+        assert each.error == pytest.approx(np.sqrt(combined / 30))
+        assert each.freedom == pytest.approx(freedom)
+        assert each.mean == mean
+        assert each.high - mean == pytest.approx(student.quantile(0.975, freedom) * each.error)
+        assert mean - each.low == pytest.approx(each.high - mean)
+
+
+def test_a_difference_that_scatters_far_more_is_not_pooled() -> None:
+    """F is 8,000 / 100 with 2 and 3 degrees: far beyond the tenth (5.5). The others share theirs."""
+    small = Estimate(1.0, 2.0, -3, 5, 3, 10, 50.0, (80.0, 120.0, 100.0))
+    equal = Estimate(1.0, 2.0, -3, 5, 3, 10, 50.0, (120.0, 120.0, 100.0))
+    wild = Estimate(1.0, 16.0, -60, 60, 3, 10, 2.1, (8000.0, 120.0, 100.0))
+    found = stats.with_pooled_scatter([small, equal, wild], ["5"] * 3)
+    assert found[2] == wild
+    assert [each.squares[0] for each in found[:2]] == pytest.approx([100.0, 100.0])
+    assert stats.with_pooled_scatter([small, wild], ["5"] * 2)[1] == wild
+    assert stats.with_pooled_scatter([small], ["5"]) == [small]
+
+
 def test_one_comparison_shares_with_nobody() -> None:
     found = stats.mean_over_seeds_and_instructions(TABLE_SI)
     assert found.squares == pytest.approx((650, 1350, 150))
