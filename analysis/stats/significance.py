@@ -104,11 +104,11 @@ def _shared(estimates: Sequence[Estimate]) -> list[Estimate]:
 
 def _pooled(estimates: Sequence[Estimate]) -> list[Estimate]:
     several = _with_seeds(estimates)
-    alike = [each for each in several if not _scatters_more(each, [other for other in several if other is not each])]
-    if len(alike) < 2:
+    if len(several) < 2:
         return list(estimates)
-    shared, freedom = _between_seeds(alike)
-    return [_with_scatter(each, shared, freedom, pooled=True) if each in alike else each for each in estimates]
+    more = [each for each in several if _scatters_more(each, [other for other in several if other is not each])]
+    shared = _between_seeds(several)
+    return [each if each in more else _with_scatter(each, *shared, pooled=True) for each in estimates]
 
 
 def _with_seeds(estimates: Sequence[Estimate]) -> list[Estimate]:

@@ -168,13 +168,13 @@ def test_pooled_scatter_by_hand() -> None:
 
 
 def test_a_difference_that_scatters_far_more_is_not_pooled() -> None:
-    """F is 8,000 / 100 with 2 and 3 degrees: far beyond the tenth (5.5). The others share theirs."""
+    """F is 8,000 / 100 with 2 and 3 degrees: far beyond the tenth (5.5). The others get the mean of all: 8,200 / 3."""
     small = Estimate(1.0, 2.0, -3, 5, 3, 10, 50.0, (80.0, 120.0, 100.0))
     equal = Estimate(1.0, 2.0, -3, 5, 3, 10, 50.0, (120.0, 120.0, 100.0))
     wild = Estimate(1.0, 16.0, -60, 60, 3, 10, 2.1, (8000.0, 120.0, 100.0))
     found = stats.with_pooled_scatter([small, equal, wild], ["5"] * 3)
     assert found[2] == wild
-    assert [each.squares[0] for each in found[:2]] == pytest.approx([100.0, 100.0])
+    assert [each.squares[0] for each in found[:2]] == pytest.approx([8200 / 3, 8200 / 3])
     assert stats.with_pooled_scatter([small, wild], ["5"] * 2)[1] == wild
     assert stats.with_pooled_scatter([small], ["5"]) == [small]
 
