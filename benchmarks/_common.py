@@ -8,6 +8,7 @@ import os
 import platform
 import statistics
 import subprocess
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,17 +61,16 @@ def commit() -> str:
 
 @contextmanager
 def tree_of(commit_or_folder: str) -> Iterator[Path]:
-    """Another state of this project: a folder that holds it, or a commit, checked out while the block lasts."""
+    """Another state of this project: a folder that holds it, or the files of a commit while the block lasts."""
     if Path(commit_or_folder).is_dir():
         yield Path(commit_or_folder).resolve()
         return
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "tree"
-        subprocess.run(["git", "worktree", "add", "-q", "--detach", place, commit_or_folder], cwd=ROOT, check=True)
-        try:
-            yield place
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", place], cwd=ROOT, check=True)
+        archive = Path(folder) / "tree.tar"
+        subprocess.run(["git", "archive", "--output", archive, commit_or_folder], cwd=ROOT, check=True)
+        with tarfile.open(archive) as files:
+            files.extractall(Path(folder) / "tree", filter="data")
+        yield Path(folder) / "tree"
 
 
 def environment_of(tree: Path, scratch: Path, **more: str) -> dict[str, str]:
