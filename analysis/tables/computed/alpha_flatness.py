@@ -36,7 +36,7 @@ def flatness(runs: Runs) -> list[Table]:
         " without a correction; the best is chosen on these very numbers, so that it looks better than it is and"
         " the list is rather too short than too long"
     )
-    return per_study(runs, Table("flatness", "How flat is it in alpha?", ["noise"], heads, [], [note]), _flat_rows)
+    return per_study(runs, Table("flatness", "Flatness in alpha", ["noise"], heads, [], [note]), _flat_rows)
 
 
 def _flat_rows(measures: Measures, rows: list[TableRow]) -> Iterator[tuple[list[str], list[Value]]]:
