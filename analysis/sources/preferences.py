@@ -123,9 +123,10 @@ def numbers(values: Iterable[Any]) -> Array:
         ValueError: one is neither.
     """
     listed = list(values)
-    if not set(map(type, listed)) <= {float, int, bool, type(None)}:
-        wrong = next(value for value in listed if not isinstance(value, int | float | None))
-        raise ValueError(f"expected a number, found {str(wrong)[:60]!r}")
+    for kind in set(map(type, listed)):
+        if not issubclass(kind, int | float | None):
+            wrong = next(value for value in listed if type(value) is kind)
+            raise ValueError(f"expected a number, found {str(wrong)[:60]!r}")
     return np.array(listed, float)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from support.run_folders import config_of, rows_of, write_run
@@ -17,6 +18,7 @@ from support.run_folders import config_of, rows_of, write_run
 from analysis import load_runs
 from analysis.sources import cache
 from analysis.sources.cache import remember_text, remembered, remembered_text
+from analysis.sources.preferences import numbers
 
 Reader = Callable[[Path], str]
 
@@ -331,6 +333,13 @@ def test_a_list_of_runs_needs_no_frames(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert "1 finished" in done.stdout
+
+
+def test_numbers_may_be_of_any_numeric_kind() -> None:
+    found = numbers([1, 2.5, True, None, np.float64(3)])
+    assert np.array_equal(found, [1.0, 2.5, 1.0, np.nan, 3.0], equal_nan=True)
+    with pytest.raises(ValueError, match="expected a number, found '5'"):
+        numbers([1, "5"])
 
 
 def test_columns_are_those_of_the_rows(tmp_path: Path) -> None:
