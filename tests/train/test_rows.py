@@ -127,6 +127,7 @@ def test_layers_compile_once_for_rows_of_one_length(checkpointing):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # torch's compiler warns of its own code
 def test_a_run_with_compiled_layers_has_the_curve_of_one_without(compose, tmp_path):
     """By torch's own compiler for this processor."""
     losses = []
