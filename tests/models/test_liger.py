@@ -1,6 +1,7 @@
 """Liger's kernels: called as its release has them, and the real package through Triton's interpreter where both are.
 
-The floors' environment has them (`make floors`); elsewhere the slow test skips.
+The floors' environment has them (`make floors`); elsewhere the slow test skips. Seen to fail with
+Triton 3.6 and 3.9, whose interpreter cannot run the kernel of the norm (`'float' object has no attribute 'to'`).
 """
 
 from __future__ import annotations
