@@ -20,7 +20,7 @@ _SUFFIXES = {".md", ".png", ".csv", ".json", ".yaml", ".sh"}
 _MARKS = re.compile(r"<!-- findings -->(.*)<!-- /findings -->", re.DOTALL)
 # Tables, samples and captions of studies would hide the pages that a reader searches for.
 _NOT_SEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
-_MOST = 7  # README is read in a few minutes; the lab book has them all
+MOST = 7  # README is read in a few minutes; the lab book has them all
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^]]*)\]\((?P<link>[^)#:\s]+)(?P<part>#[^)]*)?\)")
 
 
@@ -72,7 +72,7 @@ def findings() -> str:
     index = (HERE / "README.md").read_text("utf-8").splitlines()
     rows = [line.strip("| ").split(" | ") for line in index if line.startswith("| [20")]
     lines = ["| about | what was seen |", "|---|---|"]
-    for links, about, seen in [row for row in rows if row[-1] != "planned"][:_MOST]:
+    for links, about, seen in [row for row in rows if row[-1] != "planned"][:MOST]:
         places = re.findall(r"\[[^]]*\]\(([^)]+)\)", links)
         lines.append(f"| [{about}](experiments/{places[0]}) | {seen} |")
     return "\n".join(lines)
