@@ -20,7 +20,7 @@ _SUFFIXES = {".md", ".png", ".csv", ".json", ".yaml", ".sh"}
 _MARKS = re.compile(r"<!-- findings -->(.*)<!-- /findings -->", re.DOTALL)
 # Tables, samples and captions of studies would hide the pages that a reader searches for.
 _NOT_SEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
-MOST = 7  # README is read in a few minutes; the lab book has them all
+MOST = 5  # README is read in a few minutes; the lab book has them all
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^]]*)\]\((?P<link>[^)#:\s]+)(?P<part>#[^)]*)?\)")
 
 
