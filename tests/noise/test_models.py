@@ -134,6 +134,7 @@ def test_torch_compile_changes_nothing(attach_to: str) -> None:
     torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-9)  # losses in float32
 
 
+@pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings=True. and a tied layer:UserWarning")  # PEFT 0.18
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # read by peft
 @pytest.mark.parametrize(
     "trained",
