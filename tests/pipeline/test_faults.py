@@ -117,7 +117,7 @@ def test_a_full_disk_is_one_clear_error_and_room_lets_the_run_go_on(compose, tmp
         assert len(errors) == 1
         assert "No space left on device" in message or "File too large" in message
         if mounted:
-            assert "the disk is full: make room" in message
+            assert "the disk is full: free some space" in message
             subprocess.run(["mount", "-o", "remount,size=50m", place.parent], check=True)
         config = compose(*SMALL, f"output_dir={place}", "tracking=offline")
         assert execute(config)["status"] == "finished"
