@@ -94,11 +94,21 @@ class VerdictFormat:
     def _places(self, reply: str) -> list[tuple[int, int]]:
         start, end = _answer(reply)
         if self.tag is not None:
-            name = re.escape(self.tag)
-            tagged = re.compile(f"<{name}>(.*?)</{name}>", re.IGNORECASE | re.DOTALL)
-            return [match.span(1) for match in tagged.finditer(reply, start, end)]
+            return _tagged(self.tag, reply, start, end)
         line = max(start, reply.rfind("\n", start, end) + 1)
         return [(line, end)] if line < end else []
+
+
+def _tagged(name: str, text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Start and end of what stands between <name> and the next </name>, in one pass: openings may come by thousands."""
+    places, opened = [], None
+    for tag in re.compile(f"<(/?){re.escape(name)}>", re.IGNORECASE).finditer(text, start, end):
+        if not tag[1]:
+            opened = tag.end() if opened is None else opened
+        elif opened is not None:
+            places.append((opened, tag.start()))
+            opened = None
+    return places
 
 
 @dataclass(frozen=True)
