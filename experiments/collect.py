@@ -127,11 +127,17 @@ def _quoted(text: str) -> str:
 
 
 def machine(run: Path) -> dict[str, Any]:
-    """Commit, command (without paths of files), versions and hardware of a run; not the diff."""
-    provenance = read_json(run / "provenance.json")
-    provenance["command"] = [re.sub(r"/\S*/", "", word) for word in provenance["command"]]
-    dirty = bool(provenance["git"].pop("diff", ""))
-    return {**provenance, "git": {**provenance["git"], "uncommitted_changes": dirty}}
+    """Commit, command (without paths of files), versions and hardware of a run and of its earlier starts; no diffs."""
+    provenance = _without_places(read_json(run / "provenance.json"))
+    return {**provenance, "history": [_without_places(each) for each in provenance.get("history", [])]}
+
+
+def _without_places(start: dict[str, Any]) -> dict[str, Any]:
+    """One start as it may be published: a file by its name alone, and that there was a diff."""
+    command = [re.sub(r"/\S*/", "", word) for word in start.get("command", [])]
+    git = dict(start.get("git", {}))
+    dirty = bool(git.pop("diff", ""))
+    return {**start, "command": command, "git": {**git, "uncommitted_changes": dirty}}
 
 
 if __name__ == "__main__":
