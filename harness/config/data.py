@@ -8,6 +8,11 @@ from pydantic import Field, model_validator
 
 from harness.config.base import Count, CountOrZero, Name, Section
 
+# The sets that the package generates, and the version of what it generates (harness/data/builtin): raised with every
+# change of an item, so that runs on other items are other runs.
+GENERATED = ("builtin", "builtin_text")
+GENERATED_VERSION = 1
+
 Prompt = Literal["alpaca", "vicuna_v1.1", "chatml", "chat_template", "none"]
 
 

@@ -7,6 +7,7 @@ import importlib.util
 from pathlib import Path
 
 from harness.config import Config, GradientConfig
+from harness.config import data as data_config
 from harness.config.paths import canonical_json, module_file
 from harness.noise.definition import is_own
 from harness.record.content import path_fingerprint
@@ -72,6 +73,10 @@ def stage_fingerprint(config: Config, stage: str) -> str:
         if section in kept:
             found = kept[section]
             kept[section] = {key: found[key] for key in found if key not in defaults or found[key] != defaults[key]}
+    for section in ("dataset", "eval_set"):
+        # Left out at 1, the first that was released with a version.
+        if kept.get(section, {}).get("name") in data_config.GENERATED and data_config.GENERATED_VERSION > 1:
+            kept[section]["version"] = data_config.GENERATED_VERSION
     if config.train.several and config.train.loss == "micro_batch_mean":
         # A mean of means depends on how the batch is cut.
         kept["train"] |= {key: plain["train"][key] for key in ("devices", "nodes")}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict
+from itertools import islice
 from random import Random
 
 import pytest
 
+from harness.config.data import GENERATED_VERSION
 from harness.data.builtin import SPLITS, family_names, generate, split_of, words
 from harness.data.builtin.core import FAMILIES, LEVELS
+from harness.data.builtin.corpus import paragraphs
 from harness.data.builtin.phrasing import render
 
 ALL_FAMILIES = [*family_names("train"), *family_names("unseen")]
@@ -165,6 +170,25 @@ def test_what_is_picked_or_copied_stands_in_the_prompt(family):
 
 
 # Generation and splits
+
+# By version: of each split, and of the plain text.
+DIGESTS = {
+    1: {
+        "train": "96d9a07e5f367b2a",
+        "heldout": "fd7d817486e6ddc6",
+        "unseen": "20577baa0b8ab116",
+        "text": "352c5240aac0603c",
+    }
+}
+
+
+def test_a_version_names_what_is_generated():
+    """Where this fails, items have changed: raise GENERATED_VERSION, so that their runs are other runs."""
+    items = {split: [asdict(item) for item in generate(split, 400, seed=5)] for split in SPLITS}
+    written = {split: json.dumps(each, sort_keys=True) for split, each in items.items()}
+    written["text"] = "\n".join(islice(paragraphs(5), 400))
+    found = {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in written.items()}
+    assert found == DIGESTS[GENERATED_VERSION]
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -17,6 +17,7 @@ def runs(tmp_path: Path) -> Path:
     """Two seeds of none and neftune, and what was recorded about the machine."""
     root = tmp_path / "runs"
     about = {"command": ["__main__.py", "output_dir=/home/someone/runs"], "git": {"commit": "c0ffee", "diff": "-old"}}
+    about |= {"history": [json.loads(json.dumps(about))]}
     for noise in ("none", "neftune"):
         for seed in (0, 1):
             found = {"eval/loss": 2.0 + seed / 10 - (noise == "neftune")}

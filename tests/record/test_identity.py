@@ -90,3 +90,16 @@ def test_a_probe_that_came_later_counts_only_where_it_is_asked_for(compose):
     assert stage_fingerprint(compose("probe.gradient.twos=0"), "probe") == plain
     asked = {stage_fingerprint(compose(f"probe.gradient.twos={twos}"), "probe") for twos in (1, 2)}
     assert len(asked | {plain}) == 3
+
+
+def test_other_generated_items_are_other_runs(compose, tmp_path, monkeypatch):
+    rows = tmp_path / "rows.json"
+    rows.write_text(json.dumps([{"instruction": "Say a.", "input": "", "output": "a"}]))
+    own = ("dataset=local", f"dataset.path={rows}")
+    configs = [compose(), compose("dataset=builtin_text"), compose(*own)]
+    before = [(stage_fingerprint(each, "train"), stage_fingerprint(each, "generate")) for each in configs]
+    monkeypatch.setattr("harness.config.data.GENERATED_VERSION", 2)
+    after = [(stage_fingerprint(each, "train"), stage_fingerprint(each, "generate")) for each in configs]
+    assert [old[0] == new[0] for old, new in zip(before, after, strict=True)] == [False, False, True]
+    # The evaluation is on generated instructions in all three.
+    assert not any(old[1] == new[1] for old, new in zip(before, after, strict=True))
