@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PretrainedConfig, PreTrainedModel
 
 from harness.data.batching import IGNORE_INDEX, Batch
+from harness.models.layers.last import PLACES, at_places, takes_places
 from harness.models.onednn import linear, product
 from harness.noise import input_embedding
 
@@ -97,23 +98,38 @@ class ResponseLoss(nn.Module):
         """
         if perturb is not None and self._needs_input_ids:
             raise ValueError(self._needs_input_ids)
-        hidden_BTD = hidden_states(self.model, batch, perturb)
+        hidden_BTD, targets_BT, ids_BT, places_N = self._hidden(batch, perturb)
         head = self.model.get_output_embeddings()
         if logits:
-            return response_logits(hidden_BTD, batch.targets, head, self.transform, batch.target_places)
+            return response_logits(hidden_BTD, targets_BT, head, self.transform, places_N)
         if not per_document:
-            return response_loss(hidden_BTD, batch.targets, head, self.transform, batch.target_places)
-        documents = len(batch.documents)
-        ids_BT, places_N = batch.document_ids, batch.target_places
-        return document_losses(hidden_BTD, batch.targets, ids_BT, documents, head, self.transform, places_N)
+            return response_loss(hidden_BTD, targets_BT, head, self.transform, places_N)
+        return document_losses(hidden_BTD, targets_BT, ids_BT, len(batch.documents), head, self.transform, places_N)
+
+    def _hidden(
+        self, batch: Batch, perturb: Callable[[Tensor], Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Hidden states, targets, document ids and places of targets; only targets where the model computes no more."""
+        places_N = batch.target_places
+        if batch.layout == "padded" or not takes_places(self.model):
+            return hidden_states(self.model, batch, perturb), batch.targets, batch.document_ids, places_N
+        hidden_1ND = hidden_states(self.model, batch, perturb, places_N)
+        all_N = torch.arange(len(places_N), device=places_N.device)
+        return hidden_1ND, at_places(batch.targets, places_N), at_places(batch.document_ids, places_N), all_N
 
 
-def hidden_states(model: PreTrainedModel, batch: Batch, perturb: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+def hidden_states(
+    model: PreTrainedModel,
+    batch: Batch,
+    perturb: Callable[[Tensor], Tensor] | None = None,
+    places_N: Tensor | None = None,
+) -> Tensor:
     """Last hidden states before the head, (B, T, D).
 
     Args:
         batch: packed ones only inside `harness.models.attention.packed_attention`.
         perturb: see `ResponseLoss.forward`; applied to the output of the input embedding, including any scaling.
+        places_N: only these flat positions, (1, N, D); inside `harness.models.layers.last.last_layer_at_targets`.
     """
     inputs: dict[str, Any] = {"use_cache": False}
     if perturb is None:
@@ -125,6 +141,8 @@ def hidden_states(model: PreTrainedModel, batch: Batch, perturb: Callable[[Tenso
     else:
         # No position_ids: padded batches are for models that may not accept them, and padding is on the right.
         inputs |= {"attention_mask": batch.attention_mask}
+    if places_N is not None:
+        inputs[PLACES] = places_N
     hidden_BTD: Tensor = model.get_decoder()(**inputs).last_hidden_state
     return hidden_BTD
 

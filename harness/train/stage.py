@@ -19,6 +19,8 @@ from harness.models.adapters import for_inference, is_adapted, make_trainable
 from harness.models.attention import packed_attention, supports_packing
 from harness.models.decoding import generation_config
 from harness.models.layers.compiled import compiled_layers
+from harness.models.layers.last import last_layer_at_targets
+from harness.models.layers.lean import lean_layers
 from harness.models.layers.liger import liger_kernels
 from harness.models.load import load_model
 from harness.models.onednn import fast_linear
@@ -63,6 +65,9 @@ def run(run: Run) -> StageResult:
             packed_attention(model) if layout == "packed" else nullcontext(),
             compiled_layers(model) if settings.compile else nullcontext(),
             liger_kernels(model) if settings.liger else nullcontext(),
+            lean_layers(model),
+            # Not compiled: another number of targets would be another shape. Not over ranks: layers may be sharded.
+            nullcontext() if settings.compile or world_size() > 1 else last_layer_at_targets(model),
             tf32(settings.tf32),
             fast_linear(model),
             retain_freed_memory(),

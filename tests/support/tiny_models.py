@@ -23,6 +23,7 @@ _ROTARY: dict[str, Any] = {**_SIZE, "num_key_value_heads": 2, "head_dim": 8}
 _ARCHITECTURES: dict[str, dict[str, Any]] = {
     "llama": _ROTARY,
     "qwen2": _ROTARY,
+    "qwen3": _ROTARY,
     "gemma": _ROTARY,
     "mistral": {**_ROTARY, "sliding_window": 4},
     "gpt_neox": _SIZE,
