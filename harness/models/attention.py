@@ -79,18 +79,19 @@ def segment_attention(
         raise ValueError(
             f"segment_lengths add up to {totals}, queries are (rows, heads, tokens, features) {query.shape}"
         )
+    # Under autocast, rotary positions and norms (Qwen3) leave queries and keys in a wider dtype than the values.
+    kernel = choose_kernel(query.device, value.dtype, dropout)
+    if kernel != "per_document":
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        documents = tuple(length for lengths in segment_lengths for length in lengths)
+        return varlen_attention(kernel, query, key, value, documents, sliding_window, scaling, dropout), None
     options: dict[str, Any] = {"scale": scaling, "dropout_p": dropout, "enable_gqa": key.shape[1] != query.shape[1]}
     if query.device.type == "cpu" and value.dtype == torch.bfloat16:
         # The backward pass of the CPU's flash attention is half as fast in bfloat16 as in float32.
         with torch.autocast("cpu", enabled=False):
             wide = _rows(query.float(), key.float(), value.float(), segment_lengths, sliding_window, options)
         return wide.bfloat16(), None
-    # Under autocast, rotary positions and norms (Qwen3) leave queries and keys in a wider dtype than the values.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    kernel = choose_kernel(query.device, query.dtype, dropout)
-    if kernel != "per_document":
-        documents = tuple(length for lengths in segment_lengths for length in lengths)
-        return varlen_attention(kernel, query, key, value, documents, sliding_window, scaling, dropout), None
     return _rows(query, key, value, segment_lengths, sliding_window, options), None
 
 
