@@ -59,21 +59,25 @@ def detectable_factor(freedom: float, power: float = _POWER, level: float = LEVE
 
 
 def seeds_needed(estimate: Estimate, margin: float, power: float = _POWER, level: float = LEVEL) -> int | None:
-    """Seeds needed to show, with probability `power`, that an absent effect is within `margin`.
+    """Seeds that would decide with probability `power`.
 
-    From the scatter of this study, by two one-sided tests at `level`; like any such planning, a rough estimate. None if
-    no number of seeds (up to 200) suffices, so that more instructions are needed, or if the scatter is NaN.
+    If the measured difference is within `margin`: seeds that show an absent effect to be within it, by two one-sided
+    tests at `level`. If it is larger: those that show a difference of the measured size, by a two-sided test. From the
+    scatter of this study; like any such planning, a rough estimate. None if no number of seeds (up to 200) suffices, so
+    that more instructions are needed, or if the scatter is NaN.
     """
     if np.isnan(estimate.error) or estimate.error == 0 or estimate.runs < 2:
         return None
     by_seed, by_item = _components(estimate)
+    is_within = abs(estimate.mean) <= margin
+    test, chance = (1 - level, (1 + power) / 2) if is_within else (1 - level / 2, power)
     for seeds in range(3, _MOST_SEEDS + 1):
         variance = by_seed / seeds + by_item
         below = (by_seed / seeds) ** 2 / (seeds - 1)
         below += by_item**2 / estimate.freedom_of_items if by_item else 0.0
         freedom = variance**2 / below
-        quantiles = student_t.quantile(1 - level, freedom) + student_t.quantile((1 + power) / 2, freedom)
-        if quantiles * np.sqrt(variance) <= margin:
+        quantiles = student_t.quantile(test, freedom) + student_t.quantile(chance, freedom)
+        if quantiles * np.sqrt(variance) <= max(margin, abs(estimate.mean)):
             return seeds
     return None
 

@@ -224,10 +224,15 @@ def test_equivalence_by_hand() -> None:
 
 
 def test_seeds_needed_by_hand() -> None:
-    """Over seeds alone: with 8 seeds (t(0.95, 7) + t(0.9, 7)) * sqrt(3 / 8) = 2.02, with 9 it is 1.88 < 2."""
+    """Over seeds alone: with 8 seeds (t(0.95, 7) + t(0.9, 7)) * sqrt(3 / 8) = 2.02, with 9 it is 1.88 < 2.
+
+    A measured 2.5 beyond the margin: with 6 seeds (t(0.975, 5) + t(0.8, 5)) * sqrt(3 / 6) = 2.47, with 5 it is 2.88.
+    """
     found = Estimate(0.5, 1.0, -1, 2, 3, 0, 2.0)
     assert stats.seeds_needed(found, 2.0) == 9
-    assert stats.seeds_needed(found, 0.001) is None
+    assert stats.seeds_needed(found, 0.5) == 105  # at the margin: not beyond it
+    assert stats.seeds_needed(Estimate(-2.5, 1.0, -4, -1, 3, 0, 2.0), 2.0) == 6
+    assert stats.seeds_needed(Estimate(0.05, 1.0, -1, 2, 3, 0, 2.0), 0.001) is None
     assert stats.seeds_needed(Estimate(0.5, np.nan, np.nan, np.nan, 1), 2.0) is None
 
 
