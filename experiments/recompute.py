@@ -43,7 +43,8 @@ def _families(measures: Measures, name: str, run_ids: list[str]) -> pd.DataFrame
     items = measures.items(name, run_ids)
     if items.empty:
         return pd.DataFrame()
-    grouped = items.assign(family=measures.clusters(items)).groupby("family")
+    names = measures.runs.clusters.reindex(items.index)
+    grouped = items.assign(family=names).groupby("family")
     means = grouped.mean().reset_index().melt("family", var_name="run_id", value_name="mean")
     return means.assign(measure=name, items=means["family"].map(grouped.size()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 from pathlib import Path
@@ -132,6 +133,8 @@ def test_only_primary_measures_get_verdicts(book: Path, tmp_path: Path) -> None:
     assert length.endswith("| exploratory |")
     # Another way from the numbers to the same words.
     assert recompute(book) == [("neftune", "5", "eval/loss", "helps")]
+    with (book / "by_family.csv").open() as file:
+        assert {row["family"] for row in csv.DictReader(file)} == {f"family{i}" for i in range(4)}
     # A primary measure that no run has is no reason to be silent about it.
     scatter = {"text/log_diversity": {"seed": 1, "control": 15}}
     said = SAID | {"primary": {"text/log_diversity": "10%"}, "power": {"comparisons": 1, "scatter": scatter}}
