@@ -1,11 +1,12 @@
-"""Memory of a sweep's processes from run to run: flat, or growing? The command and each of its workers.
+"""Memory of a sweep's processes from run to run: flat, or growing? The command, its fork server and each worker.
 
     python -m benchmarks.memory --runs 200 --workers 2 --out build/memory.csv     # ten minutes on 2 cores
     python -m benchmarks.memory --runs 200 --workers 1 --out build/memory-1.csv   # all runs in one process
 
-Tiny runs with every stage (those of benchmarks/soak.py), each seed once. Whenever a run is done, the resident memory of
-each process is read. Growth is the slope of a straight line through the second half, when libraries are loaded and
-caches filled.
+Tiny runs with every stage (those of benchmarks/soak.py), each seed once. Whenever a run is done, the proportional set
+size (PSS) of each process is read: workers forked from a server share the pages of what it imported, and PSS counts a
+page that n processes share as 1/n in each, so that the sum is what the sweep takes. Growth is the slope of a straight
+line through the second half, when libraries are loaded and caches filled.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,7 @@ import numpy as np
 from benchmarks._common import ROOT, machine, table
 from benchmarks.soak import SETTINGS
 
-COMMAND = "command"
+COMMAND, SERVER, TOTAL = "command", "server", "all"
 _POLL_S = 0.1
 # Shares of the sweep whose memory the table shows.
 _SHOWN = (0.05, 0.25, 0.5, 0.75, 1.0)
@@ -33,7 +35,7 @@ _SHOWN = (0.05, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Sample:
-    """Resident memory of one process when so many runs were done."""
+    """PSS of one process when so many runs were done."""
 
     done: int
     process: str
@@ -54,12 +56,12 @@ def measure(runs: int, workers: int, folder: Path) -> list[Sample]:
         process = subprocess.Popen([sys.executable, "-m", "harness", *words], stdout=log, stderr=log, env=environment)
         names[process.pid], done = COMMAND, 0
         while process.poll() is None:
-            for pid in _workers(process.pid):
-                names.setdefault(pid, f"worker {len(names)}")
-            found = len(list((folder / "runs").glob("*/done")))
-            if found > done:
-                done = found
-                samples += [Sample(done, name, mb) for pid, name in names.items() if (mb := _resident_mb(pid))]
+            names |= _others(process.pid, names)
+            finished = len(list((folder / "runs").glob("*/done")))
+            if finished > done:
+                done = finished
+                found = [Sample(done, name, mb) for pid, name in names.items() if (mb := _pss_mb(pid))]
+                samples += [*found, Sample(done, TOTAL, sum(each.mb for each in found))]
             time.sleep(_POLL_S)
         if process.returncode:
             log.seek(0)
@@ -67,22 +69,31 @@ def measure(runs: int, workers: int, folder: Path) -> list[Sample]:
     return samples
 
 
-def _workers(parent: int) -> list[int]:
-    """The worker processes of a command, without the tracker that multiprocessing starts beside them."""
+def _others(command: int, names: Mapping[int, str]) -> dict[int, str]:
+    """Names of processes of the command that have none yet: its server, and workers, forked from that or spawned."""
+    servers = _children(command, b"multiprocessing.forkserver")
+    workers = [*_children(command, b"multiprocessing.spawn"), *(pid for each in servers for pid in _children(each))]
+    number = sum(name.startswith("worker") for name in names.values())
+    fresh = [pid for pid in workers if pid not in names]
+    return dict.fromkeys(servers, SERVER) | {pid: f"worker {number + at}" for at, pid in enumerate(fresh, start=1)}
+
+
+def _children(parent: int, module: bytes = b"") -> list[int]:
+    """Processes whose command line has this module: not the tracker that multiprocessing starts beside them."""
     try:
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [int(pid) for pid in children if module in Path(f"/proc/{pid}/cmdline").read_bytes()]
     except OSError:  # it has just ended
         return []
 
 
-def _resident_mb(pid: int) -> float:
+def _pss_mb(pid: int) -> float:
     """0 of a process that has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
 def report(samples: list[Sample]) -> str:
@@ -116,11 +127,13 @@ def main() -> None:
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         with open(options.out, "w", encoding="utf-8", newline="") as file:
-            file.write(f"# {machine()}; {options.workers} workers\n")
+            file.write(f"# {machine()}; {options.workers} workers; PSS\n")
             csv.writer(file).writerows(
                 [("done", "process", "mb"), *((each.done, each.process, f"{each.mb:.1f}") for each in samples)]
             )
-    print(f"{machine()}\n\n{options.runs} tiny runs, harness.workers={options.workers}, resident memory\n")
+    print(
+        f"{machine()}\n\n{options.runs} tiny runs, harness.workers={options.workers}; PSS: shared pages are divided\n"
+    )
     print(report(samples))
 
 

@@ -42,7 +42,7 @@ def run(run: Run) -> StageResult:
         def advance(tokens: int, rows: int) -> None:
             progress.update(rows, tokens_per_s=f"{ranks * tokens / (time.monotonic() - started):.0f}")
 
-        answers = _all_answers(run, items, advance)
+        answers = _all_answers(run, items, prompts, advance)
     seconds, completions = time.monotonic() - started, answers.completions
     if rank:
         return StageResult()
@@ -60,8 +60,14 @@ def _bits(dtype: str) -> float:
     return 32.0 if dtype == "float32" else 16.0
 
 
-def _all_answers(run: Run, items: Sequence[EvalItem], advance: Callable[[int, int], None]) -> Answers:
-    """`samples` answers to each item, those to one item together; turn by turn, each after its own earlier answers."""
+def _all_answers(
+    run: Run, items: Sequence[EvalItem], first: Sequence[list[int]], advance: Callable[[int, int], None]
+) -> Answers:
+    """`samples` answers to each item, those to one item together; turn by turn, each after its own earlier answers.
+
+    Args:
+        first: prompts of the items, right for those without earlier questions.
+    """
     samples, tokenizer, settings = run.config.generate.samples, run.tokenizer(), run.config.generate
     limit = min(filter(None, (settings.max_length, position_limit(run))))
     asked = [(place, number) for place in range(len(items)) for number in range(samples)]
@@ -72,7 +78,9 @@ def _all_answers(run: Run, items: Sequence[EvalItem], advance: Callable[[int, in
         now = [each for each in asked if len(items[each[0]].earlier) == turn]
         for place, number in now:
             resolved[place, number] = _after_its_answers(items, place, number, resolved, done, tokenizer)
-        prompts = prompts_of([resolved[each] for each in now], tokenizer, run.config.dataset.prompt, settings)
+        asking = [resolved[each] for each in now]
+        known = [first[place] for place, _ in now]
+        prompts = prompts_of(asking, tokenizer, run.config.dataset.prompt, settings) if turn else known
         fitting = [each for each, prompt in zip(now, prompts, strict=True) if len(prompt) < limit]
         if len(fitting) < len(now) and rank_and_size()[0] == 0:
             run.folder.log(

@@ -17,9 +17,6 @@ from harness.metrics import (
     choosing_half,
     corpus_diversity,
     corpus_measures,
-    length_controlled_win_rate,
-    load_difficulty,
-    load_gamed,
     win_fractions,
     win_rate,
     win_rate_by_category,
@@ -51,6 +48,8 @@ def judge_figures(rows: Sequence[Row], config: JudgeConfig) -> dict[str, float]:
     categories = win_rate_by_category(preferences, [row["dataset"] for row in rows])
     numbers |= {f"win_rate/{name}": figures["win_rate"] for name, figures in categories.items()}
     if config.difficulty is not None and config.gamed is not None and _lengths_vary(rows):
+        from harness.metrics import length_controlled_win_rate  # imports pandas, which starts a thread
+
         each = [length_controlled_win_rate(sample, config.difficulty, config.gamed) for sample in samples]
         numbers |= {key: fmean(controlled[key] for controlled in each) for key in _LENGTH_CONTROLLED}
     found = {f"judge/{name}": value for name, value in numbers.items() if _is_finite(value)}
@@ -137,6 +136,8 @@ def check_length_control(
     """
     if config.difficulty is None or config.gamed is None:
         return
+    from harness.metrics import load_difficulty, load_gamed
+
     check_judge(config)
     require_package("sklearn", "judge.difficulty", "judge", "without both tables there is no length control")
     # Before anything is paid for: the fit itself would refuse them only after the last verdict.

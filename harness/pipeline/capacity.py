@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ SMALL_BYTES = 64 * 2**20
 # Peak memory of a run of such a model, libraries included.
 RUN_BYTES = 1.5 * 2**30
 THREADS = "OMP_NUM_THREADS"
+# One of them is there where torch may have a GPU: NVIDIA, AMD, WSL, Jetson.
+_GPU_DEVICES = ("nvidiactl", "kfd", "dxg", "nvhost-ctrl")
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,12 @@ def free_bytes() -> float:
 
 
 def has_gpu() -> bool:
-    """Whether a GPU is visible, without importing torch just for that."""
+    """Whether a GPU is visible and torch can use it; torch is imported only where there may be one."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return listed not in ("", "-1")
-    if "torch" in sys.modules:
-        return bool(sys.modules["torch"].cuda.is_available())
-    return Path("/dev/nvidiactl").exists()
+    if not any(Path("/dev", name).exists() for name in _GPU_DEVICES):
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,11 +1,12 @@
 """Small runs of a sweep side by side, in worker processes that stay alive from run to run.
 
 A free worker takes the next run. A run that fails, or whose process is killed, is reported and stops no other; Ctrl-C
-and SIGTERM reach every worker once, and each saves its run before it exits.
+and SIGTERM reach every worker once, and each saves its run before it exits. So does a worker whose command is killed.
 """
 
 from __future__ import annotations
 
+import atexit
 import io
 import multiprocessing
 import os
@@ -14,37 +15,56 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from typing import Any
 
-from harness.config import Config, parse
+from harness.config import STAGES, Config, parse
+from harness.context import Job
 from harness.pipeline.capacity import THREADS, Capacity
 from harness.pipeline.plan import RunFailed
-from harness.pipeline.worker import die_with_parent
 from harness.record import RunBusy
 from harness.system.display import Display
+from harness.system.forkserver import leave_server, start_server
+from harness.system.parents import stop_with_command
 from harness.system.signals import Stop, stoppable
 
 # Time for a worker to save its run after a signal.
 _LEAVE_SECONDS = 120.0
+# What stages import only when they come to it.
+_LAZY = ("transformers.models.llama.modeling_llama", "harness.data.builtin", "sacrebleu")
 
 Outcome = Exception | None  # of a run; None: it is done
 
 
-def run_side_by_side(configs: Sequence[Config], capacity: Capacity) -> list[Outcome]:
-    """Do all runs, as many at a time as `capacity` says; return the outcome of each, in order."""
+def prepare_workers(jobs: Sequence[Job], capacity: Capacity) -> BaseContext:
+    """Let what the workers import be imported in the background; return where they come from.
+
+    With several threads each they are spawned: numpy starts its threads when it is imported, and a fork copies none.
+    """
     if capacity.threads is not None:
         os.environ[THREADS] = str(capacity.threads)
+    if capacity.threads != 1:
+        return multiprocessing.get_context("spawn")
+    pending = {stage for job in jobs for stage in job.pending}
+    modules = [f"harness.{stage}.stage" for stage in STAGES if stage in pending]
+    return start_server(["harness.pipeline.runner", *_LAZY, *modules])
+
+
+def run_side_by_side(configs: Sequence[Config], capacity: Capacity, context: BaseContext) -> list[Outcome]:
+    """Do all runs, as many at a time as `capacity` says; return the outcome of each, in order."""
     display = Display(sys.stderr)
     waiting, outcomes = deque(range(len(configs))), dict[int, Outcome]()
+    workers: list[_Worker] = []
     with stoppable() as stop:
-        workers = [_Worker(row, display) for row in range(min(capacity.runs, len(configs)))]
         try:
+            while len(workers) < min(capacity.runs, len(configs)):
+                workers.append(_Worker(len(workers), display, context))
             while len(outcomes) < len(configs):
                 for number, worker in enumerate(workers):
                     free = _free(waiting, configs, workers) if worker.run is None else None
                     if free is not None:
                         if not worker.is_alive:
-                            workers[number] = worker = _Worker(number, display)
+                            workers[number] = worker = _Worker(number, display, context)
                         waiting.remove(free)
                         worker.start(free, configs)
                 for worker in _ready(workers):
@@ -63,10 +83,10 @@ def _free(waiting: Sequence[int], configs: Sequence[Config], workers: Sequence[_
 class _Worker:
     """One worker process and its current run."""
 
-    def __init__(self, row: int, display: Display) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, row: int, display: Display, context: BaseContext) -> None:
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, sys.stderr.isatty()), daemon=False)
+        arguments = (theirs, sys.stderr.isatty(), dict(os.environ))
+        self.process = context.Process(target=work, args=arguments, daemon=False)  # type: ignore[attr-defined]
         self.process.start()
         theirs.close()  # so that the end of the process ends the connection
         self.run: int | None = None
@@ -134,12 +154,23 @@ def _end(workers: Sequence[_Worker], stop: Stop) -> None:
             worker.process.join()
 
 
-def work(connection: Connection, terminal: bool) -> None:
-    """The loop of a worker: do runs until there are no more, or its parent is gone."""
-    if hasattr(os, "setsid"):
-        os.setsid()  # a terminal's Ctrl-C goes to the parent, which passes it on once
-    die_with_parent(signal.SIGTERM)
+def work(connection: Connection, terminal: bool, environment: dict[str, str]) -> None:
+    """The loop of a worker: do runs until there are no more, or the command is gone.
+
+    Args:
+        environment: the command's, which may have changed since the server started.
+    """
+    leave_server()
+    stop_with_command()
+    os.environ.update(environment)
     sys.stderr = _Forwarded(connection, terminal)
+    try:
+        _work(connection)
+    finally:
+        atexit._run_exitfuncs()  # a forked process of multiprocessing leaves them out; W&B ends its service there
+
+
+def _work(connection: Connection) -> None:
     while True:
         try:
             settings = connection.recv()

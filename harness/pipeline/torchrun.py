@@ -20,9 +20,10 @@ from typing import Any
 from harness.config import TrainConfig
 from harness.context import Job, Run, StageResult
 from harness.pipeline.plan import pending_stages
-from harness.pipeline.worker import MEETING, PATIENCE, PROCESSES, RANKS, RESULT, die_with_parent
+from harness.pipeline.worker import MEETING, PATIENCE, PROCESSES, RANKS, RESULT
 from harness.record import read_json
 from harness.system.nodes import check_devices, cores, devices, lost_cores, node_rank, rendezvous
+from harness.system.parents import die_with_parent
 from harness.system.signals import stoppable
 
 _POLL_SECONDS = 0.2

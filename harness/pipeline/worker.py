@@ -6,7 +6,6 @@ from the run folder's config.yaml, the first process writes, and the launching p
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
 import signal
@@ -26,6 +25,7 @@ from harness.record import RunFolder, write_json
 from harness.record.secrets import redact
 from harness.record.tracking import Tracker
 from harness.system.nodes import await_file
+from harness.system.parents import die_with_parent
 
 # In the run folder, while ranks are at work: where they meet, what they report. Whatever ended them, the next start
 # removes it.
@@ -33,8 +33,6 @@ RANKS = "ranks"
 RESULT = "result.json"
 MEETING = "HARNESS_MEETING"  # environment: the file through which the ranks of one node meet
 PROCESSES = "HARNESS_PROCESSES"  # environment: the folder in which the ranks of one node leave their process ids
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 # Time-out of one collective operation: the first waits while other processes still load the model, a late one while
 # they write their part of a checkpoint.
 PATIENCE = timedelta(minutes=30)
@@ -105,12 +103,6 @@ def _join(cuda: bool) -> None:
         timeout=PATIENCE,
         store=distributed.FileStore(file, ranks) if file else None,  # type: ignore[attr-defined]
     )
-
-
-def die_with_parent(how: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent ends, however it ends (Linux; nothing elsewhere)."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, how)
 
 
 if __name__ == "__main__":

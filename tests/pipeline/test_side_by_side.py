@@ -17,14 +17,16 @@ from support.commands import SMALL, environment, judge_down_at_first, sweep
 from harness.config import ModelConfig
 from harness.pipeline import capacity
 from harness.pipeline.capacity import Capacity, capacity_for, computing_threads, is_small, weight_bytes
+from harness.pipeline.side_by_side import prepare_workers
 from harness.system.display import Display
 
 LONG = ["train.max_steps=4000", "train.checkpoint_every=0", "noise=symnoise", "tracking=disabled"]
 
 
-def start(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(cwd: Path, *arguments: str, threads: int = 1) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "harness", "-m", *SMALL, *arguments]
-    return subprocess.Popen(command, cwd=cwd, env=environment(), stderr=subprocess.PIPE, text=True)
+    variables = environment(OMP_NUM_THREADS=str(threads))
+    return subprocess.Popen(command, cwd=cwd, env=variables, stderr=subprocess.PIPE, text=True)
 
 
 def results(folder: Path) -> dict[str, str]:
@@ -40,11 +42,29 @@ def wait_for_training(process: subprocess.Popen[str], runs: Path, count: int) ->
     return [path.parent for path in found]
 
 
-def workers_of(pid: int) -> list[psutil.Process]:
-    """The processes below this one that do runs."""
-    if not psutil.pid_exists(pid):
-        return []
-    return [each for each in psutil.Process(pid).children() if "spawn_main" in " ".join(each.cmdline())]
+def children_of(process: psutil.Process, module: str) -> list[psutil.Process]:
+    return [each for each in process.children() if f"multiprocessing.{module}" in " ".join(each.cmdline())]
+
+
+def server_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """The process from which the workers of a command are forked, once there is one."""
+    deadline = time.monotonic() + 300
+    while not (found := children_of(psutil.Process(process.pid), "forkserver")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found[0]
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes that do the runs of a command: forked from its server, or spawned."""
+    command = psutil.Process(process.pid)
+    forked = [each for server in children_of(command, "forkserver") for each in server.children()]
+    return forked or children_of(command, "spawn")
+
+
+def assert_gone(processes: list[psutil.Process]) -> None:
+    assert psutil.wait_procs(processes, timeout=120)[1] == []
 
 
 def test_two_at_a_time_give_what_one_after_another_gives(tmp_path: Path) -> None:
@@ -72,7 +92,10 @@ def test_a_killed_worker_is_reported_and_the_others_finish(tmp_path: Path) -> No
     arguments = ["seed=0,1,2", "noise=none", "train.max_steps=200", "tracking=disabled", "harness.workers=2"]
     process = start(tmp_path, *arguments)
     wait_for_training(process, tmp_path / "runs", 2)
-    workers_of(process.pid)[0].kill()
+    first = workers_of(process)
+    first[0].kill()
+    wait_for_training(process, tmp_path / "runs", 3)
+    assert len(set(workers_of(process)) - set(first)) == 1  # in its place
     message = process.communicate(timeout=300)[1]
     assert process.returncode == 1, message
     assert "its process was killed (SIGKILL); out of memory?" in message
@@ -87,14 +110,51 @@ def test_a_killed_worker_is_reported_and_the_others_finish(tmp_path: Path) -> No
 def test_a_signal_to_the_command_lets_every_run_save(how: signal.Signals, tmp_path: Path) -> None:
     process = start(tmp_path, *LONG, "seed=0,1", "harness.workers=2")
     folders = wait_for_training(process, tmp_path / "runs", 2)
-    workers = workers_of(process.pid)
+    workers, server = workers_of(process), server_of(process)
     assert len(workers) == 2
+    assert server.num_threads() == 1  # a fork copies no other
+    assert any("libtorch_cpu" in each.path for each in server.memory_maps())  # imported there, for all
+    server.send_signal(signal.SIGINT)  # as a terminal would: nothing but the command hears it
     process.send_signal(how)
     message = process.communicate(timeout=300)[1]
     assert process.returncode == 128 + how, message
-    assert psutil.wait_procs(workers, timeout=60)[1] == []  # none is left behind
+    assert_gone([*workers, server])
     for folder in folders:
         assert list(folder.glob("checkpoints/*")), (folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("threads", [1, 2])  # forked, spawned
+def test_when_the_command_is_killed_every_worker_saves_and_ends(threads: int, tmp_path: Path) -> None:
+    process = start(tmp_path, *LONG, "seed=0,1", "harness.workers=2", threads=threads)
+    folders = wait_for_training(process, tmp_path / "runs", 2)
+    processes = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers_of(process)) == 2
+    process.kill()
+    process.communicate(timeout=300)  # they hold the other end of its stderr
+    assert_gone(processes)
+    for folder in folders:
+        assert list(folder.glob("checkpoints/*")), (folder / "log.txt").read_text()
+        assert "Traceback" not in (folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("how", [None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_server_outlives_its_command(how: signal.Signals | None, tmp_path: Path) -> None:
+    process = start(
+        tmp_path, "seed=0,1", "train.max_steps=1", "stages=[train]", "tracking=disabled", "harness.workers=2"
+    )
+    server = server_of(process)
+    if how is not None:  # while both are importing
+        process.send_signal(how)
+    message = process.communicate(timeout=300)[1]
+    assert_gone([server])
+    assert "Traceback" not in message
+    assert process.returncode == {None: 0, signal.SIGINT: 130}.get(how, -(how or 0)), message
+
+
+def test_workers_are_forked_only_where_no_library_starts_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for threads in (2, None):
+        assert prepare_workers([], Capacity(2, threads)).get_start_method() == "spawn"
 
 
 def config_for(compose, *overrides: str):

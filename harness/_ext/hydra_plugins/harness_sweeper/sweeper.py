@@ -37,9 +37,11 @@ class HarnessSweeper(BasicSweeper):
             ValueError: a job's settings or files are bad; nothing was started.
             RunFailed: the sweep ended and at least one run failed.
         """
+        from harness.pipeline.capacity import Capacity, capacity_for
         from harness.pipeline.closing import closing
         from harness.pipeline.group import sweep_group
         from harness.pipeline.plan import config_from, make_plan
+        from harness.pipeline.side_by_side import prepare_workers
         from harness.pipeline.stages import prepare
         from harness.system.nodes import check_devices
         from harness.system.waiting import waiting
@@ -55,6 +57,8 @@ class HarnessSweeper(BasicSweeper):
         started = time.monotonic()
         if type(self.launcher).__name__ == "BasicLauncher":  # others start the runs on machines not known here
             check_devices([job.config.train for job in plan.to_run])
+        capacity = capacity_for([job.config for job in plan.to_run]) if self._is_plain() else Capacity()
+        workers = prepare_workers(plan.to_run, capacity) if capacity.runs > 1 else None
         with waiting("reading the data, tokenizing"):
             lines = prepare(plan.to_run)
         print(*lines, sep="\n", file=sys.stderr)
@@ -63,34 +67,37 @@ class HarnessSweeper(BasicSweeper):
             [*job.overrides, *_bookkeeping(job, f"{number}/{len(plan.to_run)}", group)]
             for number, job in enumerate(plan.to_run, start=1)
         ]
-        results = self._launch(launched, plan.to_run)
+        results = self._launch(launched, plan.to_run, capacity, workers)
         print(closing(plan.jobs, arguments, time.monotonic() - started), file=sys.stderr)
         _raise_if_failed([job.run_id for job in plan.to_run], results, plan.to_run[0].config.output_dir)
         return [results]
 
-    def _launch(self, launched: list[list[str]], jobs: Sequence[Any]) -> list[JobReturn]:
+    def _launch(
+        self, launched: list[list[str]], jobs: Sequence[Any], capacity: Any, workers: Any | None
+    ) -> list[JobReturn]:
         """Run all jobs; those that another sweep is working on are retried until it has finished them.
+
+        Args:
+            workers: where they come from, if runs go side by side.
 
         Raises:
             RunFailed: the launcher itself broke off (a process or node was killed).
         """
-        from harness.pipeline.capacity import Capacity, capacity_for
         from harness.pipeline.plan import RunFailed, pending_stages
         from harness.pipeline.side_by_side import run_side_by_side
         from harness.system.progress import LINES
         from harness.system.signals import Interrupted
 
         assert self.launcher is not None
-        capacity = capacity_for([job.config for job in jobs]) if self._is_plain() else Capacity()
-        if capacity.runs > 1:
+        if workers is not None:
             print(capacity.describe(), file=sys.stderr)
         elif type(self.launcher).__name__ != "BasicLauncher":
             os.environ[LINES] = "1"
 
         def launch(numbers: Sequence[int]) -> Sequence[JobReturn]:
-            if capacity.runs > 1:
+            if workers is not None:
                 noted = [_noted(jobs[number].config, launched[number]) for number in numbers]
-                return [_returned(outcome) for outcome in run_side_by_side(noted, capacity)]
+                return [_returned(outcome) for outcome in run_side_by_side(noted, capacity, workers)]
             assert self.launcher is not None
             return self.launcher.launch([launched[number] for number in numbers], initial_job_idx=0)
 
