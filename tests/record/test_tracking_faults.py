@@ -169,7 +169,7 @@ def _with_service(root: Path, steps: int) -> tuple[subprocess.Popen[str], list[p
     """A run by command in the middle of its training, and W&B's service, which is a process of its own."""
     command = [sys.executable, "-m", "harness", *SMALL, f"train.max_steps={steps}", "generate.max_new_tokens=1"]
     process = subprocess.Popen([*command, f"output_dir={root}"], env=environment(), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not list(root.glob("*/checkpoints/step-*")):
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -201,3 +201,67 @@ def test_a_run_outlives_the_service_of_its_tracker(tmp_path: Path) -> None:
     copy, disk = load_runs(tmp_path / "wandb"), load_runs(tmp_path)
     assert copy.history["train/loss"].tolist() == disk.history["train/loss"].tolist()
     assert len(disk.history) == 300
+
+
+def killing(patch: pytest.MonkeyPatch, times: int) -> None:
+    """The service is killed before the third row is logged, and each new one once it has opened the run."""
+    opened = wandb_backend.open_run
+    left = [times]
+
+    def open_run(*arguments: Any) -> Any:
+        run = opened(*arguments)
+        kill_service()
+        return run
+
+    def kill_service() -> None:
+        if left[0]:
+            left[0] -= 1
+            services = [each for each in psutil.Process().children(recursive=True) if "wandb-core" in each.name()]
+            assert services
+            for each in services:
+                each.kill()
+            psutil.wait_procs(services, timeout=10)
+
+    original = Tracker.log
+
+    def log(self: Tracker, row: dict[str, Any]) -> None:
+        if row["step"] == 3:
+            patch.setattr(wandb_backend, "open_run", open_run)
+            kill_service()
+        original(self, row)
+
+    patch.setattr(Tracker, "log", log)
+
+
+def copied(config: Config) -> list[float]:
+    """The losses in W&B's copy, which are those on disk."""
+    root = Path(config.output_dir)
+    copy, disk = load_runs(root / "wandb"), load_runs(root)
+    assert copy.history["train/loss"].tolist() == disk.history["train/loss"].tolist()
+    assert copy.runs["status"].tolist() == ["finished"]
+    return disk.history["train/loss"].tolist()
+
+
+def test_a_service_that_dies_again_while_a_row_is_logged_costs_nothing(compose, client, capsys):
+    killing(client, times=3)
+    config = compose(*SMALL, "tracking=offline")
+    assert execute(config)["status"] == "finished"
+    assert "W&B" not in capsys.readouterr().err
+    assert (folder_of(config) / "log.txt").read_text("utf-8").count("W&B's service has died") == 3
+    assert len(copied(config)) == 6
+    assert pending_of(config) == []
+
+
+def test_a_service_that_dies_every_time_is_given_up_and_the_same_command_completes_the_copy(compose, client, capsys):
+    config = compose(*SMALL, "tracking=offline")
+    with client.context() as patch:
+        killing(patch, times=99)
+        assert execute(config)["status"] == "finished"
+    said = "W&B's service has died 4 times"
+    assert capsys.readouterr().err.count(said) == 1
+    assert (folder_of(config) / "log.txt").read_text("utf-8").count(said) == 1
+    assert len(folder_of(config).metrics()) == 6
+    assert pending_of(config) == ["record"]
+    assert execute(config)["status"] == "finished"
+    assert len(copied(config)) == 6
+    assert pending_of(config) == []
