@@ -19,26 +19,32 @@ Prompt = Literal["alpaca", "vicuna_v1.1", "chatml", "chat_template", "none"]
 class CleaningConfig(Section):
     """What happens to rows that should not be trained on; "error" stops before anything starts (docs/data.md)."""
 
-    damaged: Literal["error", "drop"] = Field("error", description="NUL characters, unpaired surrogates")
-    tools: Literal["error", "drop"] = Field("error", description="tool definitions, tool calls and their results")
+    damaged: Literal["error", "drop"] = Field("error", description="rows with NUL characters or unpaired surrogates")
+    tools: Literal["error", "drop"] = Field(
+        "error", description="rows with tool definitions, tool calls or their results"
+    )
     roles: Literal["error", "drop", "repair"] = Field(
         "error",
-        description="a conversation that is not user, assistant, user, ...; repair: leave out an answer at the start "
-        "and a question at the end; drop what is still out of order",
+        description="conversations that do not alternate user, assistant, user, ...; repair: cut an answer at the "
+        "start and a question at the end, then drop what still does not alternate",
     )
     system: Literal["keep", "drop"] = Field("keep", description="a conversation's own system message")
-    empty: Literal["error", "drop", "keep"] = Field("error", description="an instruction or answer without text")
+    empty: Literal["error", "drop", "keep"] = Field("error", description="rows whose instruction or answer has no text")
     duplicate_ids: Literal["error", "drop", "keep"] = Field("error", description="rows whose id was seen before")
-    duplicates: Literal["error", "drop", "keep"] = Field("keep", description="rows whose whole text was seen before")
+    duplicates: Literal["error", "drop", "keep"] = Field("keep", description="rows whose full text was seen before")
     template: Literal["error", "drop"] = Field(
         "error",
-        description="prompt=chat_template: a text that the template cuts, refuses or rewrites, or that the tokenizer "
-        "would merge with the text before it",
+        description="prompt=chat_template: rows that the template truncates, rejects or rewrites, or whose text "
+        "the tokenizer would merge with what precedes it",
     )
-    overlong: Literal["truncate", "drop", "error"] = Field("truncate", description="more than max_length tokens")
-    long_prompts: Literal["error", "drop"] = Field("error", description="no token of an answer within max_length")
+    overlong: Literal["truncate", "drop", "error"] = Field(
+        "truncate", description="rows of more than max_length tokens"
+    )
+    long_prompts: Literal["error", "drop"] = Field(
+        "error", description="rows without a token of an answer within max_length"
+    )
     heldout_repeats: Literal["drop", "keep"] = Field(
-        "drop", description="held-out examples whose full text is also trained on; the rest stay held out"
+        "drop", description="held-out examples whose full text is also trained on; the others stay held out"
     )
 
 
@@ -46,17 +52,23 @@ class DatasetConfig(Section):
     """The training examples: `builtin` is generated, others are read from `path`, or else from the Hub."""
 
     name: Name
-    path: str | None = Field(None, description="JSON, JSON lines or Parquet; instead of the Hub where both are given")
+    path: str | None = Field(None, description="JSON, JSON lines or Parquet file; takes precedence over hub_id")
     hub_id: str | None = Field(None, description="data set on the Hugging Face Hub")
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(None, description="commit on the Hub")
-    hub_files: Annotated[tuple[str, ...], Field(strict=False)] = Field((), description="files of that commit")
-    prompt: Prompt = Field("alpaca", description="template of training and evaluation (harness/data/prompts.py)")
-    turns: Literal["all", "first"] = Field("all", description="exchanges of a conversation; loss on every answer")
+    hub_files: Annotated[tuple[str, ...], Field(strict=False)] = Field((), description="files of that commit to read")
+    prompt: Prompt = Field("alpaca", description="prompt template of training and evaluation (harness/data/prompts.py)")
+    turns: Literal["all", "first"] = Field(
+        "all", description="all: train on every answer of a conversation; first: only on its first exchange"
+    )
     clean: CleaningConfig = CleaningConfig.model_validate({})
     size: Count | None = Field(None, description="examples to train on; null: all")
     heldout: CountOrZero = Field(128, description="examples kept out of training for the held-out loss")
-    seed: int = Field(42, description="seed of the shuffle before subset and held-out split")
-    max_length: Count = Field(512, description="tokens; clean.overlong says what happens to longer examples")
+    seed: int = Field(
+        42, description="seed of builtin items, and of the shuffle that precedes the subset and the held-out split"
+    )
+    max_length: Count = Field(
+        512, description="tokens of an example, at most; clean.overlong says what happens to longer ones"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -77,19 +89,23 @@ class EvalSetConfig(Section):
 
     name: Name
     format: EvalFormat = Field(
-        "alpaca_eval", description="layout of the file's rows (docs/benchmarks.md); ifeval: IFBench too"
+        "alpaca_eval", description="format of the file's rows (docs/benchmarks.md); ifeval also covers IFBench"
     )
-    path: str | None = Field(None, description="JSON, JSON lines or Parquet of such rows; package:NAME/FILE too")
-    hub_id: str | None = Field(None, description="data set on the Hugging Face Hub; eval_set.path wins")
+    path: str | None = Field(
+        None,
+        description="JSON, JSON lines or Parquet file of such rows, also package:NAME/FILE; takes precedence over "
+        "hub_id",
+    )
+    hub_id: str | None = Field(None, description="data set on the Hugging Face Hub")
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = Field(None, description="commit on the Hub")
-    hub_files: Annotated[tuple[str, ...], Field(strict=False)] = Field((), description="files of that commit")
+    hub_files: Annotated[tuple[str, ...], Field(strict=False)] = Field((), description="files of that commit to read")
     answers: str | None = Field(
         None, description="a baseline's answers in the benchmark's own layout: a file, or a folder of .jsonl files"
     )
-    limit: Count | None = Field(None, description="keep the first N instructions of a file")
-    heldout: CountOrZero = Field(0, description="builtin: items of the training families")
-    unseen: CountOrZero = Field(0, description="builtin: items of families never trained on")
-    seed: int = 0
+    limit: Count | None = Field(None, description="use only the first N instructions of a file")
+    heldout: CountOrZero = Field(0, description="builtin: instructions from the families trained on")
+    unseen: CountOrZero = Field(0, description="builtin: instructions from families never trained on")
+    seed: int = Field(0, description="builtin: seed of the instructions")
 
     @model_validator(mode="before")
     @classmethod

@@ -13,44 +13,50 @@ class GenerateConfig(Section):
     """Decoding is greedy unless a temperature is given; the penalty is the papers' 1.2."""
 
     name: Name
-    max_new_tokens: Count = 256
-    max_length: Count = Field(2048, description="tokens of prompt and answer together (the papers' limit)")
-    repetition_penalty: Positive = 1.2
-    temperature: NonNegative = Field(0.0, description="0: the most likely token, always; above: tokens are drawn")
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="draw among the most likely tokens whose probabilities sum to this; 1: among all"
+    max_new_tokens: Count = Field(256, description="tokens of an answer, at most")
+    max_length: Count = Field(2048, description="tokens of prompt and answer together, at most (2048 in the papers)")
+    repetition_penalty: Positive = Field(
+        1.2, description="divides the logits of tokens that already occurred (multiplies negative ones); 1: none"
     )
-    seed: CountOrZero = Field(0, description="of the drawing; an answer depends on it, its prompt and its number alone")
-    samples: Count = Field(1, description="answers to each instruction; figures are means over them")
+    temperature: NonNegative = Field(0.0, description="0: greedy decoding; above 0: sampling")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="sample from the most likely tokens whose probabilities sum to this; 1: from all"
+    )
+    seed: CountOrZero = Field(
+        0, description="sampling seed; an answer depends only on it, the prompt and the answer's number"
+    )
+    samples: Count = Field(1, description="answers per instruction; metrics are means over them")
     batch_size: Count | None = Field(
-        None, description="most rows decoded together; null: 32 on a CPU, 256 on a GPU; fewer if memory is short"
+        None, description="rows decoded together, at most; null: 32 on a CPU, 256 on a GPU; fewer if memory is short"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="dtype used to compute answers; auto: bfloat16 on a GPU, the model's own on a CPU"
     )
     cache_gib: Positive | None = Field(
-        None, description="GiB of key-value cache per device; null: what is free on a GPU, 4 on a CPU"
+        None, description="key-value cache per device, in GiB; null: the free memory on a GPU, 4 on a CPU"
     )
     devices: Count | Literal["auto"] = Field(
-        "auto", description="processes that answer, one per GPU; auto: as many as trained, up to the GPUs available"
+        "auto", description="processes that generate, one per GPU; auto: as many as trained, up to the GPUs available"
     )
-    tensor_parallel: Count | None = Field(None, description="GPUs that share one model; null: as few as it fits on")
+    tensor_parallel: Count | None = Field(
+        None, description="GPUs that share one copy of the model; null: as few as it fits on"
+    )
     backend: Literal["auto", "engine", "transformers", "vllm"] = Field(
         "auto",
-        description="auto: the engine if it supports the model, else transformers; vllm: see `python`",
+        description="auto: the engine if it supports the model, else transformers; vllm: in the environment of "
+        "`python`",
     )
     cuda_graph: bool = Field(
         False,
-        description="backend=engine: decode in steps of fixed shapes, which a GPU replays as CUDA graphs (on a CPU the "
-        "shapes alone)",
+        description="backend=engine: decode with fixed shapes, replayed as CUDA graphs on a GPU",
     )
     python: str | None = Field(
         None, description="backend=vllm: interpreter of the environment with vllm; null: this one"
     )
     prompt: Literal["as_trained", "alpaca_evaluation_newline"] = Field(
         "as_trained",
-        description="alpaca_evaluation_newline: the papers' evaluation, whose prompt ends in a newline "
-        "that the training prompt lacks; only for reproducing them",
+        description="alpaca_evaluation_newline: the papers' evaluation prompt, which ends in a newline that the "
+        "training prompt lacks; only for reproducing them",
     )
 
     @model_validator(mode="before")

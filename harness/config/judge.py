@@ -43,58 +43,68 @@ class JudgeConfig(Section):
     """Which judge compares the answers, with what settings, and against whose answers; each kind has its own keys."""
 
     name: Name
-    kind: JudgeKind = "reference"
-    baseline: str = Field("reference", description="reference | none_same_seed | a run_id | a file of outputs")
+    kind: JudgeKind = Field("reference", description="type of judge (docs/judging.md)")
+    baseline: str = Field(
+        "reference", description="answers to compare with: reference | none_same_seed | a run_id | a file of outputs"
+    )
     store: str | None = Field(None, description="file of all verdicts; null: <output_dir>/verdicts.sqlite")
     difficulty: str | None = Field(None, description="AlpacaEval's instruction_difficulty.csv, for the LC win rate")
     gamed: str | None = Field(None, description="AlpacaEval's df_gamed.csv, for the LC win rate")
-    max_unparsed: Fraction = Field(0.01, description="share of the pairs that may stay without a verdict")
+    max_unparsed: Fraction = Field(0.01, description="fraction of the pairs that may remain without a verdict")
     # The keys below belong to some kinds only (see _JUDGE_KEYS); elsewhere they must stay null.
     model: str | None = Field(
-        None, description="an endpoint's model id; else a folder, a GGUF file, package:NAME/PATH or Hub id"
+        None,
+        description="model name at an endpoint; for a local judge a folder, GGUF file, package:NAME/PATH or Hub id",
     )
-    revision: str | None = Field(None, description="of a Hub model; of what an endpoint serves, for the record")
-    prompt: str | None = Field(None, description="holds {instruction}, {output_1}, {output_2}; 1 is shown first")
+    revision: str | None = Field(None, description="revision of a Hub model; for an endpoint only recorded")
+    prompt: str | None = Field(
+        None, description="template with {instruction}, {output_1} and {output_2}; output_1 is shown first"
+    )
     system: str | None = Field(None, description="a system message before the prompt")
     labels: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
         None, description="the judge's names for the answer shown first and second"
     )
     parse: str | None = Field(
         None,
-        description="regular expression that the verdict's whole place matches, its group 1 the label; with "
-        "score_scale one that is searched in the reply, its groups 1 and 2 the scores of both answers",
+        description="regular expression that must match the whole place of the verdict; group 1 is the label. "
+        "With score_scale: searched for in the reply; groups 1 and 2 are the scores of the two "
+        "answers",
     )
     score_scale: Positive | None = Field(
-        None, description="replies hold scores: P(second is better) = sigmoid(score_scale (score_2 - score_1))"
+        None, description="replies contain scores: P(second is better) = sigmoid(score_scale (score_2 - score_1))"
     )
     tag: Annotated[str, Field(pattern=r"^[A-Za-z][\w-]*$")] | None = Field(
-        None, description="where the verdict stands: inside <tag>...</tag>; null: the last line of the reply"
+        None, description="the verdict is inside <tag>...</tag>; null: on the last line of the reply"
     )
     order: Literal["alpaca_eval", "both"] | None = Field(
-        None, description="one order per row, chosen as AlpacaEval does, or both"
+        None, description="alpaca_eval: ask in one order per pair, chosen as AlpacaEval does; both: ask in both orders"
     )
-    logprobs: bool | None = Field(None, description="ask for token probabilities; replies without them are parsed")
-    temperature: NonNegative | None = Field(None, description="null: not sent")
-    max_tokens: Count | None = Field(None, description="of a reply; null: not sent")
+    logprobs: bool | None = Field(
+        None, description="ask for token probabilities; replies without them are parsed as text"
+    )
+    temperature: NonNegative | None = Field(None, description="sampling temperature; null: not sent")
+    max_tokens: Count | None = Field(None, description="tokens of a reply, at most; null: not sent")
     extra_body: dict[str, Any] | None = Field(None, description="extra keys of the request body")
     base_url: str | None = Field(None, description="base URL of an OpenAI-compatible server, including /v1")
     api_key_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=60)] | None = Field(
         None, description="environment variable that holds the key; null: no key is sent"
     )
-    concurrency: Count | None = Field(None, description="calls in flight")
+    concurrency: Count | None = Field(None, description="calls made at the same time")
     retries: CountOrZero | None = Field(
-        None, description="of a call after 408, 409, 429, 5xx, a time-out or a broken connection"
+        None, description="retries of a call after HTTP 408, 409, 429 or 5xx, a timeout or a broken connection"
     )
-    timeout_s: Positive | None = Field(None, description="of one call, from the connection to the last byte")
+    timeout_s: Positive | None = Field(None, description="seconds for one call, from connecting to the last byte")
     unparsed_retries: CountOrZero | None = Field(None, description="further calls after a reply that cannot be parsed")
-    max_calls: Count | None = Field(None, description="calls that all runs of one store may make with this judge")
-    max_usd: Positive | None = Field(None, description="USD that all runs of one store may spend with this judge")
-    usd_per_million_input: NonNegative | None = Field(None, description="price of prompt tokens")
-    usd_per_million_output: NonNegative | None = Field(None, description="price of reply tokens")
+    max_calls: Count | None = Field(None, description="calls to this judge by all runs that share a store, at most")
+    max_usd: Positive | None = Field(
+        None, description="USD spent on this judge by all runs that share a store, at most"
+    )
+    usd_per_million_input: NonNegative | None = Field(None, description="USD per million prompt tokens")
+    usd_per_million_output: NonNegative | None = Field(None, description="USD per million reply tokens")
     target: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = Field(
         None, description="MODULE:CLASS of your own judge, built from this section (docs/how-to/add-a-judge.md)"
     )
-    annotators_config: str | None = Field(None, description="an annotator by alpaca_eval's name, or its file")
+    annotators_config: str | None = Field(None, description="name of one of alpaca_eval's annotators, or its file")
     python: str | None = Field(None, description="interpreter of the environment with alpaca_eval")
 
     @model_validator(mode="after")

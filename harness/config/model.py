@@ -30,22 +30,25 @@ class ModelConfig(Section):
 
     name: Name
     architecture: TinyArchitecture | None = None
-    path: str | None = None
-    hub_id: str | None = None
-    revision: str | None = Field(None, description="revision on the Hub: a commit, so that it cannot change")
+    path: str | None = Field(
+        None, description="folder or GGUF file, also package:NAME/PATH; takes precedence over hub_id"
+    )
+    hub_id: str | None = Field(None, description="model on the Hugging Face Hub")
+    revision: str | None = Field(None, description="revision on the Hub; a commit, so that it cannot change")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="dtype of the weights in memory")
     attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
-        "sdpa", description="of padded batches and of generation; packed batches attend per document (sdpa)"
+        "sdpa",
+        description="attention of padded batches and of generation; packed batches always use sdpa, per document",
     )
     gradient_checkpointing: bool | Literal["selective"] = Field(
         False,
-        description="recompute activations in the backward pass: true, all of a layer, a third more time; selective: "
-        "all but what matrix products and attention give",
+        description="recompute activations in the backward pass; true: whole layers, about a third more time; "
+        "selective: all except the outputs of matrix products and attention",
     )
     shape: dict[str, Any] | None = Field(
         None,
-        description="model_type and sizes as in the published config.json: lets harness.explain count and harness "
-        "check names of parameters without the weights; has no effect on the run",
+        description="model_type and sizes as in the published config.json, with which harness.explain and harness "
+        "check work without the weights; no effect on the run",
     )
 
     @property

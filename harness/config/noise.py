@@ -48,20 +48,24 @@ class R3FConfig(MethodSection):
     distributions: ClassVar = ("uniform", "gaussian", "rademacher", "dropout")
     rule: ClassVar = "a noise"
 
-    weight: NonNegative = Field(description="lambda, of the symmetrised KL between clean and noised predictions")
+    weight: NonNegative = Field(
+        description="lambda: weight of the symmetrised KL divergence between clean and noised predictions"
+    )
 
 
 class RDropConfig(MethodSection):
     """`harness.train.methods.rdrop`."""
 
-    weight: NonNegative = Field(description="the paper's alpha, of the mean of both KL between two draws")
+    weight: NonNegative = Field(
+        description="the paper's alpha: weight of the mean of the two KL divergences between two draws"
+    )
 
 
 class FreeLBConfig(_Adversarial):
     """`harness.train.methods.freelb`."""
 
-    steps: Count = Field(description="K, forward and backward passes of each document")
-    step_size: NonNegative = Field(description="of one ascent step, as a share of alpha")
+    steps: Count = Field(description="K: ascent steps, each one forward and one backward pass")
+    step_size: NonNegative = Field(description="size of an ascent step, as a fraction of alpha")
 
     @property
     def cost(self) -> Cost:
@@ -71,9 +75,11 @@ class FreeLBConfig(_Adversarial):
 class VATConfig(_Adversarial):
     """`harness.train.methods.vat`."""
 
-    weight: NonNegative = Field(description="of the KL to the adversarial predictions")
+    weight: NonNegative = Field(description="weight of the KL divergence to the adversarial predictions")
     steps: Count = Field(description="power iterations")
-    probe: Positive = Field(description="xi, the norm at which the direction is looked for, as a share of alpha")
+    probe: Positive = Field(
+        description="xi: norm of the perturbation used to find the direction, as a fraction of alpha"
+    )
 
     @property
     def cost(self) -> Cost:
@@ -83,10 +89,14 @@ class VATConfig(_Adversarial):
 class SMARTConfig(_Adversarial):
     """`harness.train.methods.smart`."""
 
-    weight: NonNegative = Field(description="lambda_s, of the symmetrised KL to the adversarial predictions")
-    steps: Count = Field(description="T, ascent steps")
-    step_size: NonNegative = Field(description="eta, as a share of epsilon = alpha / sqrt(L d)")
-    start: Positive = Field(description="sigma, standard deviation of the start, as a share of epsilon")
+    weight: NonNegative = Field(
+        description="lambda_s: weight of the symmetrised KL divergence to the adversarial predictions"
+    )
+    steps: Count = Field(description="T: ascent steps")
+    step_size: NonNegative = Field(
+        description="eta: size of an ascent step, as a fraction of epsilon = alpha / sqrt(L d)"
+    )
+    start: Positive = Field(description="sigma: standard deviation of the starting point, as a fraction of epsilon")
 
     @property
     def cost(self) -> Cost:
@@ -100,20 +110,20 @@ class SAMConfig(MethodSection):
     distributions: ClassVar = ("none",)
     rule: ClassVar = "none"
 
-    rho: NonNegative = Field(description="norm of the step up, in weights")
+    rho: NonNegative = Field(description="rho: L2 norm of the ascent step in weight space")
 
 
 class OwnConfig(MethodSection):
     """`harness.train.methods.own`: a user's own method, in a module on Python's path."""
 
     target: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = Field(
-        description="MODULE:CLASS, a harness.train.methods.Method"
+        description="MODULE:CLASS, a subclass of harness.train.methods.Method"
     )
     settings: dict[str, Any] = Field({}, description="passed to the class as self.settings")
     forwards: Count = Field(
-        2, description="forward passes of a document per step; budgets and FLOPs are computed from it"
+        2, description="forward passes per document and step; budgets and FLOPs are computed from it"
     )
-    backwards: Count = Field(2, description="backward passes to the weights")
+    backwards: Count = Field(2, description="backward passes that reach the weights")
     input_backwards: CountOrZero = Field(0, description="backward passes that stop at the embeddings")
 
     @property
@@ -130,14 +140,26 @@ class NoiseConfig(Section):
 
     name: Name
     method: str = Field("noise", description="noise: train on noised embeddings; others: see docs/regularisers.md")
-    distribution: str = Field("uniform", description="distribution of the entries; MODULE:FUNCTION for your own")
-    scale: Scale = "raw"
-    pair: Pair = "none"
-    length: Length = "true"
-    where: Where = "all"
+    distribution: str = Field("uniform", description="distribution of the noise entries; MODULE:FUNCTION for your own")
+    scale: Scale = Field(
+        "raw",
+        description="raw: as drawn; matched: with the variance of uniform noise; relative: matched, times the "
+        "mean norm of the document's token embeddings",
+    )
+    pair: Pair = Field(
+        "none", description="antithetic: train on X + e and X - e (SymNoise); independent: on two independent draws"
+    )
+    length: Length = Field(
+        "true",
+        description="L in alpha / sqrt(L d): tokens of the document (true), of the padded row (padded), or of all "
+        "documents in a packed row (row)",
+    )
+    where: Where = Field("all", description="tokens to noise: all, only the prompt, or only the response")
     special_tokens: bool = Field(True, description="also noise special tokens")
     schedule: Schedule = Field("constant", description="schedule of alpha over training")
-    rate: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="of distribution=dropout")
+    rate: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="dropout probability; only for distribution=dropout"
+    )
     # A method's section may be given with that method only.
     r3f: R3FConfig | None = None
     rdrop: RDropConfig | None = None

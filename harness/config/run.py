@@ -27,16 +27,18 @@ class TrackingConfig(Section):
 
     name: Name
     kind: Literal["wandb", "trackio", "mlflow"] = Field(
-        "wandb", description="the tracker: Weights & Biases, or on this machine alone Trackio or MLflow"
+        "wandb", description="tracker: wandb (Weights & Biases), or trackio or mlflow, which stay on this machine"
     )
-    mode: Literal["offline", "online", "disabled"]
-    project: Name = "noise-harness"
-    entity: str | None = None
-    group: str | None = Field(None, description="of runs that belong together; filled in by the sweep")
+    mode: Literal["offline", "online", "disabled"] = Field(
+        description="offline: log to disk; online: also send to the server; disabled: no copy"
+    )
+    project: Name = Field("noise-harness", description="W&B project")
+    entity: str | None = Field(None, description="W&B user or team; null: the account's default")
+    group: str | None = Field(None, description="name shared by runs that belong together; the sweep fills it in")
     tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(
-        [], description="beside model, data set, noise and experiment"
+        [], description="extra tags, besides model, data set, noise and experiment"
     )
-    notes: str | None = Field(None, description="what the run is for, in words")
+    notes: str | None = Field(None, description="free text: what the run is for")
     log_model: Literal[False, "end"] = Field(False, description="end: upload the trained weights as an artifact")
 
     @model_validator(mode="after")
@@ -52,19 +54,28 @@ class ControlConfig(Section):
     dry_run: bool = Field(False, description="print the plan and stop")
     workers: Count | Literal["auto"] = Field(
         "auto",
-        description="runs of a sweep at a time on this machine; auto: small models side by side, others one by one",
+        description="runs of a sweep executed at once on this machine; auto: small models in parallel, others one "
+        "by one",
     )
-    runs_per_gpu: Count = Field(1, description="runs that may share a GPU; more wait for a free one")
-    explain: bool = Field(False, description="print each run's recipe against the papers', memory and time, and stop")
-    trust_run: bool = Field(False, description="with run_id=FOLDER: also follow its judge, programs and task files")
-    keep_diff: bool = Field(False, description="store uncommitted changes of the code as text, not just as a hash")
+    runs_per_gpu: Count = Field(1, description="runs that may share one GPU; further runs wait")
+    explain: bool = Field(
+        False, description="compare each run's recipe with the papers', estimate memory and time, and stop"
+    )
+    trust_run: bool = Field(
+        False, description="with run_id=FOLDER: also use the judge, programs and task files that its settings name"
+    )
+    keep_diff: bool = Field(False, description="store uncommitted code changes as text, not only as a hash")
     objective: Annotated[str, Field(pattern=r"^[^/\s]+(/[^/\s]+)+$")] | None = Field(
-        None, description="a final number (eval/loss, selection/accuracy) that the Hydra job returns, for a search"
+        None,
+        description="final metric (eval/loss, selection/accuracy) that the Hydra job returns to a hyperparameter "
+        "search",
     )
-    overrides: list[str] = Field([], description="set by the command: what was typed for the run")
-    run_id: str | None = Field(None, description="set by the sweep: the identity that was planned and checked")
-    position: str | None = Field(None, description="set by the sweep: place in the queue")
-    files: dict[str, str] = Field({}, description="set by run_id=RUN: hashes of the run's files, should they be gone")
+    overrides: list[str] = Field([], description="set by the command: the overrides typed for this run")
+    run_id: str | None = Field(None, description="set by the sweep: ID of the run that was planned and checked")
+    position: str | None = Field(None, description="set by the sweep: position in the queue")
+    files: dict[str, str] = Field(
+        {}, description="set by run_id=RUN: hashes of the run's input files, in case they no longer exist"
+    )
 
 
 class Config(Section):
@@ -80,12 +91,14 @@ class Config(Section):
     probe: ProbeConfig
     tracking: TrackingConfig
     harness: ControlConfig
-    alpha: Annotated[float, Field(ge=0, le=10_000)]
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
-    stages: Annotated[list[Stage], Field(min_length=1)]
-    output_dir: str
-    offline: bool = Field(False, description="fetch nothing from a hub; say what is missing and how to get it")
-    experiment: str | None = None
+    alpha: Annotated[float, Field(ge=0, le=10_000)] = Field(description="noise strength: alpha / sqrt(L d) per entry")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        description="seed of data order, noise, dropout and random initial weights"
+    )
+    stages: Annotated[list[Stage], Field(min_length=1)] = Field(description="stages to run")
+    output_dir: str = Field(description="folder of all runs")
+    offline: bool = Field(False, description="download nothing; say what is missing and how to get it")
+    experiment: str | None = Field(None, description="name of the experiment, which sets it")
 
     @model_validator(mode="before")
     @classmethod

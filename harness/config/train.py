@@ -15,82 +15,100 @@ PairMode = Literal["concat", "sequential"]
 class LoRAConfig(Section):
     """Low-rank adapters (2106.09685): W + (alpha / rank) B A on each target, with W frozen."""
 
-    rank: Count = 16
-    alpha: Positive = Field(32.0, description="numerator of the adapters' scale; not the noise's alpha")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    rank: Count = Field(16, description="rank of A and B")
+    alpha: Positive = Field(32.0, description="numerator of the adapter scale alpha / rank; not the noise alpha")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="dropout probability of the adapters' inputs")
     targets: Annotated[list[str], Field(min_length=1)] = Field(
-        ["all-linear"], description="ends of module names (q_proj); all-linear: every linear layer but the head"
+        ["all-linear"],
+        description="suffixes of module names (q_proj); all-linear: every linear layer except the output head",
     )
     # Quantisation of the base model to 4 bits, for method=qlora.
     quant_type: Literal["nf4", "fp4"] = "nf4"
-    double_quant: bool = Field(True, description="also quantise the scales")
+    double_quant: bool = Field(True, description="also quantise the quantisation constants")
 
 
 class TrainConfig(Section):
     """The optimisation recipe. Sizes are in examples and tokens, never in devices."""
 
     name: Name
-    epochs: Positive | None = None
+    epochs: Positive | None = Field(None, description="passes over the training examples; need not be whole")
     max_steps: Count | None = Field(None, description="optimiser steps; overrides epochs")
     method: Literal["full", "lora", "qlora"] = Field(
-        "full", description="what is trained: all weights, adapters, or adapters on a 4-bit base"
+        "full", description="full: train all weights; lora: adapters; qlora: adapters on a 4-bit base"
     )
-    lora: LoRAConfig = Field(LoRAConfig.model_validate({}), description="of method=lora and qlora only")
+    lora: LoRAConfig = Field(LoRAConfig.model_validate({}), description="only for method=lora and method=qlora")
     freeze: list[str] = Field(
         [],
-        description="frozen parts: embeddings, head, attention, or patterns of parameter names "
+        description="parts to freeze: embeddings, head, attention, or patterns of parameter names "
         '("model.layers.0.*"); each must match something',
     )
-    batch_size: Count = Field(128, description="examples per optimiser step, over all devices and micro-batches")
+    batch_size: Count = Field(128, description="examples per optimiser step, in total over devices and micro-batches")
     budget: Budget = Field(
         "equal_steps",
-        description="what methods that forward an example more than once keep equal to the others: "
-        "the steps, the forwarded rows, or the examples at equal rows per step (harness/config/budget.py)",
+        description="what is held equal when a method forwards each example more than once: the steps, the "
+        "forwarded rows, or the unique examples at equal rows per step (harness/config/budget.py)",
     )
     devices: Count | Literal["auto"] = Field(
         1, description="processes on each node, one per GPU (or on the CPU); auto: all visible GPUs"
     )
     nodes: Count = Field(1, description="machines that train one run together (docs/scaling.md)")
     sharding: Literal["ddp", "fsdp"] = Field(
-        "ddp", description="with several devices: a whole model on each, or shards"
+        "ddp", description="with several devices: a full copy of the model on each (ddp), or shards (fsdp)"
     )
     cpu_offload: bool = Field(False, description="fsdp: keep shards and optimiser state in host memory")
-    micro_batch_tokens: Count = Field(2048, description="tokens per forward pass, before a pair doubles them")
+    micro_batch_tokens: Count = Field(
+        2048, description="tokens per forward pass on each device, at most; a pair doubles them"
+    )
     row_multiple: Count = Field(
         1,
-        description="rows are filled with padding to a multiple of so many tokens; as many as micro_batch_tokens: all "
-        "rows of packed batches have one length",
+        description="pad rows to a multiple of this many tokens; if equal to micro_batch_tokens, all rows of "
+        "packed batches have one length",
     )
     compile: bool = Field(
-        False, description="norms and feed-forward layers through torch.compile, once for each length of rows"
+        False, description="run norms and feed-forward layers through torch.compile, once per row length"
     )
-    liger: bool = Field(
-        False, description="norms and SwiGLU of Llama and its kin by the package liger-kernel, on a GPU"
-    )
+    liger: bool = Field(False, description="use liger-kernel's norms and SwiGLU for Llama-like models, on a GPU")
     layout: Literal["auto", "packed", "padded"] = Field(
-        "auto", description="auto: packed if the model supports it; noise.length=padded is padded"
+        "auto", description="auto: packed if the model supports it, but padded with noise.length=padded"
     )
     optimizer: Annotated[str, Field(pattern=r"^[A-Za-z]+$")] = Field("AdamW", description="a class of torch.optim")
     optimizer_options: dict[str, Any] | None = Field(
-        None, description="its other arguments (betas, momentum), except lr and weight_decay"
+        None, description="its further arguments (betas, momentum); lr and weight_decay have their own keys"
     )
-    lr: Positive = 5e-5
-    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_ratio: Fraction = 0.03
-    weight_decay: NonNegative = 0.0
-    max_grad_norm: Positive = 1.0
+    lr: Positive = Field(5e-5, description="peak learning rate")
+    scheduler: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="learning rate after warmup: decay to 0 (cosine, linear), or constant"
+    )
+    warmup_ratio: Fraction = Field(
+        0.03, description="fraction of the steps over which the learning rate rises linearly from 0"
+    )
+    weight_decay: NonNegative = Field(0.0, description="applied to all parameters, norms and biases included")
+    max_grad_norm: Positive = Field(1.0, description="gradients are clipped to this L2 norm")
     precision: Literal["fp32", "bf16", "auto"] = Field(
         "fp32", description="bf16: autocast over float32 weights; auto: bf16 on a GPU that supports it, else fp32"
     )
     tf32: bool = Field(False, description="compute float32 matrix products on a GPU in TF32 (10-bit mantissa)")
-    loss: Literal["token_mean", "micro_batch_mean"] = "token_mean"
-    pair_mode: PairMode = "concat"
-    log_every: Count = Field(10, description="steps between full rows; loss, gradient norm and rate: every step")
-    heldout_every: CountOrZero = Field(0, description="steps between held-out losses; 0: after the last step only")
+    loss: Literal["token_mean", "micro_batch_mean"] = Field(
+        "token_mean",
+        description="token_mean: mean over all response tokens of the effective batch; micro_batch_mean: mean of "
+        "the micro-batches' means, as in the official code",
+    )
+    pair_mode: PairMode = Field(
+        "concat",
+        description="how a pair is forwarded: concat: as one batch of twice the rows; sequential: one half after "
+        "the other",
+    )
+    log_every: Count = Field(
+        10,
+        description="steps between full rows of metrics; loss, gradient norm and learning rate are logged every step",
+    )
+    heldout_every: CountOrZero = Field(
+        0, description="steps between evaluations of the held-out loss; 0: only after the last step"
+    )
     checkpoint_every: CountOrZero = Field(100, description="steps between resumable checkpoints; 0: only on SIGTERM")
-    keep_checkpoints: Count = Field(2, description="newest checkpoints kept on disk during training")
+    keep_checkpoints: Count = Field(2, description="number of newest checkpoints kept on disk during training")
     checkpoint_async: bool = Field(
-        False, description="write checkpoints while training goes on, from a copy of its state in main memory"
+        False, description="write checkpoints in the background, from a copy of the state in host memory"
     )
     keep_model: bool = Field(True, description="keep the final weights after the last stage")
 
