@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 from analysis import load_runs
 from analysis.render.table import Table, Value
@@ -40,3 +43,14 @@ def estimate(table: Table, labels: list[str], header: str, group: str = "") -> E
     value = cell(table, labels, header, group)
     assert isinstance(value, Estimate)
     return value
+
+
+def raw(root: Path, noise: str, alpha: float) -> list[dict[str, Any]]:
+    """Per seed, from the files alone: win rate, mean length, and the wins one by one."""
+    found = []
+    for folder in sorted(root.glob(f"tiny-{noise}{f'-a{alpha:g}' if alpha else ''}-s*")):
+        rows = json.loads((folder / "annotations.json").read_text())
+        wins = [100 * (row["preference"] - 1) for row in rows]
+        lengths = [len(row["output_2"]) for row in rows]
+        found.append({"win": mean(wins), "length": mean(lengths), "wins": wins, "lengths": lengths})
+    return found
