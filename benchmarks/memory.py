@@ -28,6 +28,7 @@ from benchmarks._common import ROOT, machine, table
 from benchmarks.soak import SETTINGS
 
 COMMAND, SERVER, TOTAL = "command", "server", "all"
+FORKED = b"multiprocessing.forkserver"  # in the command line of a server and of its workers
 _POLL_S = 0.1
 # Shares of the sweep whose memory the table shows.
 _SHOWN = (0.05, 0.25, 0.5, 0.75, 1.0)
@@ -71,14 +72,15 @@ def measure(runs: int, workers: int, folder: Path) -> list[Sample]:
 
 def _others(command: int, names: Mapping[int, str]) -> dict[int, str]:
     """Names of processes of the command that have none yet: its server, and workers, forked from that or spawned."""
-    servers = _children(command, b"multiprocessing.forkserver")
-    workers = [*_children(command, b"multiprocessing.spawn"), *(pid for each in servers for pid in _children(each))]
+    servers = _children(command, FORKED)
+    forked = [pid for each in servers for pid in _children(each, FORKED)]
+    workers = [*_children(command, b"multiprocessing.spawn"), *forked]
     number = sum(name.startswith("worker") for name in names.values())
     fresh = [pid for pid in workers if pid not in names]
     return dict.fromkeys(servers, SERVER) | {pid: f"worker {number + at}" for at, pid in enumerate(fresh, start=1)}
 
 
-def _children(parent: int, module: bytes = b"") -> list[int]:
+def _children(parent: int, module: bytes) -> list[int]:
     """Processes whose command line has this module: not the tracker that multiprocessing starts beside them."""
     try:
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
