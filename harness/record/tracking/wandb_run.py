@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ def open_run(run: TrackedRun, mode: Literal["offline", "online"], patience_s: fl
     """
     import wandb
 
+    _list_packages_once()
     if mode == "offline":
         forget_earlier_attempts(run.root, run.run_id)
     opened = wandb.init(
@@ -56,6 +58,19 @@ def open_run(run: TrackedRun, mode: Literal["offline", "online"], patience_s: fl
     )
     _define(opened)
     return opened
+
+
+def _list_packages_once() -> None:
+    """Let all runs of this process share one list of the installed packages (W&B's requirements.txt).
+
+    wandb reads the metadata of every package at each start, which takes longer than a short training.
+    """
+    import wandb.util
+
+    module: Any = wandb.util
+    listing = module.working_set
+    if not hasattr(listing, "cache_info"):
+        module.working_set = cache(lambda: list(listing()))
 
 
 def _define(run: Any) -> None:
