@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from harness.config.base import Count, Name, Section
 from harness.config.budget import Budget, check_divisible
@@ -124,6 +124,13 @@ class Config(Section):
                 used["layout"] = only
             dropped["train"] = {**train, **used}
         return {**data, **dropped}
+
+    @field_validator("stages")
+    @classmethod
+    def _each_stage_once(cls, value: list[Stage]) -> list[Stage]:
+        if len(set(value)) != len(value):
+            raise ValueError("contains a stage twice")
+        return value
 
     @model_validator(mode="after")
     def _probes_have_what_they_need(self) -> Config:

@@ -20,6 +20,9 @@ from harness.data.files import read_rows, text_field
 from harness.data.hub import HubSource, cached_file, hub_files, is_offline
 from harness.data.rows import RowProblem, check_text
 
+# Generated examples and items: some seconds.
+_MOST = 200_000
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -110,10 +113,22 @@ def load_eval_items(config: EvalSetConfig) -> list[EvalItem]:
     return items
 
 
+def _generated_size(config: DatasetConfig) -> int:
+    _refuse_more("dataset", size=config.size, heldout=config.heldout)
+    return (config.size or 4096) + config.heldout
+
+
+def _refuse_more(group: str, **sizes: int | None) -> None:
+    """Refuse a size that would be generated for minutes or without end."""
+    for key, size in sizes.items():
+        if size is not None and size > _MOST:
+            raise ValueError(f"{group}.{key}={size}: at most {_MOST:,} are generated")
+
+
 def _builtin_examples(config: DatasetConfig) -> list[Example]:
     from harness.data import builtin
 
-    size = (config.size or 4096) + config.heldout
+    size = _generated_size(config)
     items = builtin.generate("train", size, config.seed)
     return [Example(item.instruction, item.input, item.output, f"builtin {item.id}") for item in items]
 
@@ -122,7 +137,7 @@ def _builtin_texts(config: DatasetConfig) -> list[Example]:
     """Plain text about the facts and skills of the builtin tasks, without instructions; every text once."""
     from harness.data.builtin.corpus import paragraphs
 
-    size, texts = (config.size or 4096) + config.heldout, dict[str, None]()
+    size, texts = _generated_size(config), dict[str, None]()
     for text in paragraphs(config.seed):
         texts[text] = None
         if len(texts) == size:
@@ -136,6 +151,7 @@ _GENERATED = {"builtin": _builtin_examples, "builtin_text": _builtin_texts}
 def _builtin_items(config: EvalSetConfig) -> list[EvalItem]:
     from harness.data import builtin
 
+    _refuse_more("eval_set", heldout=config.heldout, unseen=config.unseen)
     sizes: dict[builtin.Split, int] = {"heldout": config.heldout, "unseen": config.unseen}
     return [
         EvalItem(

@@ -28,6 +28,7 @@ def test_every_choice_of_every_group_composes(path, compose):
         ("noise.pair=both", "noise.pair='both': input should be 'none', 'antithetic' or 'independent'"),
         ("train.lr=0", "train.lr=0: input should be greater than 0"),
         ("model.name=../../etc", "model.name='../../etc': string should match pattern"),
+        ("stages=[train,train]", "stages=['train', 'train']: contains a stage twice"),
         ("stages=[fly]", "stages.0='fly': input should be 'train'"),
         ("train.batch_size=true", "train.batch_size=True: input should be a valid integer"),
     ],

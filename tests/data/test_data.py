@@ -136,3 +136,16 @@ def test_real_alpaca_eval_file(shared_data):
 def test_a_generated_set_drops_no_key_without_a_word(load, config, message):
     with pytest.raises(ValueError, match=message):
         load(config)
+
+
+@pytest.mark.parametrize("name", ["builtin", "builtin_text"])
+@pytest.mark.parametrize("key", ["size", "heldout"])
+def test_no_more_is_generated_than_takes_seconds(name, key):
+    with pytest.raises(ValueError, match=rf"dataset\.{key}=99999999: at most 200,000 are generated"):
+        load_dataset(DatasetConfig(name=name, **{key: 99_999_999}))
+
+
+@pytest.mark.parametrize("key", ["heldout", "unseen"])
+def test_no_more_instructions_are_generated_than_takes_seconds(key):
+    with pytest.raises(ValueError, match=rf"eval_set\.{key}=99999999: at most 200,000 are generated"):
+        load_eval_items(EvalSetConfig(name="builtin", **{key: 99_999_999}))

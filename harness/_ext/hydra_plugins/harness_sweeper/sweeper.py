@@ -130,6 +130,9 @@ class HarnessSweeper(BasicSweeper):
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        for each in overrides:
+            if each.is_sweep_override() and not any(True for _ in each.sweep_string_iterator()):
+                raise ValueError(f"{each.input_line}: holds no value, so that the sweep has no job")
         jobs = self.split_arguments(overrides, None)[0]
         added = [builtin_tasks(job) for job in jobs]
         for line in dict.fromkeys(" ".join(each) for each in added if each):
