@@ -12,12 +12,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.commands import SMALL, environment
 from support.runs import folder_of
 
+from harness.config.compose import compose
+from harness.pipeline.plan import config_from
 from harness.pipeline.runner import execute
 from harness.record import read_json
 
@@ -50,31 +51,38 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> str:
             time.sleep(0.2)
 
 
-@pytest.fixture
-def run(compose: Any) -> Path:
-    config = compose(*SMALL, "stages=[train,generate]", "dataset.prompt=vicuna_v1.1", *RANDOM)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("served") / "runs"
+    given = [*SMALL, "stages=[train,generate]", "dataset.prompt=vicuna_v1.1", *RANDOM, "tracking=disabled"]
+    config = config_from(compose([*given, f"output_dir={place}"]))
     execute(config)
     return folder_of(config).path
 
 
-def test_transformers_chat_says_what_the_evaluation_got(run: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def url(run: Path) -> Iterator[str]:
+    with served(run / "model") as url:
+        yield url
+
+
+def test_transformers_chat_says_what_the_evaluation_got(run: Path, url: str, tmp_path: Path) -> None:
     """As docs/models.md has it: a server, then the chat with the run's generation_config and without sampling."""
     folder, rows = run / "model", read_json(run / "model_outputs.json")
     # `chat` turns <x> into \\<x\\> for its display, and keeps it so; it reads a line at a time.
     row = next(row for row in rows if "<" not in row["output"] and "\n" not in row["instruction"] and row["output"])
     flags = ["do_sample=false", "max_new_tokens=9", "--generation-config", str(folder)]
-    with served(folder) as url:
-        done = subprocess.run(
-            [*TRANSFORMERS, "chat", str(folder), url, *flags],
-            # Where an answer is cut off it asks whether to go on: the first !save is then a no.
-            input=f"{row['instruction']}\n!save\n!save\n!exit\n",
-            env=environment(HF_HUB_OFFLINE="0"),  # its client takes the server for the Hub, and refuses it offline
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+    done = subprocess.run(
+        [*TRANSFORMERS, "chat", str(folder), url, *flags],
+        # Where an answer is cut off it asks whether to go on: the first !save is then a no.
+        input=f"{row['instruction']}\n!save\n!save\n!exit\n",
+        env=environment(HF_HUB_OFFLINE="0"),  # its client takes the server for the Hub, and refuses it offline
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     saved = list(folder.glob("chat_*.json"))  # its place for a model that is a folder
     assert saved, done.stdout + done.stderr
     said = json.loads(saved[0].read_text())["chat_history"]
@@ -82,23 +90,16 @@ def test_transformers_chat_says_what_the_evaluation_got(run: Path, tmp_path: Pat
     assert said[1]["content"].strip() == row["output"]
 
 
-def test_the_server_alone_decodes_as_the_evaluation_did(run: Path) -> None:
+def test_the_server_alone_decodes_as_the_evaluation_did(run: Path, url: str) -> None:
     """A client that says nothing about decoding; max_tokens, because the server's own least is 1,024."""
     rows = read_json(run / "model_outputs.json")
     assert all(row["output"] for row in rows[:3])
-    with served(run / "model") as url:
-        for row in rows[:3]:
-            request = urllib.request.Request(
-                f"{url}/chat/completions",
-                json.dumps(
-                    {
-                        "model": str(run / "model"),
-                        "messages": [{"role": "user", "content": row["instruction"]}],
-                        "max_tokens": 9,
-                    }
-                ).encode(),
-                {"Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(request) as response:
-                answer = json.loads(response.read())
-            assert answer["choices"][0]["message"]["content"].strip() == row["output"]
+    for row in rows[:3]:
+        asked = [{"role": "user", "content": row["instruction"]}]
+        body = {"model": str(run / "model"), "messages": asked, "max_tokens": 9}
+        request = urllib.request.Request(
+            f"{url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as response:
+            answer = json.loads(response.read())
+        assert answer["choices"][0]["message"]["content"].strip() == row["output"]
