@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from support.commands import environment
+from support.forked import run_module
 
 from analysis import Runs, custom, load_runs, table
 from analysis.render.table import Table, Value
@@ -27,7 +26,13 @@ from harness.data.builtin import generate
 
 SETTINGS = [
     *("dataset.size=64", "dataset.heldout=8", "train.batch_size=8", "train.max_steps=16", "train.log_every=1"),
-    *("train.lr=2e-3", "train.keep_model=false", "generate.max_new_tokens=12", "eval_set=alpaca_eval"),
+    *(
+        "harness.workers=1",
+        "train.lr=2e-3",
+        "train.keep_model=false",
+        "generate.max_new_tokens=12",
+        "eval_set=alpaca_eval",
+    ),
     *("probe.examples=2", "probe.hessian_examples=1", "probe.overfitting_examples=4", "probe.memorisation_examples=2"),
 ]
 GRID = ["noise=none,neftune,symnoise", "alpha=15,40", "seed=0,1"]
@@ -60,8 +65,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "broken_judge.py").write_text(BROKEN_JUDGE, encoding="utf-8")
     for arguments, code in ((GRID, 0), (DIVERGED, 0), (FAILED, 1)):
         settings = [*SETTINGS, f"eval_set.path={root / 'items.json'}", *arguments]
-        command = [sys.executable, "-m", "harness", "-m", *settings]
-        done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, timeout=600)
+        done = run_module("harness", "-m", *settings, cwd=root, env=environment())
         assert done.returncode == code, done.stderr
     original = next((root / "runs").glob("*neftune-a40-s1*"))
     shutil.copytree(original, root / "runs" / "copy")
@@ -319,8 +323,8 @@ def pages(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     """Executes all notebooks as `make notebooks` does; name -> the executed notebook."""
     pytest.importorskip("nbconvert")
     target = tmp_path_factory.mktemp("notebooks")
-    command = [sys.executable, "-m", "analysis", "notebooks", str(study), "-o", str(target)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600, cwd=study.parent)
+    line = ["notebooks", str(study), "-o", str(target)]
+    done = run_module("analysis", *line, cwd=study.parent, env=environment())
     assert done.returncode == 0, done.stderr
     return lambda name: {
         "notebook": json.loads((target / f"{name}.ipynb").read_text(encoding="utf-8")),

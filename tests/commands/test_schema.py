@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 import pytest
@@ -14,8 +15,13 @@ from harness.config.paths import conf_dir
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema comes with the extra notebooks")
 
 
+@cache
+def validator(group: str) -> Any:
+    return jsonschema.Draft202012Validator(schema(group))
+
+
 def errors(group: str, value: Any) -> list[str]:
-    return [error.json_path for error in jsonschema.Draft202012Validator(schema(group)).iter_errors(value)]
+    return [error.json_path for error in validator(group).iter_errors(value)]
 
 
 def test_every_file_of_conf_is_valid():

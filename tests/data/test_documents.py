@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.commands import environment
+from support.forked import spawn
 from support.tokenizers_by_hand import TOKENIZER, byte_tokenizer
 
 from harness.config import CleaningConfig, DatasetConfig
@@ -90,22 +87,15 @@ def test_a_broken_entry_is_made_again_and_said(data):
     assert tokenize(config(data), TOKENIZER).origin == "tokens: from the cache"
 
 
+def _tokenise(rank: int, data: str) -> None:
+    found = tokenize(DatasetConfig(name="local", path=data, heldout=5), TOKENIZER)
+    Path(data).with_name(f"said-{rank}").write_text(f"{found.origin}\n{sum(map(len, found.train))}")
+
+
 def test_processes_that_start_together_tokenise_once(data):
     """Three processes, one tokenisation: two of them wait for the first and read what it wrote."""
-    code = (
-        "import sys; from transformers import AutoTokenizer; from harness.config import DatasetConfig\n"
-        "from harness.data.documents import tokenize\n"
-        "tokenizer = AutoTokenizer.from_pretrained('harness/assets/tiny_tokenizer')\n"
-        "found = tokenize(DatasetConfig(name='local', path=sys.argv[1], heldout=5), tokenizer)\n"
-        "print(found.origin); print(sum(map(len, found.train)))"
-    )
-
-    def start(_: int) -> str:
-        command = [sys.executable, "-c", code, str(data)]
-        return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True).stdout
-
-    with ThreadPoolExecutor(3) as pool:
-        outputs = list(pool.map(start, range(3)))
+    spawn(_tokenise, (str(data),), 3)
+    outputs = [data.with_name(f"said-{rank}").read_text() for rank in range(3)]
     assert sum(output.startswith("tokens: made") for output in outputs) == 1
     assert sum(output.startswith("tokens: from the cache") for output in outputs) == 2
     assert len({output.splitlines()[1] for output in outputs}) == 1

@@ -6,8 +6,6 @@ The sweeps that the lab book (experiments/) declares compose, too.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from support.commands import environment
+from support.forked import run_module
 from support.runs import folder_of
 from support.sweeps import sweeping
 
@@ -80,8 +79,7 @@ def test_one_step_of_it_runs_small(name: str, sweep: Any, tmp_path_factory: pyte
 def test_the_command_of_the_readme_plans_the_whole_table(tmp_path: Path) -> None:
     arguments = ["experiment=symnoise_table3", "model=tiny", "dataset=builtin", "train=quick", "harness.dry_run=true"]
     for multirun in (["-m"], []):
-        command = [sys.executable, "-m", "harness", *multirun, *arguments]
-        result = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+        result = run_module("harness", *multirun, *arguments, cwd=tmp_path, env=environment())
         assert result.returncode == 0, result.stderr
         first, second, *_ = result.stderr.splitlines()
         assert first == "dataset=builtin also sets eval_set=builtin judge=reference probe=default"

@@ -129,8 +129,11 @@ def by_vllm(python: Path | str, folder: Path, settings: GenerationSettings, eos:
     return generate_with_vllm(folder, PROMPTS, settings, ends, 64, how, folder / "vllm.log")
 
 
-@pytest.mark.parametrize("eos", [PAD, [], [4, 11, 30]])
-@pytest.mark.parametrize("gpus", [[[]], [["0", "1"], ["2", "3"], ["4", "5"]]])
+# Every end with one process; one of them with several.
+@pytest.mark.parametrize(
+    ("eos", "gpus"),
+    [(PAD, [[]]), ([], [[]]), ([4, 11, 30], [[]]), ([4, 11, 30], [["0", "1"], ["2", "3"], ["4", "5"]])],
+)
 def test_same_completions_as_the_other_backends(stand_in, tmp_path, eos, gpus):
     model = tiny("llama")
     model.save_pretrained(tmp_path / "model")
@@ -151,25 +154,9 @@ def test_what_vllm_said_is_in_the_error(stand_in, tmp_path):
         by_vllm(stand_in, tmp_path / "model", SETTINGS, PAD)
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_a_run_is_answered_from_its_folder_and_adapters_come_merged(compose, stand_in, tmp_path, method):
-    more = [] if method == "full" else ["train.method=lora", "model.dtype=bfloat16", "generate.dtype=bfloat16"]
-    config = compose(*SMALL, "stages=[train,generate]", f"generate.python={stand_in}", "generate.backend=vllm", *more)
-    summary = execute(config)
-    folder = folder_of(config)
-    (started,) = [json.loads(line) for line in (tmp_path / "started.jsonl").read_text().splitlines()]
-    assert (started["model"] == str(folder / "model")) == (method == "full")
-    assert not list(folder.path.glob("merged-*"))
-    assert summary["generate_backend"] == "vllm"
-    assert summary["generate_dtype"] == started["dtype"] == ("float32" if method == "full" else "bfloat16")
-    if method == "full":
-        again = compose(*SMALL, "stages=[train,generate]", "generate.backend=transformers")
-        execute(again)
-        assert texts_of(folder) == texts_of(folder_of(again))
-
-
-def test_the_runs_model_is_given_back_before_vllm_starts(compose, stand_in, monkeypatch):
-    """It asks for nine tenths of a GPU."""
+@pytest.fixture
+def order(monkeypatch) -> list[str]:
+    """What happens to the run's model before vLLM starts, which asks for nine tenths of a GPU."""
     order: list[str] = []
     release, start = Run.release_model, answers.generate_with_vllm
 
@@ -181,8 +168,25 @@ def test_the_runs_model_is_given_back_before_vllm_starts(compose, stand_in, monk
 
     monkeypatch.setattr(Run, "release_model", released)
     monkeypatch.setattr(answers, "generate_with_vllm", lambda *given: (order.append("vllm"), start(*given))[1])
-    execute(compose(*SMALL, "stages=[train,generate]", f"generate.python={stand_in}", "generate.backend=vllm"))
+    return order
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_run_is_answered_from_its_folder_and_adapters_come_merged(compose, stand_in, tmp_path, order, method):
+    more = [] if method == "full" else ["train.method=lora", "model.dtype=bfloat16", "generate.dtype=bfloat16"]
+    config = compose(*SMALL, "stages=[train,generate]", f"generate.python={stand_in}", "generate.backend=vllm", *more)
+    summary = execute(config)
+    folder = folder_of(config)
     assert order[: order.index("vllm") + 1] == ["released", "vllm"]
+    (started,) = [json.loads(line) for line in (tmp_path / "started.jsonl").read_text().splitlines()]
+    assert (started["model"] == str(folder / "model")) == (method == "full")
+    assert not list(folder.path.glob("merged-*"))
+    assert summary["generate_backend"] == "vllm"
+    assert summary["generate_dtype"] == started["dtype"] == ("float32" if method == "full" else "bfloat16")
+    if method == "full":
+        again = compose(*SMALL, "stages=[train,generate]", "generate.backend=transformers")
+        execute(again)
+        assert texts_of(folder) == texts_of(folder_of(again))
 
 
 def texts_of(folder: Any) -> list[str]:

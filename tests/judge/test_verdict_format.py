@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from harness.judge.audit import judge_config
 from harness.judge.judges.prompting import VerdictFormat
 
 
+@cache
 def reading(tag: str | None = None) -> VerdictFormat:
     return VerdictFormat(str(judge_config(["judge=endpoint"]).parse), ["A", "B"], tag)
 

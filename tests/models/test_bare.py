@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.commands import SMALL
+from support.forked import spawn
 from support.runs import folder_of
 from support.tiny_models import random_documents, tiny_model
-from torch import distributed, multiprocessing
+from torch import distributed
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -96,7 +97,7 @@ def _rank(rank: int, world: int, place: str, cases: list[str]) -> None:
 def test_each_process_reads_its_rows_and_together_they_are_the_model(tmp_path, world):
     for case in CASES:
         folder_with(tmp_path / case, case, torch.bfloat16 if case == "biases" else torch.float32)
-    multiprocessing.spawn(_rank, (world, str(tmp_path), list(CASES)), nprocs=world)
+    spawn(_rank, (world, str(tmp_path), list(CASES)), nprocs=world)
 
 
 def _adapted_rank(rank: int, world: int, place: str, cases: list[str]) -> None:
@@ -143,7 +144,7 @@ def test_adapters_on_a_base_read_by_rows_are_those_of_one_process(tmp_path):
     cases = ["tied", "biases", "another kind"]
     for case in cases:
         folder_with(tmp_path / case, case, torch.bfloat16 if case == "biases" else torch.float32)
-    multiprocessing.spawn(_adapted_rank, (2, str(tmp_path), cases), nprocs=2)
+    spawn(_adapted_rank, (2, str(tmp_path), cases), nprocs=2)
 
 
 @pytest.mark.slow

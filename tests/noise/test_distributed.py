@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from support.forked import spawn
 from support.tiny_models import VOCABULARY, random_documents, tiny_model
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
-from torch.multiprocessing.spawn import spawn
 
 from harness.config import NoiseConfig
 from harness.data.batching import Batch, micro_batches
@@ -137,7 +137,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawn(worker, args=(port, str(folder)), nprocs=RANKS)
+    spawn(worker, (port, str(folder)), nprocs=RANKS)
     return [torch.load(Path(folder) / f"rank{rank}.pt") for rank in range(RANKS)]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from support.commands import SMALL, environment, sweep
+from support.forked import run_module
 from support.runs import folder_of
 
 from analysis import load_runs
@@ -53,9 +54,9 @@ def results(config: Config) -> dict[str, Any]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of a run that nothing happened to."""
     place = tmp_path_factory.mktemp("undisturbed") / "runs"
-    process = start(place, *LONGER)
-    message = process.communicate(timeout=200)[1]
-    assert process.returncode == 0, message
+    line = [*LONGER, f"output_dir={place}", "tracking=disabled"]
+    done = run_module("harness", *line, cwd=place.parent, env=environment())
+    assert done.returncode == 0, done.stderr
     return place
 
 
@@ -149,7 +150,7 @@ def test_a_read_only_output_folder_is_refused_before_anything_starts(compose, tm
 
 
 def test_two_sweeps_on_one_folder_share_the_work(tmp_path):
-    grid = ["seed=0,1,2", "tracking=disabled"]
+    grid = ["seed=0,1,2", "stages=[train,generate,judge]", "tracking=disabled", "harness.workers=1"]
     command = [sys.executable, "-m", "harness", "-m", *SMALL, *grid]
     both = [
         subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) for _ in range(2)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from support.commands import SMALL, environment
+from support.forked import run_module
 
 from harness.noise import Noise, noise_generators, perturb
 from harness.noise.distributions import own_distribution
@@ -70,13 +70,18 @@ def outside(tmp_path: Path) -> Path:
 
 
 def run(outside: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *command], cwd=outside, env=environment(outside), capture_output=True, text=True
-    )
+    return run_module(*command, cwd=outside, env=environment(outside))
 
 
 def test_distribution_method_data_set_and_table_from_outside(outside: Path) -> None:
-    given = [*SMALL, "dataset=counting", "train.max_steps=2", "stages=[train]", "tracking=disabled"]
+    given = [
+        *SMALL,
+        "harness.workers=1",
+        "dataset=counting",
+        "train.max_steps=2",
+        "stages=[train]",
+        "tracking=disabled",
+    ]
     done = run(outside, "harness", "--config-dir", "conf", "-m", *given, "noise=laplace,halved,none")
     assert done.returncode == 0, done.stderr
     table = run(outside, "analysis", "table", "held_out")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.commands import ROOT, SMALL, environment
+from support.forked import run_module
 from support.wandb_server import wandb_server
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
@@ -34,9 +35,8 @@ class Returned(Callback):
 
 
 def command(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "harness", *SMALL, "train.max_steps=1", "tracking=disabled", *arguments]
-    given = {**environment(cwd), "NOISE_HARNESS_CACHE": str(cwd / "cache")}
-    return subprocess.run(line, cwd=cwd, env=given, capture_output=True, text=True, timeout=300, check=False)
+    line = [*SMALL, "train.max_steps=1", "stages=[train,generate,judge]", "tracking=disabled", *arguments]
+    return run_module("harness", *line, cwd=cwd, env=environment(cwd, NOISE_HARNESS_CACHE=str(cwd / "cache")))
 
 
 def runs_of(folder: Path) -> list[RunFolder]:
@@ -92,7 +92,7 @@ def test_a_job_returns_its_number_to_callbacks_and_keeps_what_was_typed(tmp_path
     assert read_objective(run) == "selection/accuracy"
 
     # In our own sweep callbacks run as well, once for each job, and what the sweep adds is not what was typed.
-    swept = command(tmp_path, "-m", "alpha=2,3", "harness.objective=selection/accuracy", hook)
+    swept = command(tmp_path, "-m", "harness.workers=1", "alpha=2,3", "harness.objective=selection/accuracy", hook)
     assert swept.returncode == 0, swept.stderr
     assert len((tmp_path / "returned.txt").read_text().splitlines()) == 2
     kept = [yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text()) for run in runs_of(tmp_path)]

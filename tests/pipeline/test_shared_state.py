@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from support.commands import ROOT, SMALL, environment
+from support.forked import run_module
 from support.weights import weights_hash
 
 from harness.config import DatasetConfig, ModelConfig
@@ -47,7 +46,7 @@ def test_tokenised_data_is_shared_and_cannot_be_written(tmp_path: Path, monkeypa
 def test_the_second_run_of_a_sweep_is_the_run_it_would_be_alone(tmp_path: Path) -> None:
     settings = [each for each in SMALL if not each.startswith("model")]
     settings += ["noise=symnoise", "train.max_steps=3", "tracking=disabled"]
-    _harness("-m", *settings, "alpha=50,5", "output_dir=sweep", cwd=tmp_path)
+    _harness("-m", *settings, "alpha=50,5", "harness.workers=1", "output_dir=sweep", cwd=tmp_path)
     _harness(*settings, "alpha=5", "output_dir=alone", cwd=tmp_path)
     (alone,) = (tmp_path / "alone").glob("tiny_base-*")
     for file in ("metrics.jsonl", "model_outputs.json"):
@@ -55,7 +54,7 @@ def test_the_second_run_of_a_sweep_is_the_run_it_would_be_alone(tmp_path: Path) 
 
 
 def _harness(*arguments: str, cwd: Path) -> None:
-    subprocess.run([sys.executable, "-m", "harness", *arguments], cwd=cwd, env=environment(), timeout=300, check=True)
+    run_module("harness", *arguments, cwd=cwd, env=environment()).check_returncode()
 
 
 def _without_times(path: Path) -> list[dict[str, object]]:

@@ -82,14 +82,23 @@ def test_two_at_a_time_give_what_one_after_another_gives(tmp_path: Path) -> None
 
 def test_a_failing_run_stops_no_other(tmp_path: Path) -> None:
     down = judge_down_at_first(tmp_path)
-    failed = sweep(tmp_path, *down, "seed=0,1,2", "train.max_steps=1", "tracking=disabled", "harness.workers=2")
+    failed = sweep(
+        tmp_path,
+        *down,
+        "seed=0,1,2",
+        "train.max_steps=1",
+        "stages=[train,generate,judge]",
+        "tracking=disabled",
+        "harness.workers=2",
+    )
     assert failed.returncode == 1
     assert "error: 1 of 3 runs failed; repeat the command to continue them" in failed.stderr
     assert len(list((tmp_path / "runs").glob("*/done"))) == 2
 
 
 def test_a_killed_worker_is_reported_and_the_others_finish(tmp_path: Path) -> None:
-    arguments = ["seed=0,1,2", "noise=none", "train.max_steps=200", "tracking=disabled", "harness.workers=2"]
+    arguments = ["seed=0,1,2", "noise=none", "train.max_steps=200", "train.checkpoint_every=0", "stages=[train]"]
+    arguments += ["tracking=disabled", "harness.workers=2"]
     process = start(tmp_path, *arguments)
     wait_for_training(process, tmp_path / "runs", 2)
     first = workers_of(process)
@@ -101,7 +110,7 @@ def test_a_killed_worker_is_reported_and_the_others_finish(tmp_path: Path) -> No
     assert "its process was killed (SIGKILL); out of memory?" in message
     assert "error: 1 of 3 runs failed; repeat the command to continue them" in message
     assert len(list((tmp_path / "runs").glob("*/done"))) == 2
-    again = sweep(tmp_path, *arguments)
+    again = sweep(tmp_path, *arguments[:-1])
     assert again.returncode == 0, again.stderr
     assert again.stderr.startswith("3 jobs, 3 distinct, 2 done, 1 to run\n")
 

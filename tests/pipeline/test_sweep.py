@@ -16,12 +16,14 @@ from harness.config.compose import prepare_hydra
 from harness.config.paths import conf_dir
 from harness.record import RunFolder, read_json
 
+JUDGED = ["stages=[train,generate,judge]", "tracking=disabled"]
+
 
 def test_a_sweep_runs_logs_each_run_apart_and_is_skipped_the_second_time(tmp_path):
-    grid = ["noise=none,symnoise", "alpha=1,5", "seed=0,1", "train.max_steps=2"]
+    grid = ["noise=none,symnoise", "alpha=1,5", "train.max_steps=2"]
     first = sweep(tmp_path, *grid)
     assert first.returncode == 0, first.stderr
-    assert first.stderr.startswith("8 jobs, 6 distinct, 0 done, 6 to run\n")
+    assert first.stderr.startswith("4 jobs, 3 distinct, 0 done, 3 to run\n")
     runs = [path for path in (tmp_path / "runs").iterdir() if path.name != "wandb" and path.is_dir()]
     assert {(path / "done").read_text() for path in runs} == {"finished\n"}
     logs = sorted((tmp_path / "runs" / "wandb").glob("offline-run-*/run-*.wandb"))
@@ -32,11 +34,11 @@ def test_a_sweep_runs_logs_each_run_apart_and_is_skipped_the_second_time(tmp_pat
 
     second = sweep(tmp_path, *grid)
     assert second.returncode == 0
-    assert second.stderr.startswith("8 jobs, 6 distinct, 6 done, 0 to run\n")
+    assert second.stderr.startswith("4 jobs, 3 distinct, 3 done, 0 to run\n")
 
 
 def test_a_failing_run_does_not_stop_the_others(tmp_path):
-    result = sweep(tmp_path, *judge_down_at_first(tmp_path), "seed=0,1", "train.max_steps=1", "tracking=disabled")
+    result = sweep(tmp_path, *judge_down_at_first(tmp_path), "seed=0,1", "train.max_steps=1", *JUDGED)
     assert result.returncode == 1
     assert "error: 1 of 2 runs failed; repeat the command to continue them" in result.stderr
     assert "the service is down" in result.stderr
@@ -54,15 +56,21 @@ def test_data_that_cannot_be_learnt_stop_the_sweep_before_its_first_run(tmp_path
     assert not (tmp_path / "runs").exists()
 
 
-def test_six_runs_tokenise_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize("empty", ["seed=range(0,-1)", "alpha=glob(*)"])
+def test_a_sweep_over_no_value_is_refused(empty, tmp_path):
+    result = sweep(tmp_path, empty, "noise=none,neftune")
+    assert (result.returncode, result.stderr) == (2, f"error: {empty}: holds no value, so that the sweep has no job\n")
+
+
+def test_runs_of_a_sweep_tokenise_once(tmp_path, monkeypatch):
     monkeypatch.setenv("NOISE_HARNESS_CACHE", str(tmp_path / "cache"))
-    grid = ["noise=symnoise,neftune", "alpha=1,5,10", "train.max_steps=1", "tracking=disabled"]
+    grid = ["noise=symnoise,neftune", "alpha=1,5", "train.max_steps=1", "stages=[train]", "tracking=disabled"]
     result = sweep(tmp_path, *grid)
     assert result.returncode == 0, result.stderr
     (entry,) = (tmp_path / "cache" / "tokens").glob("*.safetensors")
     assert result.stderr.count(f"data: tokens: made, {entry}\n") == 1
     logs = [path.read_text() for path in (tmp_path / "runs").glob("*/log.txt")]
-    assert len(logs) == 6
+    assert len(logs) == 4
     assert all(log.count(f"data: tokens in {entry}\n") == 1 for log in logs)
     again = sweep(tmp_path, *grid, "output_dir=again")
     assert again.stderr.count(f"data: tokens: from the cache, {entry}\n") == 1

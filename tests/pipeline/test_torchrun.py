@@ -124,7 +124,12 @@ main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM], ids=lambda number: number.name)
+# SIGTERM: to the command alone above; to every process of a run without ranks in record/test_tracking_faults.py.
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGUSR2, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    ids=lambda number: number.name,
+)
 def test_a_signal_to_every_process_of_a_job_has_two_ranks_save(tmp_path, number):
     """As SLURM sends it: to the command, torchrun and the ranks at once."""
     place, told = tmp_path / "runs", tmp_path / "requeued"

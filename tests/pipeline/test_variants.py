@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.commands import SMALL, environment, sweep
+from support.forked import run_module
 from support.judge_server import completion, serve
 from support.runs import Finished, folder_of
 
@@ -117,15 +116,14 @@ def test_probe_settings_side_by_side_take_turns_in_one_folder(tmp_path: Path) ->
 
 
 def table(cwd: Path) -> str:
-    command = [sys.executable, "-m", "analysis", "table", "ablation", "runs"]
-    done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    done = run_module("analysis", "table", "ablation", "runs", cwd=cwd, env=environment())
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def sweep_with_own_conf(cwd: Path, *words: str) -> str:
-    command = [sys.executable, "-m", "harness", "--config-dir=conf", "-m", *SMALL, *words]
-    done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    line = ["--config-dir=conf", "-m", *SMALL, "harness.workers=1", *words]
+    done = run_module("harness", *line, cwd=cwd, env=environment())
     assert done.returncode == 0, done.stderr
     return done.stderr
 

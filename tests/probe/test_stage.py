@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 from support.commands import SMALL, environment
+from support.forked import run_module
 from support.runs import folder_of, pending_of
 from support.tiny_models import random_documents, tiny_model
 
@@ -241,16 +242,9 @@ def test_prompts_are_answered_without_their_labels(compose):
 def test_local_tasks_of_the_lm_evaluation_harness_run_without_a_network(tmp_path):
     """In a process of its own: lm-eval's imports warn, and warnings are errors here."""
     overrides = [*SMALL, *PROBE, "probe=local_tasks", "probe.benchmarks.limit=4", "stages=[train,probe]"]
-    command = [sys.executable, "-m", "harness", *overrides, "tracking=disabled", f"output_dir={tmp_path}"]
     given = environment(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=given,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    line = [*overrides, "tracking=disabled", f"output_dir={tmp_path}"]
+    done = run_module("harness", *line, cwd=tmp_path, env=given)
     assert done.returncode == 0, done.stderr
     (probes,) = tmp_path.glob("*/probes.json")
     found = json.loads(probes.read_text())["figures"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
+
+from support.forked import run_module
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -34,9 +35,7 @@ def environment(*folders: Path, **variables: str) -> dict[str, str]:
 
 def harness(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run `python -m harness` to its end as somebody whose home folder is `cwd`."""
-    command = [sys.executable, "-m", "harness", *arguments]
-    given = environment(PATH="/usr/bin:/bin", HOME=str(cwd))
-    return subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, timeout=300, check=False)
+    return run_module("harness", *arguments, cwd=cwd, env=environment(PATH="/usr/bin:/bin", HOME=str(cwd)))
 
 
 JUDGE = """
@@ -63,8 +62,6 @@ def judge_down_at_first(folder: Path) -> list[str]:
 
 
 def sweep(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a sweep of small runs to its end; modules in `cwd` can be imported by it."""
-    command = [sys.executable, "-m", "harness", "-m", *SMALL, *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env=environment(cwd), capture_output=True, text=True, timeout=600, check=False
-    )
+    """Run a sweep of small runs to its end, one at a time unless told; modules in `cwd` can be imported by it."""
+    workers = [] if any(each.startswith("harness.workers=") for each in arguments) else ["harness.workers=1"]
+    return run_module("harness", "-m", *SMALL, *workers, *arguments, cwd=cwd, env=environment(cwd))

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from support.forked import context, spawn
 from support.tiny_models import tiny_model
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 from torch.distributed.fsdp import fully_shard
 
 from harness.models.shards import pieces
@@ -105,7 +106,7 @@ def _killed(folder: str) -> None:
 
 
 def test_killed_in_the_middle_of_a_save_the_one_before_is_used(tmp_path):
-    process = multiprocessing.get_context("spawn").Process(target=_killed, args=(str(tmp_path),))
+    process = context().Process(target=_killed, args=(str(tmp_path),))
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
@@ -160,12 +161,12 @@ def _assert_same(model: nn.Module, alone: nn.Module) -> None:
 def test_several_processes_save_in_the_background_and_another_number_goes_on(tmp_path, worlds):
     folder = str(tmp_path / "checkpoints")
     Path(folder).mkdir()
-    multiprocessing.spawn(_rank, (worlds[0], folder, False), nprocs=worlds[0])
+    spawn(_rank, (worlds[0], folder, False), nprocs=worlds[0])
     state = json.loads((tmp_path / "checkpoints" / "step-00000002" / "state.json").read_text())
     assert sorted(state["sha256"]) == [
         f"{kind}-{n:05d}.safetensors" for kind in ("model", "optimizer") for n in (0, 1, 2)
     ]
-    multiprocessing.spawn(_rank, (worlds[1], folder, True), nprocs=worlds[1])
+    spawn(_rank, (worlds[1], folder, True), nprocs=worlds[1])
 
 
 def test_a_failing_write_of_one_process_fails_the_save_of_all(monkeypatch, tmp_path):

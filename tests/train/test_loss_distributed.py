@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.forked import spawn
 from support.tiny_models import random_documents, tiny_model
-from torch import distributed, multiprocessing
+from torch import distributed
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -62,4 +63,4 @@ def _backward_in_shares(objective: ResponseLoss, wrapper: str, documents: list, 
 @pytest.mark.parametrize("wrapper", ["ddp", "fully_shard"])
 def test_wrapped_gradients_equal_those_of_one_process(wrapper: str, tmp_path: Path) -> None:
     """Rank 0 has two micro-batches, rank 1 one and an idle one."""
-    multiprocessing.spawn(_rank, (wrapper, str(tmp_path / "store")), nprocs=WORLD)
+    spawn(_rank, (wrapper, str(tmp_path / "store")), nprocs=WORLD)

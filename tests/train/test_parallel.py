@@ -127,7 +127,7 @@ def test_every_method_trains_the_same_on_two_processes(compose, tmp_path, noise,
 def test_adapters_train_as_on_one_process(compose, tmp_path, sharding):
     """Adapters are sharded with their base, alone in the checkpoints and in model/, and load again to answer."""
     pytest.importorskip("peft")
-    lora = ("noise=symnoise", "train.method=lora", "stages=[train,generate]")
+    lora = ("noise=symnoise", "train.method=lora", "stages=[train,generate]", "generate.devices=1")
     alone = train(compose, tmp_path, "one", *lora)
     both = train(compose, tmp_path, "two", *lora, "train.devices=2", f"train.sharding={sharding}")
     # The second matrix starts at zero: Adam's first steps have the size of lr whatever the gradient, rounding included.
