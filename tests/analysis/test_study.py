@@ -25,7 +25,7 @@ from analysis.stats import Estimate
 from harness.data.builtin import generate
 
 SETTINGS = [
-    *("dataset.size=64", "dataset.heldout=8", "train.batch_size=8", "train.max_steps=16", "train.log_every=1"),
+    *("dataset.size=64", "dataset.heldout=8", "train.batch_size=8", "train.max_steps=8", "train.log_every=1"),
     *(
         "harness.workers=1",
         "train.lr=2e-3",
