@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,7 +87,7 @@ def verdict(claim: Mapping[str, Any], book: Path) -> str:
     said = [claim["verdict"]] if "verdict" in claim else []
     for entry in claim["evidence"]:
         if "noise" in entry and (row := _verdict_row(entry, book)):
-            said.append(f"{_named(entry)}: {row['verdict']}")
+            said.append(f"{_named(entry, row)}: {row['verdict']}")
     waiting = sorted({str(each["study"]) for each in claim["evidence"] if found(each, book) == NOT_RUN})
     if waiting:
         said.append(f"still to come: {', '.join(waiting)}")
@@ -109,8 +110,9 @@ def found(entry: Entry, book: Path) -> str:
     return _table_words(entry, book)
 
 
-def _named(entry: Entry) -> str:
-    return f"{entry['noise']}, alpha {entry['alpha']}, {entry['measure']}"
+def _named(entry: Entry, row: Mapping[str, str]) -> str:
+    model = re.search(r"model=([^,)]+)", row["table"])
+    return f"{entry['noise']}, alpha {entry['alpha']}, {entry['measure']}{f' ({model[1]})' if model else ''}"
 
 
 def _verdict_row(entry: Entry, book: Path) -> dict[str, str] | None:
@@ -120,9 +122,10 @@ def _verdict_row(entry: Entry, book: Path) -> dict[str, str] | None:
 
 def _verdict_words(entry: Entry, row: Mapping[str, str]) -> str:
     low, high = (f"{float(row[f'difference {side}']):+.3g}" for side in ("low", "high"))
+    difference, ratio = float(row["difference"]), float(row["noise to embedding"])
     return (
-        f"{_named(entry)}: {float(row['difference']):+.3g} {row['unit']} [{low}, {high}], {row['seeds']} seeds, noise "
-        f"{float(row['noise to embedding']):.2g} of the embeddings: **{row['verdict']}**"
+        f"{_named(entry, row)}: {difference:+.3g} {row['unit']} [{low}, {high}], {row['seeds']} seeds, noise "
+        f"{ratio:.2g} of the embeddings: **{row['verdict']}**"
     )
 
 
