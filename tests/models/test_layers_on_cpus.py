@@ -139,6 +139,11 @@ def test_the_norm_is_transformers_with_right_derivatives_of_both_orders():
     inputs = (values(2, 3, 6), values(6), 1e-5)
     assert torch.autograd.gradcheck(RMSNorm.apply, inputs)
     assert torch.autograd.gradgradcheck(RMSNorm.apply, inputs)
+    for frozen in (0, 1):
+        inputs = (values(2, 3, 6), values(6), 1e-5)
+        inputs[frozen].requires_grad_(False)
+        assert torch.autograd.gradcheck(RMSNorm.apply, inputs)
+        assert torch.autograd.gradgradcheck(RMSNorm.apply, inputs)
 
 
 def test_rotary_positions_are_transformers_with_right_derivatives_of_both_orders():

@@ -87,9 +87,12 @@ class RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient_BTD: Tensor) -> tuple[Tensor | None, ...]:
         x_BTD, weight_D, inverse_BT1 = ctx.saved_tensors
+        asked = ctx.needs_input_grad[:2]  # a probe may have frozen the weights
         if torch.is_grad_enabled():
             plain_BTD = weight_D * (x_BTD * (x_BTD.square().mean(-1, keepdim=True) + ctx.epsilon).rsqrt())
-            return (*torch.autograd.grad(plain_BTD, (x_BTD, weight_D), gradient_BTD, create_graph=True), None)
+            inputs = [each for each, is_asked in zip((x_BTD, weight_D), asked, strict=True) if is_asked]
+            found = iter(torch.autograd.grad(plain_BTD, inputs, gradient_BTD, create_graph=True))
+            return *(next(found) if is_asked else None for is_asked in asked), None
         unit_BTD = x_BTD * inverse_BT1
         of_weight_BTD = gradient_BTD * unit_BTD
         share_BT1 = (of_weight_BTD @ weight_D).unsqueeze(-1).div_(-x_BTD.shape[-1])
