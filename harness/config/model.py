@@ -38,7 +38,7 @@ class ModelConfig(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="dtype of the weights in memory")
     attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
         "sdpa",
-        description="attention of padded batches and of generation; packed batches always use sdpa, per document",
+        description="attention of padded batches and of generation; packed batches have their own, per document",
     )
     gradient_checkpointing: bool | Literal["selective"] = Field(
         False,
@@ -47,8 +47,8 @@ class ModelConfig(Section):
     )
     shape: dict[str, Any] | None = Field(
         None,
-        description="model_type and sizes as in the published config.json, with which harness.explain and harness "
-        "check work without the weights; no effect on the run",
+        description="model_type and sizes as in the published config.json: without the weights, harness.explain "
+        "counts parameters and names of parameters are checked with them; no effect on the run",
     )
 
     @property
