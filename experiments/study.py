@@ -1,8 +1,8 @@
 """Run a study of the lab book and write its results: `python -m experiments.study experiments/<folder>`.
 
 The folder's study.yaml has everything: `sweeps` (lists of overrides, as on the command line; $NAMES are taken from the
-environment), `tables` (names, or
-{name: custom, rows: ..., metrics: ...}) and `figures` (names). Runs of all studies share one output folder (`--runs`),
+environment), `common` (overrides of every sweep), `tables` (names, or {name: custom, rows: ..., metrics: ...}) and
+`figures` (names). Runs of all studies share one output folder (`--runs`),
 so what two studies share is run once, and finished runs are skipped. Afterwards the folder contains the tables,
 figures, runs.csv, samples.md and machine.json, read from the run folders.
 
@@ -68,12 +68,13 @@ def study(folder: Path, runs: Path, minutes: float = float("inf")) -> None:
         committed_at(folder / FILE)  # before anything runs
         _refuse_tables_with_verdicts(settings["tables"], folder)
     end = time.monotonic() + 60 * minutes
-    for sweep in settings["sweeps"]:
+    sweeps = [[*sweep, *settings.get("common", ())] for sweep in settings["sweeps"]]
+    for sweep in sweeps:
         if time.monotonic() >= end:
             break
         # A run that fails or diverges is a result: the tables list it, and the other sweeps continue.
         subprocess.run(_command(sweep, runs), check=False)
-    with selection(runs, planned(settings["sweeps"])) as selected:
+    with selection(runs, planned(sweeps)) as selected:
         if plan:
             write_verdicts(plan, folder, selected)
         collect(selected, folder, settings["tables"], settings.get("samples", 4), settings.get("figures", ()))

@@ -92,7 +92,7 @@ def test_every_study_of_the_lab_book_passes_the_schema(name: str, sweep: Any) ->
     study = yaml.safe_load((ROOT / "experiments" / name / "study.yaml").read_text("utf-8"))
     configs = []
     for line in study["sweeps"]:
-        jobs, compose = sweep(*line, "hydra.mode=MULTIRUN")
+        jobs, compose = sweep(*line, *study.get("common", ()), "hydra.mode=MULTIRUN")
         configs += [compose(job) for job in corners(jobs)]
     assert any(config.noise.name == "none" for config in configs)
     tables = {table if isinstance(table, str) else table["name"] for table in study["tables"]}
