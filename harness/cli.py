@@ -90,15 +90,15 @@ def _single(composed: DictConfig, overrides: list[str]) -> Any:
     plan = make_plan([config])
     if not plan.announce():
         return _not_run(plan, config)
+    from harness.pipeline.here import check_this_machine
     from harness.pipeline.runner import run_job
     from harness.pipeline.stages import prepare
-    from harness.system.nodes import check_devices
     from harness.system.waiting import waiting
 
-    check_devices([config.train])
+    warnings = check_this_machine(plan.to_run)
     with waiting("reading the data, tokenizing"):
         lines = prepare(plan.to_run)
-    print(*lines, sep="\n", file=sys.stderr)
+    print(*warnings, *lines, sep="\n", file=sys.stderr)
     return _returned(run_job(plan.to_run[0]), config)
 
 

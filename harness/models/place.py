@@ -57,6 +57,18 @@ def supports_bfloat16() -> bool:
     return torch.version.cuda is None or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def bfloat16_is_slower() -> bool:
+    """Whether products in bfloat16 take this CPU longer than in float32: by its kind, never by a timing.
+
+    Of x86 processors those gain that have matrix units (AMX), and AMD's with avx512_bf16; Intel's without AMX take 1.4
+    times as long in spite of the same instructions (docs/performance.md), older ones convert. Others are not known.
+    """
+    able = torch.cpu.get_capabilities()
+    if computing_device().type != "cpu" or able.get("architecture") != "x86_64":
+        return False
+    return not (able.get("amx_bf16") or (able.get("avx512_bf16") and "Intel" not in str(able.get("cpu_name"))))
+
+
 def cast(model: nn.Module, dtype: torch.dtype) -> None:
     """Cast the parameters to another floating-point type one by one, so that there are never two whole copies.
 

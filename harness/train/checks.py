@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from harness.config import Config, DatasetConfig, ModelConfig, NoiseConfig, TrainConfig
@@ -62,6 +62,20 @@ def prepare(jobs: Sequence[Job]) -> list[str]:
     warnings = dict.fromkeys(lost_updates(config.model, config.train) for config in pending)
     data = [line for config in pending for line in _documents(config.dataset, config.model)]
     return [*filter(None, warnings), *data]
+
+
+def slow_precision(all_settings: Iterable[TrainConfig]) -> list[str]:
+    """A warning if a training on this machine would be faster in float32."""
+    if not any(each.precision == "bf16" for each in all_settings):
+        return []
+    from harness.models.place import bfloat16_is_slower
+
+    if not bfloat16_is_slower():
+        return []
+    return [
+        "warning: train.precision=bf16 is slower than fp32 on this processor, which has no matrix units for it "
+        "(amx_bf16; on AMD avx512_bf16)"
+    ]
 
 
 @cache

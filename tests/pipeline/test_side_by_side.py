@@ -91,7 +91,7 @@ def test_a_failing_run_stops_no_other(tmp_path: Path) -> None:
         "tracking=disabled",
         "harness.workers=2",
     )
-    assert failed.returncode == 1
+    assert failed.returncode == 1, failed.stderr
     assert "error: 1 of 3 runs failed; repeat the command to continue them" in failed.stderr
     assert len(list((tmp_path / "runs").glob("*/done"))) == 2
 

@@ -27,6 +27,7 @@ from harness.pipeline.explain.rates import (
     work,
 )
 from harness.system.nodes import devices
+from harness.train.checks import slow_precision
 from harness.train.optimizer import lost_updates
 
 _CHARACTERS_PER_TOKEN = 4.0
@@ -104,6 +105,7 @@ def _needs(config: Config) -> list[str]:
         *_time(config, model),
         _answers(config, size),
         *filter(None, [lost_updates(config.model, config.train)]),
+        *slow_precision([config.train]),
     ]
 
 

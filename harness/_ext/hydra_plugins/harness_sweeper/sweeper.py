@@ -40,10 +40,10 @@ class HarnessSweeper(BasicSweeper):
         from harness.pipeline.capacity import Capacity, capacity_for
         from harness.pipeline.closing import closing
         from harness.pipeline.group import sweep_group
+        from harness.pipeline.here import check_this_machine
         from harness.pipeline.plan import config_from, make_plan
         from harness.pipeline.side_by_side import prepare_workers
         from harness.pipeline.stages import prepare
-        from harness.system.nodes import check_devices
         from harness.system.waiting import waiting
 
         assert self.hydra_context is not None
@@ -55,13 +55,14 @@ class HarnessSweeper(BasicSweeper):
                 print(closing(plan.jobs, arguments), file=sys.stderr)
             return []
         started = time.monotonic()
-        if type(self.launcher).__name__ == "BasicLauncher":  # others start the runs on machines not known here
-            check_devices([job.config.train for job in plan.to_run])
+        # Other launchers start the runs on machines not known here.
+        is_here = type(self.launcher).__name__ == "BasicLauncher"
+        warnings = check_this_machine(plan.to_run) if is_here else []
         capacity = capacity_for([job.config for job in plan.to_run]) if self._is_plain() else Capacity()
         workers = prepare_workers(plan.to_run, capacity) if capacity.runs > 1 else None
         with waiting("reading the data, tokenizing"):
             lines = prepare(plan.to_run)
-        print(*lines, sep="\n", file=sys.stderr)
+        print(*warnings, *lines, sep="\n", file=sys.stderr)
         group = sweep_group(plan.jobs)
         launched = [
             [*job.overrides, *_bookkeeping(job, f"{number}/{len(plan.to_run)}", group)]
