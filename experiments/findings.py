@@ -85,9 +85,13 @@ def short_table(claims: Sequence[Mapping[str, Any]], book: Path) -> str:
 def verdict(claim: Mapping[str, Any], book: Path) -> str:
     """What the evidence decides: the claim's own sentence where there is one, and the studies' verdicts."""
     said = [claim["verdict"]] if "verdict" in claim else []
+    alike: dict[str, dict[str, list[str]]] = {}
     for entry in claim["evidence"]:
         if "noise" in entry and (row := _verdict_row(entry, book)):
-            said.append(f"{_named(entry, row)}: {row['verdict']}")
+            noises = alike.setdefault(f"{entry['measure']}{_against(row)}: {row['verdict']}", {})
+            noises.setdefault(entry["noise"], []).append(entry["alpha"])
+    for decided, noises in alike.items():
+        said.append(f"{decided} ({', '.join(f'{noise} at {_and(alphas)}' for noise, alphas in noises.items())})")
     waiting = sorted({str(each["study"]) for each in claim["evidence"] if found(each, book) == NOT_RUN})
     if waiting:
         said.append(f"still to come: {', '.join(waiting)}")
@@ -110,9 +114,16 @@ def found(entry: Entry, book: Path) -> str:
     return _table_words(entry, book)
 
 
-def _named(entry: Entry, row: Mapping[str, str]) -> str:
+def _against(row: Mapping[str, str]) -> str:
+    """With what and in which model a row compares, from its table's title; none is not said."""
     model = re.search(r"model=([^,)]+)", row["table"])
-    return f"{entry['noise']}, alpha {entry['alpha']}, {entry['measure']}{f' ({model[1]})' if model else ''}"
+    baseline = re.search(r"against (\S+),", row["table"])
+    against = f" against {baseline[1]}" if baseline and baseline[1] != "none" else ""
+    return f"{against}{f' ({model[1]})' if model else ''}"
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _verdict_row(entry: Entry, book: Path) -> dict[str, str] | None:
@@ -123,8 +134,9 @@ def _verdict_row(entry: Entry, book: Path) -> dict[str, str] | None:
 def _verdict_words(entry: Entry, row: Mapping[str, str]) -> str:
     low, high = (f"{float(row[f'difference {side}']):+.3g}" for side in ("low", "high"))
     difference, ratio = float(row["difference"]), float(row["noise to embedding"])
+    named = f"{entry['noise']}, alpha {entry['alpha']}, {entry['measure']}{_against(row)}"
     return (
-        f"{_named(entry, row)}: {difference:+.3g} {row['unit']} [{low}, {high}], {row['seeds']} seeds, noise "
+        f"{named}: {difference:+.3g} {row['unit']} [{low}, {high}], {row['seeds']} seeds, noise "
         f"{ratio:.2g} of the embeddings: **{row['verdict']}**"
     )
 

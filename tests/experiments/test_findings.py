@@ -47,13 +47,28 @@ def test_evidence_is_read_from_the_files(book: Path) -> None:
 
 def test_a_verdict_is_what_the_studies_say_and_what_is_still_to_come(book: Path) -> None:
     later = VERDICT | {"study": "empty"}
-    assert findings.verdict(claim(VERDICT), book) == "neftune, alpha 5, accuracy: no effect beyond 2 points"
-    assert findings.verdict(claim(VERDICT, later), book).endswith("no effect beyond 2 points; still to come: empty")
+    assert findings.verdict(claim(VERDICT), book) == "accuracy: no effect beyond 2 points (neftune at 5)"
+    assert findings.verdict(claim(VERDICT, later), book).endswith("points (neftune at 5); still to come: empty")
     assert findings.verdict(claim(ROW, verdict="length"), book) == "length"
     text = findings.page({"claims": [claim(VERDICT, later)]}, book)
-    assert "| It helps | neftune, alpha 5, accuracy: no effect beyond 2 points; still to come: empty |" in text
+    assert "| It helps | accuracy: no effect beyond 2 points (neftune at 5); still to come: empty |" in text
     assert "- [empty](../experiments/empty): not run yet" in text
     assert "**What would change it.** More." in text
+
+
+def test_settings_that_the_studies_decide_alike_stand_together_with_what_they_are_compared_with(book: Path) -> None:
+    head = "table,noise,alpha,measure,noise to embedding,seeds,difference,difference low,difference high,unit,verdict\n"
+    title = '"Verdicts against two_draws, as planned (model=tiny, judge=none)"'
+    rows = [
+        f"{title},symnoise,{alpha},eval loss,1,6,0,-1,1,nats,{said}\n" for alpha, said in zip("136", "hhu", strict=True)
+    ]
+    (book / "empty" / "verdicts.csv").write_text(head + "".join(rows))
+    pairs = [{"study": "empty", "noise": "symnoise", "alpha": alpha, "measure": "eval loss"} for alpha in "136"]
+    assert findings.verdict(claim(*pairs, VERDICT), book) == (
+        "eval loss against two_draws (tiny): h (symnoise at 1 and 3); "
+        "eval loss against two_draws (tiny): u (symnoise at 6); "
+        "accuracy: no effect beyond 2 points (neftune at 5)"
+    )
 
 
 @pytest.mark.parametrize(
