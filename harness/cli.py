@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from harness.config import Config
     from harness.pipeline.plan import Plan
 
+# As the user has set it: `main` sets it for Hydra.
+_SHOWS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
 
 def main() -> None:
     """Entry point; exit status 0 done, 1 a run failed, 2 bad input (nothing was started), 130 interrupted."""
@@ -28,7 +31,6 @@ def main() -> None:
         return
     if sys.argv[0].endswith("__main__.py"):
         sys.argv[0] = "python -m harness"  # in usage lines, and in a run's record
-    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # With this set, Hydra raises errors instead of printing several lines and a hint.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
@@ -49,12 +51,13 @@ def main() -> None:
         sys.argv[1:] = as_meant(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)()
     except (ValueError, OSError, RecursionError, HydraException, OmegaConfBaseException, YAMLError) as error:
-        if show_traceback:
-            raise
         sys.exit(_report(error))
     except KeyboardInterrupt as stop:
         print(f"{str(stop) or 'interrupted'}; repeat the command to continue", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+    finally:
+        if not _SHOWS_TRACEBACKS:
+            os.environ.pop("HYDRA_FULL_ERROR", None)  # what it starts or is called by is not changed
 
 
 def _job(composed: DictConfig) -> Any:
@@ -160,7 +163,10 @@ def one_line_of(error: BaseException) -> str | None:
 
 
 def _report(error: Exception) -> int:
+    """Say what went wrong in a line, below its traceback if one was asked for; the exit status."""
     from harness.pipeline.plan import RunFailed
 
+    if _SHOWS_TRACEBACKS:
+        _print_redacted(type(error), error, error.__traceback__)
     print(f"error: {one_line_of(error)}", file=sys.stderr)
     return 1 if isinstance(error, RunFailed) else 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.commands import harness
+from support.commands import SMALL, environment, harness, judge_down_at_first
 
 from harness.config.arguments import as_meant, version
 from harness.config.messages import one_line
@@ -104,6 +104,25 @@ def test_nothing_heavy_is_imported_to_plan():
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_hydras_own_switch_adds_the_traceback_and_keeps_the_status(tmp_path):
+    command = [sys.executable, "-m", "harness", "alpha=-1"]
+    env = environment(HYDRA_FULL_ERROR="1")
+    asked = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert asked.returncode == 2
+    assert asked.stderr.startswith("Traceback (most recent call last):")
+    assert asked.stderr.splitlines()[-1] == "error: alpha=-1: input should be greater than or equal to 0"
+
+
+def test_a_failed_sweep_has_its_status_with_hydras_switch_too(tmp_path):
+    words = [*SMALL, *judge_down_at_first(tmp_path), "stages=[train,generate,judge]", "tracking=disabled"]
+    command = [sys.executable, "-m", "harness", "-m", *words, "noise=none", "seed=0,1", "harness.workers=1"]
+    env = environment(tmp_path, HYDRA_FULL_ERROR="1")
+    asked = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert asked.returncode == 1
+    assert "Traceback" in asked.stderr
+    assert asked.stderr.splitlines()[-1] == "error: 1 of 2 runs failed; repeat the command to continue them"
 
 
 def test_one_line_has_no_line_breaks():
