@@ -28,6 +28,7 @@ import yaml
 
 from analysis.render.formats import render
 from analysis.sources.runs import load_runs
+from analysis.study.metrics import name_of
 from analysis.tables.computed.planned import planned_verdicts
 from analysis.tables.layouts import LAYOUTS
 from experiments.collect import collect
@@ -60,13 +61,15 @@ def study(folder: Path, runs: Path, minutes: float = float("inf")) -> None:
     """Run a study's sweeps, as long as there are minutes left, and write what all its runs show.
 
     Raises:
-        ValueError: a plan that is wrong, not committed, or younger than a run; no finished run.
+        ValueError: a plan that is wrong, not committed, or younger than a run; a table's metric under the name that
+            tables show; no finished run.
     """
     settings = yaml.safe_load((folder / "study.yaml").read_text("utf-8"))
     plan = read_plan(folder / FILE) if (folder / FILE).exists() else None
     if plan:
         committed_at(folder / FILE)  # before anything runs
         _refuse_tables_with_verdicts(settings["tables"], folder)
+    _check_metrics(settings["tables"], folder)
     end = time.monotonic() + 60 * minutes
     sweeps = [[*sweep, *settings.get("common", ())] for sweep in settings["sweeps"]]
     for sweep in sweeps:
@@ -102,6 +105,15 @@ def _refuse_tables_with_verdicts(tables: Sequence[Any], folder: Path) -> None:
         name = each if isinstance(each, str) else each["name"]
         if name in _WITH_VERDICTS or getattr(LAYOUTS.get(name), "verdicts", False):
             raise ValueError(f"{folder}: table {name} gives verdicts of measures that {FILE} does not name primary")
+
+
+def _check_metrics(tables: Sequence[Any], folder: Path) -> None:
+    """Before anything runs: which metrics there will be is not known, which are headers is."""
+    for each in tables:
+        for key in {"metrics", "differences"} & set(each if isinstance(each, dict) else ()):
+            for name in each[key].split(","):
+                if named := name_of(name.strip()):
+                    raise ValueError(f"{folder}/study.yaml: tables: {key}: {name.strip()}: it is {named}")
 
 
 def _command(sweep: list[str], runs: Path, *more: str) -> list[str]:

@@ -14,6 +14,7 @@ from analysis import stats
 from analysis.sources.runs import Runs
 from analysis.stats import Array, Estimate
 from analysis.study.derived import DERIVED, PERCENT_OF
+from analysis.study.metrics import name_of
 from analysis.study.search import is_searched
 from analysis.suggest import hint
 from harness.metrics.names import ACCURACY, CONTROLLED, LENGTH, PARTIAL_CREDIT, RENAMED, WIN_RATE
@@ -91,8 +92,14 @@ class Measures:
         """
         for name in names:
             if not self.has(name):
-                now = f"; it is {RENAMED[name]} now" if name in RENAMED else ""
-                meant = now or hint(name, self._known) or "; summary.json of a run names what it has"
+                named = RENAMED.get(name) or name_of(name)
+                meant = (
+                    f"; it is {named} now"
+                    if name in RENAMED
+                    else f"; it is {named}"
+                    if named
+                    else hint(name, self._known) or "; summary.json of a run names what it has"
+                )
                 raise ValueError(f"metric {name}: no finished run has it{meant}")
 
     def has(self, name: str) -> bool:

@@ -92,6 +92,11 @@ def metric(name: str) -> Metric:
     return _BY_NAME.get(name) or _part(name) or _probe(name) or Metric(name, name)
 
 
+def name_of(header: str) -> str | None:
+    """The metric that tables show under this header: what somebody means who asks for "length"."""
+    return next((each.name for each in _KNOWN if each.header == header), None)
+
+
 def unit_of_difference(name: str) -> str:
     """Percentages differ in points; a relative change would be in percent."""
     unit = metric(name).unit

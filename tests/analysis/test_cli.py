@@ -88,6 +88,7 @@ def test_custom_takes_spaces_and_patterns(capsys: pytest.CaptureFixture[str]) ->
         (["table", "custom", "--columns", "noise,alpha"], "--columns noise,alpha: one setting"),
         (["table", "custom", "--rows", "alpha", "--baseline", "none"], "noise is not among --rows alpha"),
         (["table", "custom", "--metrics", "win_rate"], "win_rate: no finished run has it; did you mean judge/win_rate"),
+        (["table", "custom", "--metrics", "length"], "length: no finished run has it; it is generate/characters"),
         (["table", "custom", "--metrics", "eval_loss"], "did you mean eval/loss?"),
         (["table", "custom", "--metrics", "nothing/*"], "nothing/*: no finished run has it; summary.json"),
         (["table", "ablation", "nowhere"], "source=nowhere: no such folder"),

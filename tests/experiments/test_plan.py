@@ -123,6 +123,15 @@ def test_runs_older_than_the_plan_are_refused(book: Path) -> None:
         check_precedes(book / FILE, {"a": {"git": {"commit": made}}})
 
 
+def test_a_tables_header_in_place_of_a_metric_is_refused_before_any_run(book: Path, tmp_path: Path) -> None:
+    table = {"name": "custom", "metrics": "eval/loss, length"}
+    (book / "study.yaml").write_text(yaml.safe_dump({"sweeps": [["noise=none"]], "tables": [table]}))
+    commit(book)
+    with pytest.raises(ValueError, match=r"study\.yaml: tables: metrics: length: it is generate/characters"):
+        module.study(book, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_only_primary_measures_get_verdicts(book: Path, tmp_path: Path) -> None:
     made = commit(book)
     module.write_verdicts(read_plan(book / FILE), book, runs(tmp_path / "runs", made))
