@@ -97,7 +97,7 @@ def main() -> int:
         row = written[(written["noise"] == noise) & (written["alpha"] == alpha)]
         said = row[row["measure"] == metric(name).header]["verdict"].iloc[0]
         other += said != verdict
-        print(f"{noise:<18}{alpha:>4}  {name:<22}{verdict}{'' if said == verdict else f'   BUT verdicts.csv: {said}'}")
+        print(f"{noise:<18}{alpha:>4}  {name:<24}{verdict}{'' if said == verdict else f'   BUT verdicts.csv: {said}'}")
     return int(other > 0)
 
 
