@@ -30,10 +30,10 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
-    features = [name for name in ("avx512_bf16", "amx_bf16") if torch.cpu.get_capabilities().get(name)]
+    units = "".join(f", {unit}" for unit in bfloat16_units())
     return (
-        f"{datetime.date.today()}; {processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB"
-        f"{''.join(f', {feature}' for feature in features)}; {gpu}; Python {platform.python_version()}, {libraries}; "
+        f"{datetime.date.today()}; {processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB{units}; "
+        f"{gpu}; Python {platform.python_version()}, {libraries}; "
         f"commit {commit()}"
     )
 
@@ -49,6 +49,11 @@ def processor() -> str:
         f" (family {named['cpu family']}, model {named['model']})" if {"cpu family", "model"} <= named.keys() else ""
     )
     return f"{named.get('model name', platform.machine())}{number}"
+
+
+def bfloat16_units() -> list[str]:
+    """What the processor has for products in bfloat16; a virtual machine may hide some."""
+    return [name for name in ("avx512_bf16", "amx_bf16") if torch.cpu.get_capabilities().get(name)]
 
 
 def commit() -> str:

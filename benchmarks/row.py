@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks._common import commit, processor, read_lines, spread, table
+from benchmarks._common import bfloat16_units, commit, processor, read_lines, spread, table
 from benchmarks.training import shares_of_floor
 
 HEADER = (
@@ -29,7 +29,7 @@ def row(training: list[dict[str, Any]], sweep: list[dict[str, Any]]) -> list[str
     # The faster of the two ways to multiply in float32 is the floor.
     fp32 = min((shares[each] for each in ("fp32", "fp32 through oneDNN") if each in shares), key=median, default=[])
     return [
-        processor(),
+        ", ".join([processor(), *bfloat16_units()]),
         _spread(list(speeds.get("harness fp32", {}).values())),
         _percent(fp32),
         _spread(list(speeds.get("harness bf16", {}).values())),
