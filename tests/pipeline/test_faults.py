@@ -220,6 +220,7 @@ def test_a_run_without_memory_fails_alone_and_says_what_to_do(tmp_path):
     result = sweep(tmp_path, "model.architecture.hidden_size=32,4000000000", "train.max_steps=1", "tracking=disabled")
     assert result.returncode == 1
     assert "1 of 2 runs failed" in result.stderr
+    assert "warning: model=tiny: the weights alone take 256,000,035,840 GB" in result.stderr  # before the first run
     assert "out of memory: try train.micro_batch_tokens (now 2048)" in result.stderr
     states = sorted(next(name for name in ("done", "failed") if (run / name).exists()) for run in runs_in(tmp_path))
     assert states == ["done", "failed"]
