@@ -27,7 +27,10 @@ _KEYS = ["run_id", "noise", "alpha", "seed"]
 
 
 def write_numbers(runs: Runs, plan: Plan, folder: Path) -> None:
-    """A line for each run with its measures, and for each run and task family the mean of what each item has."""
+    """A line for each run with its measures, and for each run and task family the mean of what each item has.
+
+    Instructions of a single family or source are listed one by one.
+    """
     measures, frame = Measures(runs), runs.runs
     names = [*plan.verdicts.primary, *plan.verdicts.exploratory, "noise/ratio"]
     run_ids = [str(run_id) for run_id in frame["run_id"]]
@@ -44,6 +47,8 @@ def _families(measures: Measures, name: str, run_ids: list[str]) -> pd.DataFrame
     if items.empty:
         return pd.DataFrame()
     names = measures.runs.clusters.reindex(items.index)
+    if names.nunique() < 2:  # one cluster says nothing of the scatter: each instruction stands for itself
+        names = pd.Series([f"instruction {number}" for number in range(len(items))], index=items.index)
     grouped = items.assign(family=names).groupby("family")
     means = grouped.mean().reset_index().melt("family", var_name="run_id", value_name="mean")
     return means.assign(measure=name, items=means["family"].map(grouped.size()))

@@ -16,8 +16,10 @@ from support.run_folders import config_of, write_run
 
 from analysis.study.verdicts import Margin
 from experiments import study as module
+from experiments.findings import BOOK
 from experiments.plan import FILE, check_precedes, committed_at, read_plan
 from experiments.power import simulate
+from experiments.recompute import main as recompute_folder
 from experiments.recompute import recompute
 
 ROOT = Path(__file__).parents[2]
@@ -222,3 +224,9 @@ def test_a_plan_of_earlier_names_is_read_under_todays(tmp_path: Path) -> None:
     plan = read_plan(tmp_path / FILE)
     assert list(plan.verdicts.primary) == list(plan.scatter) == ["eval/loss"]
     assert plan.verdicts.exploratory == ("eval/loss",)
+
+
+@pytest.mark.parametrize("study", sorted(path.parent.name for path in BOOK.glob("*/verdicts.csv")))
+def test_verdicts_of_the_lab_book_follow_from_its_numbers_another_way(study: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr("sys.argv", ["recompute", str(BOOK / study)])
+    assert recompute_folder() == 0
