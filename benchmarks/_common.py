@@ -33,8 +33,7 @@ def machine() -> str:
     units = "".join(f", {unit}" for unit in bfloat16_units())
     return (
         f"{datetime.date.today()}; {processor()}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GB{units}; "
-        f"{gpu}; Python {platform.python_version()}, {libraries}; "
-        f"commit {commit()}"
+        f"{gpu}; Python {platform.python_version()}, {libraries}; commit {commit()}"
     )
 
 

@@ -2,9 +2,9 @@
 
 The folder's study.yaml has everything: `sweeps` (lists of overrides, as on the command line; $NAMES are taken from the
 environment), `common` (overrides of every sweep), `tables` (names, or {name: custom, rows: ..., metrics: ...}) and
-`figures` (names). Runs of all studies share one output folder (`--runs`),
-so what two studies share is run once, and finished runs are skipped. Afterwards the folder contains the tables,
-figures, runs.csv, samples.md and machine.json, read from the run folders.
+`figures` (names). Runs of all studies share one output folder (`--runs`), so what two studies share is run once, and
+finished runs are skipped. Afterwards the folder contains the tables, figures, runs.csv, samples.md and machine.json,
+read from the run folders.
 
 A folder with a plan.yaml (`experiments.plan`) has verdicts.md, too: of the plan's primary measures and no others, and
 only if the plan was committed before the runs. Without a plan there is no verdict.

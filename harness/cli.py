@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from harness.config import Config
     from harness.pipeline.plan import Plan
 
-# As the user has set it: `main` sets it for Hydra.
-_SHOWS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+# Whether the user has set HYDRA_FULL_ERROR, which `main` sets for Hydra, too. Not read here: processes that a launcher
+# starts inherit what `main` has set.
+_shows_tracebacks = False
 
 
 def main() -> None:
@@ -31,6 +32,8 @@ def main() -> None:
         return
     if sys.argv[0].endswith("__main__.py"):
         sys.argv[0] = "python -m harness"  # in usage lines, and in a run's record
+    global _shows_tracebacks
+    _shows_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # With this set, Hydra raises errors instead of printing several lines and a hint.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
@@ -56,7 +59,7 @@ def main() -> None:
         print(f"{str(stop) or 'interrupted'}; repeat the command to continue", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     finally:
-        if not _SHOWS_TRACEBACKS:
+        if not _shows_tracebacks:
             os.environ.pop("HYDRA_FULL_ERROR", None)  # what it starts or is called by is not changed
 
 
@@ -166,7 +169,7 @@ def _report(error: Exception) -> int:
     """Say what went wrong in a line, below its traceback if one was asked for; the exit status."""
     from harness.pipeline.plan import RunFailed
 
-    if _SHOWS_TRACEBACKS:
+    if _shows_tracebacks:
         _print_redacted(type(error), error, error.__traceback__)
     print(f"error: {one_line_of(error)}", file=sys.stderr)
     return 1 if isinstance(error, RunFailed) else 2

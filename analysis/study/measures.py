@@ -92,15 +92,14 @@ class Measures:
         """
         for name in names:
             if not self.has(name):
-                named = RENAMED.get(name) or name_of(name)
-                meant = (
-                    f"; it is {named} now"
-                    if name in RENAMED
-                    else f"; it is {named}"
-                    if named
-                    else hint(name, self._known) or "; summary.json of a run names what it has"
-                )
-                raise ValueError(f"metric {name}: no finished run has it{meant}")
+                raise ValueError(f"metric {name}: no finished run has it{self._meant(name)}")
+
+    def _meant(self, name: str) -> str:
+        if name in RENAMED:
+            return f"; it is {RENAMED[name]} now"
+        if named := name_of(name):
+            return f"; it is {named}"
+        return hint(name, self._known) or "; summary.json of a run names what it has"
 
     def has(self, name: str) -> bool:
         """Whether some run has the metric, or one that matches the pattern."""

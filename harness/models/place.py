@@ -61,7 +61,8 @@ def bfloat16_is_slower() -> bool:
     """Whether products in bfloat16 take this CPU longer than in float32: by its kind, never by a timing.
 
     Of x86 processors those gain that have matrix units (AMX), and AMD's with avx512_bf16; Intel's without AMX take 1.6
-    times as long in spite of the same instructions (docs/performance.md), older ones convert. Others are not known.
+    times as long in spite of the same instructions (docs/performance.md), older ones convert (not measured). Others are
+    not known.
     """
     able = torch.cpu.get_capabilities()
     if computing_device().type != "cpu" or able.get("architecture") != "x86_64":

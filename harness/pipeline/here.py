@@ -34,10 +34,16 @@ def check_this_machine(jobs: Sequence[Job]) -> list[str]:
 def _too_large(models: Iterable[ModelConfig]) -> dict[ModelConfig, str]:
     """Models whose weights exceed the memory of this machine, and what to say of each."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    sizes = {model: weight_bytes(model) or 0 for model in dict.fromkeys(models)}
+    sizes = {model: _least_bytes(model) for model in dict.fromkeys(models)}
     return {
         model: f"model={model.name}: the weights alone take {needed / 1e9:,.0f} GB, and this machine has "
         f"{there / 1e9:.0f} GB of memory and no GPU"
         for model, needed in sizes.items()
         if needed > there
     }
+
+
+def _least_bytes(model: ModelConfig) -> int:
+    """What the weights take at the least: files of 32 bits may be read as 16. 0: not known."""
+    size = weight_bytes(model) or 0
+    return size if model.dtype == "float32" else size // 2

@@ -16,7 +16,8 @@ import pytest
 from pandas.testing import assert_frame_equal
 from support.run_folders import config_of, write_run
 from support.wandb_logs import log_run, wait_for_end, write_log
-from support.wandb_server import StoredRun, WandbServer, wandb_server
+from support.wandb_run import StoredRun
+from support.wandb_server import WandbServer, wandb_server
 
 from analysis import Runs, load_runs
 from analysis.sources.wandb_offline import find_logs

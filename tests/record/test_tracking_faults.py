@@ -15,7 +15,8 @@ import psutil
 import pytest
 from support.commands import SMALL, environment
 from support.runs import folder_of, pending_of
-from support.wandb_server import StoredRun, WandbServer, wandb_server
+from support.wandb_run import StoredRun
+from support.wandb_server import WandbServer, wandb_server
 
 from analysis.sources.runs import load_runs
 from harness.config import Config
